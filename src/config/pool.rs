@@ -1,0 +1,179 @@
+//! `[pools.NAME]`: endpoints and everything about the upstream side.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::lexicon::{EndpointName, PoolName, ZoneName};
+
+/// A named set of interchangeable endpoints.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Unique name.
+    pub name: PoolName,
+    /// At least one. Names are unique in the pool.
+    pub endpoints: Vec<Endpoint>,
+    /// How an endpoint is chosen. Default round-robin.
+    pub strategy: Strategy,
+    /// TLS to the endpoints; `None` speaks plain HTTP.
+    pub tls: Option<UpstreamTls>,
+    /// Exchanges in flight per endpoint. Default 20 = Superset's one worker of 20 threads. Tunnels do not count here.
+    pub max_in_flight: u32,
+    /// Tunnels per endpoint. Default 2,000.
+    pub max_tunnels: u32,
+    /// Waiting exchanges when every endpoint is full.
+    pub queue: Queue,
+    /// Clocks on the upstream side.
+    pub clocks: UpstreamClocks,
+    /// Idle connections kept per endpoint and worker. Default 8.
+    pub max_idle: usize,
+    /// Repeating what failed.
+    pub retry: Retry,
+    /// Active checks; `None` trusts every endpoint.
+    pub health: Option<Health>,
+    /// When no endpoint is up. Default `Reject`.
+    pub when_all_down: WhenAllDown,
+    /// Share of endpoints, in percent, that must be up for health to be heeded; below it every endpoint that is not
+    /// drained is used (a Redis failover fails all replicas at once). Default 50; 0 switches it off.
+    pub panic_threshold: u8,
+    /// Longest response head in bytes. Default 64 KiB. Beyond it: 502 `upstream_head`.
+    pub head_bytes: usize,
+}
+
+/// One upstream address as configured.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// The address as written.
+    pub name: EndpointName,
+    /// Host name or IP address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Share of traffic relative to the others; 1 to 256. Default 1.
+    pub weight: u16,
+    /// Failure domain.
+    pub zone: Option<ZoneName>,
+    /// Taken out by configuration: no new exchanges, no probes.
+    pub disabled: bool,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Strategy {
+    /// Smooth weighted round-robin.
+    #[default]
+    RoundRobin,
+    /// Fewest exchanges and tunnels in flight relative to weight; ties in turn.
+    LeastConnection,
+}
+
+/// What happens when no endpoint is up.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum WhenAllDown {
+    /// 503 `no_endpoint`.
+    #[default]
+    Reject,
+    /// Use all that are not disabled.
+    UseAll,
+}
+
+/// Waiting exchanges.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// How many. Default 64; 0 refuses at once.
+    pub length: usize,
+    /// How long. Default 10 s.
+    pub timeout: Duration,
+}
+
+/// Clocks on the upstream side.
+#[derive(Clone, Debug)]
+pub struct UpstreamClocks {
+    /// TCP (and TLS) to the endpoint. Default 2 s.
+    pub connect: Duration,
+    /// Longest pause while the endpoint takes the request body. Default 60 s.
+    pub write_idle: Duration,
+    /// Age of an idle connection at which it is not used again. Default 1.5 s: Gunicorn closes after 2 s.
+    pub idle: Duration,
+}
+
+/// TLS to endpoints.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// Name to verify and to send as SNI. Default: the endpoint's host.
+    pub server_name: Option<String>,
+    /// PEM file of trust anchors. Default: Mozilla's.
+    pub authorities: Option<PathBuf>,
+    /// Whether the certificate is verified. Default true.
+    pub verify: bool,
+    /// Certificate shown to the endpoint.
+    pub certificate: Option<super::listener::Certificate>,
+}
+
+/// Retries (RFC 9110 §9.2.2).
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// Further attempts per exchange. Default 1; 0 to 5.
+    pub attempts: u32,
+    /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second. Default 10.
+    pub budget_percent: u8,
+}
+
+/// Active checks.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// What is checked.
+    pub check: Check,
+    /// Time between two checks of a settled endpoint. Default 5 s.
+    pub interval: Duration,
+    /// Time between checks while the endpoint is in transition. Default 1 s.
+    pub fast_interval: Duration,
+    /// Share of the interval, in percent, by which each wait varies. Default 20.
+    pub jitter_percent: u8,
+    /// An answer after this is `late` and does not count as death. Default 2 s.
+    pub late_after: Duration,
+    /// No answer by then is a failure. Default 5 s; above `late_after`.
+    pub timeout: Duration,
+    /// Consecutive good answers until up. Default 2.
+    pub rise: u32,
+    /// Consecutive failures until down. Default 3.
+    pub fall: u32,
+    /// Whether an endpoint counts as up before its first check. Default false.
+    pub initially_up: bool,
+    /// Optional deeper check that degrades but does not alone eject, e.g. `/api/v1/me/` with 200 and 401.
+    pub deep: Option<HttpCheck>,
+}
+
+/// What is checked.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// An HTTP request.
+    Http(HttpCheck),
+    /// A TCP connection; not for Gunicorn, which accepts and never answers while it starts or stops.
+    Tcp,
+    /// A WebSocket handshake on a path. An endpoint that closes without an answer for want of a token is alive.
+    WebSocket {
+        /// Path and query.
+        path: String,
+        /// `Host` sent. Default: the endpoint's host and port.
+        host: Option<String>,
+    },
+}
+
+/// An HTTP check.
+#[derive(Clone, Debug)]
+pub struct HttpCheck {
+    /// Default GET.
+    pub method: Method,
+    /// Default `/health`.
+    pub path: String,
+    /// `Host` sent. Default: the endpoint's host and port.
+    pub host: Option<String>,
+    /// Good statuses. Default 200.
+    pub statuses: Vec<StatusCode>,
+    /// Text that the body's first 4 KiB must contain. Default for the main check: `OK`.
+    pub body: Option<String>,
+    /// Further fields, e.g. a token.
+    pub headers: HeaderMap,
+}

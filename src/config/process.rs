@@ -1,0 +1,118 @@
+//! Sections about the process as a whole: `[process]`, `[clients]`, `[admin]`, `[access_log]`, `[fault_pages]`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+/// A secret's whereabouts; its value is read when a snapshot is built and never printed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SecretSource {
+    /// The file's content, trailing line end removed.
+    File(PathBuf),
+    /// The environment variable of that name.
+    Env(String),
+}
+
+/// `[process]`.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Data-plane threads. Default: the CPUs this process may use (affinity and cgroup quota). 1 to 256. Needs restart.
+    pub workers: NonZeroUsize,
+    /// Client connections over all listeners; beyond it new ones wait in the kernel's queue. Default 20,000.
+    pub max_connections: usize,
+    /// Secret shared by all replicas of the fleet, from which ticket keys derive. Default: random at start.
+    pub fleet_secret: Option<SecretSource>,
+    /// How long `/ready` answers 503 before connections are refused, so that load balancers notice. Default 0 s.
+    pub unready_for: Duration,
+    /// Longest drain after SIGTERM; what is open then is cut. Default 30 s, at most 1 h.
+    pub drain_timeout: Duration,
+    /// Directory for request bodies beyond their memory bound. Default: the system's temporary directory.
+    pub temp_dir: PathBuf,
+    /// Bytes that request bodies may hold in temporary files, in sum. Default 4 GiB. Beyond it: 503 `buffer_full`.
+    pub temp_bytes: u64,
+    /// Bytes that request bodies may hold in memory, in sum. Default 256 MiB; beyond it bodies go to files at once.
+    pub buffer_memory: u64,
+    /// Concurrent threads that write and read temporary files. Default 4.
+    pub file_threads: usize,
+    /// Tracing filter of events, e.g. `info` or `sluicegate=debug`. Default `info`.
+    pub log: String,
+    /// Whether events are JSON lines or text. Default text.
+    pub log_json: bool,
+    /// Reload when the configuration or a file it names changes. Default true.
+    pub watch_files: bool,
+}
+
+/// `[clients]`.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Networks whose `X-Forwarded-For` (and request id, `traceparent`) is believed. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Also send RFC 7239 `Forwarded`. Default false.
+    pub forwarded: bool,
+    /// Request fields removed before anything is forwarded, beside the forwarded family which is always replaced.
+    /// Default: identity fields such as `x-proxy-remote-user`, `x-remote-user`, `remote-user`, `x-script-name`,
+    /// `x-forwarded-user`, `x-client-certificate-subject`.
+    pub strip: Vec<HeaderName>,
+    /// Query keys whose values never reach a record. Default: `token`, `access_token`, `code`, `state`, `password`, …
+    pub secret_query_keys: Vec<String>,
+    /// Bits of an IPv6 address that tell clients apart (a household has a /64). Default 64.
+    pub ipv6_prefix: u8,
+    /// Client addresses tracked at once for per-client caps. Default 100,000; beyond it the idle ones are forgotten.
+    pub max_tracked: usize,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Bound address. Default `127.0.0.1:9901`; port 0 picks a free one. Needs restart.
+    pub address: SocketAddr,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LogTarget {
+    /// No records.
+    Off,
+    /// Standard output, one line each. The default.
+    Stdout,
+    /// A file, reopened on SIGUSR1 and when it was moved away.
+    File(PathBuf),
+}
+
+/// How records look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// One JSON object a line. The default.
+    Json,
+    /// Apache's combined format.
+    Combined,
+}
+
+/// `[access_log]`.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    /// Where to.
+    pub target: LogTarget,
+    /// How.
+    pub format: LogFormat,
+    /// Size in bytes at which a file is rotated; 0 never. Default 100 MiB.
+    pub rotate_size: u64,
+    /// Rotated files kept. Default 5; at most 1,000.
+    pub rotate_keep: u32,
+    /// Records waiting for the writer, per worker; beyond it records are dropped and counted. Default 8,192.
+    pub queue: usize,
+}
+
+/// `[fault_pages]`: own pages, read when a snapshot is built. `{status}`, `{reason}`, `{code}`, `{request_id}` are
+/// replaced.
+#[derive(Clone, Debug, Default)]
+pub struct FaultPages {
+    /// An HTML page for every fault.
+    pub html: Option<PathBuf>,
+    /// A JSON body for every fault.
+    pub json: Option<PathBuf>,
+}

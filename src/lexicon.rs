@@ -1,0 +1,158 @@
+//! The words of the domain as types.
+//!
+//! Floor 0. Names and small facts that every floor above shares: who a listener, pool, endpoint or zone is, which
+//! protocol a client speaks, which clock ran out. Deliberately absent: behaviour.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares a cheaply cloned name.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Wraps a name that the configuration has checked.
+            pub fn new(name: &str) -> Self {
+                Self(Arc::from(name))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// A listener's name, unique in a configuration; a metric label.
+    ListenerName
+}
+name! {
+    /// A pool's name, unique in a configuration; a metric label.
+    PoolName
+}
+name! {
+    /// An endpoint's name within its pool: its address as written. A metric label.
+    EndpointName
+}
+name! {
+    /// A route's name: given, or derived from host and path. Never client text.
+    RouteName
+}
+name! {
+    /// A failure domain.
+    ZoneName
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2, over TLS or by prior knowledge.
+    Http2,
+}
+
+impl Protocol {
+    /// The word used in records and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "h1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
+/// Which clock ended an exchange or a connection; named in the fault's body, the record and the metric.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Clock {
+    /// The client's request head did not complete.
+    HeadRead,
+    /// The client's request body stalled, or came below the minimum rate.
+    BodyRead,
+    /// The client did not take the response.
+    ClientWrite,
+    /// The TLS handshake did not complete.
+    Handshake,
+    /// No connection between two requests was used.
+    KeepAlive,
+    /// No endpoint had a free slot.
+    Queue,
+    /// The endpoint did not accept the connection.
+    Connect,
+    /// The endpoint did not take the request body.
+    UpstreamWrite,
+    /// The endpoint did not send a response head.
+    FirstByte,
+    /// The endpoint paused for too long in the middle of its response.
+    BetweenBytes,
+    /// The whole exchange took too long.
+    Exchange,
+    /// A tunnel carried nothing.
+    TunnelIdle,
+}
+
+impl Clock {
+    /// The word used in fault bodies, records and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HeadRead => "head_read",
+            Self::BodyRead => "body_read",
+            Self::ClientWrite => "client_write",
+            Self::Handshake => "handshake",
+            Self::KeepAlive => "keep_alive",
+            Self::Queue => "queue",
+            Self::Connect => "connect",
+            Self::UpstreamWrite => "upstream_write",
+            Self::FirstByte => "first_byte",
+            Self::BetweenBytes => "between_bytes",
+            Self::Exchange => "exchange",
+            Self::TunnelIdle => "tunnel_idle",
+        }
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Counts generations of the configuration, from 1.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Generation(pub u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Identifies a client connection within this process, for events and records.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// The next unused id.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
