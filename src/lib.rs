@@ -6,3 +6,8 @@ pub mod lexicon;
 pub mod lifecycle;
 // Floor 1: configuration.
 pub mod config;
+// Floor 2: pure cores, messages, telemetry.
+pub mod message;
+pub mod telemetry;
+// Floor 3: sockets, TLS, the upstream side.
+pub mod net;
