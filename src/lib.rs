@@ -12,3 +12,5 @@ pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
+// Floor 6: the faces to clients and operators.
+pub mod serve;
