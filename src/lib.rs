@@ -7,6 +7,7 @@ pub mod lifecycle;
 // Floor 1: configuration.
 pub mod config;
 // Floor 2: pure cores, messages, telemetry.
+pub mod balance;
 pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
