@@ -8,7 +8,6 @@ pub mod lifecycle;
 pub mod config;
 // Floor 2: pure cores, messages, telemetry.
 pub mod balance;
-pub mod h1;
 pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
