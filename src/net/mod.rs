@@ -2,6 +2,10 @@
 //!
 //! Floor 3.
 
+<<<<<<< Updated upstream
 pub mod date;
 pub mod outbox;
+=======
+pub mod io;
+>>>>>>> Stashed changes
 pub mod timer;
