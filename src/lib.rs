@@ -11,3 +11,5 @@ pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
+// Floor 6: bytes of clients to requests.
+pub mod serve;
