@@ -12,6 +12,5 @@ pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
-pub mod upstream;
-// Floor 6: the faces to clients and operators.
+// Floor 6: bytes of clients to requests.
 pub mod serve;

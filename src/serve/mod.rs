@@ -1,5 +1,6 @@
-//! Bytes of clients to requests, answers to bytes.
+//! From bytes of clients to requests, and from answers to bytes.
 //!
-//! Floor 6. Deliberately absent: what a request means; that is the [`Handler`](crate::message::Handler)'s.
+//! Floor 6.
 
-pub mod h1;
+pub mod date;
+pub mod h2;
