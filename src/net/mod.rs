@@ -2,4 +2,7 @@
 //!
 //! Floor 3.
 
+pub mod date;
+pub mod io;
+pub mod outbox;
 pub mod timer;
