@@ -7,7 +7,10 @@ pub mod lifecycle;
 // Floor 1: configuration.
 pub mod config;
 // Floor 2: pure cores, messages, telemetry.
+pub mod h1;
 pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
+// Floor 6: the faces to clients and operators.
+pub mod serve;

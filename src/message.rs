@@ -161,6 +161,11 @@ impl Interim {
         }
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Takes what waits.
     pub fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -2,4 +2,6 @@
 //!
 //! Floor 3.
 
+pub mod date;
+pub mod outbox;
 pub mod timer;

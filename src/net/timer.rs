@@ -42,6 +42,11 @@ impl Timer {
         }
     }
 
+    /// Whether a deadline is set.
+    pub const fn is_armed(&self) -> bool {
+        self.deadline.is_some()
+    }
+
     /// Forgets the deadline.
     pub const fn disarm(&mut self) {
         self.deadline = None;

@@ -17,36 +17,40 @@ die() { say "error: $*" >&2; exit 1; }
 
 # --- processes --------------------------------------------------------------------
 
-# running PID: it exists and is not a zombie that nobody has reaped yet.
-running() { case "$(ps -o stat= -p "$1" 2>/dev/null)" in "" | Z*) return 1 ;; esac; }
+# born PID: when the kernel started it, empty if it is gone or a zombie.  Tells a
+# process from a later one that was given the same number.
+born() { sed -n 's/.*) //p' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'; }
 
-alive() { [ -s "$PIDS/$1" ] && running "$(cat "$PIDS/$1")"; }
+# pid_of NAME: of the part that `start` started, empty if it no longer runs.
+pid_of() {
+    local pid birth
+    read -r pid birth 2>/dev/null <"$PIDS/$1" && [ "$(born "$pid")" = "$birth" ] && echo "$pid"
+}
+
+alive() { [ -n "$(pid_of "$1")" ]; }
 
 # start NAME COMMAND...: as the leader of a session of its own, so that one kill of
-# its group reaches its workers; log and pid file under $STACK_DIR.
+# its group reaches its workers; log and "PID BIRTH" file under $STACK_DIR.
 start() {
     local name=$1
     shift
     alive "$name" && return 0
     setsid "$@" >>"$LOGS/$name.log" 2>&1 </dev/null 9>&- &
-    echo $! >"$PIDS/$name"
+    echo "$! $(born $!)" >"$PIDS/$name"
 }
 
 # stop NAME SIGNAL SECONDS: politely, then KILL to what is left of the group.
 stop() {
-    local name=$1 signal=$2 seconds=$3 pid
-    [ -s "$PIDS/$name" ] || return 0
-    pid=$(cat "$PIDS/$name")
-    # A pid file that outlived a reboot may name somebody else's process.
-    if running "$pid" && grep -qzF "$STACK_DIR" "/proc/$pid/cmdline" "/proc/$pid/environ" 2>/dev/null; then
-        kill -"$signal" "$pid" 2>/dev/null
-        for _ in $(seq $((seconds * 10))); do
-            running "$pid" || break
-            sleep 0.1
-        done
-        kill -KILL -- "-$pid" 2>/dev/null
-    fi
-    rm -f "$PIDS/$name"
+    local pid
+    pid=$(pid_of "$1") || true
+    rm -f "$PIDS/$1"
+    [ -n "$pid" ] || return 0
+    kill -"$2" "$pid" 2>/dev/null
+    for _ in $(seq $(($3 * 10))); do
+        [ -n "$(born "$pid")" ] || break
+        sleep 0.1
+    done
+    kill -KILL -- "-$pid" 2>/dev/null || true
 }
 
 # await SECONDS COMMAND...: until it succeeds.
@@ -83,7 +87,8 @@ PY
 pg_bin() { find /usr/lib/postgresql/*/bin -name "$1" 2>/dev/null | sort -V | tail -1; }
 
 # PostgreSQL refuses to run as root.
-as_pg() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+AS_PG=()
+[ "$(id -u)" != 0 ] || AS_PG=(setpriv --reuid postgres --regid postgres --init-groups)
 
 install_programs() {
     local missing=()
@@ -96,8 +101,7 @@ install_programs() {
     [ "$(id -u)" = 0 ] || die "please install: ${missing[*]}"
     say "installing ${missing[*]}"
     apt-get update -q >"$LOGS/apt.log" 2>&1
-    # Installed for its programs only: policy 101 keeps Debian from starting services.
-    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
         "${missing[@]}" >>"$LOGS/apt.log" 2>&1 || die "apt-get: see $LOGS/apt.log"
 }
 
@@ -191,14 +195,16 @@ start_postgres() {
     local data=$STACK_DIR/postgres
     if [ ! -s "$data/PG_VERSION" ]; then
         mkdir -p "$data"
-        [ "$(id -u)" != 0 ] || chown postgres: "$data"
-        (cd / && as_pg "$(pg_bin initdb)" -D "$data" -A scram-sha-256 -U postgres -E UTF8 --no-sync \
-            --pwfile=<(echo "$STACK_PG_PASSWORD") >"$LOGS/initdb.log" 2>&1) || die "initdb: see $LOGS/initdb.log"
+        (umask 077 && echo "$STACK_PG_PASSWORD" >"$STACK_DIR/postgres.password")
+        [ "$(id -u)" != 0 ] || chown postgres: "$data" "$STACK_DIR/postgres.password"
+        (cd / && "${AS_PG[@]}" "$(pg_bin initdb)" -D "$data" -A scram-sha-256 -U postgres -E UTF8 --no-sync \
+            --pwfile="$STACK_DIR/postgres.password" >"$LOGS/initdb.log" 2>&1) || die "initdb: see $LOGS/initdb.log"
+        rm "$STACK_DIR/postgres.password"
     fi
     if ! alive postgres; then
         say "starting PostgreSQL"
-        (cd / && start postgres $([ "$(id -u)" != 0 ] || echo setpriv --reuid postgres --regid postgres --init-groups) \
-            "$(pg_bin postgres)" -D "$data" -c listen_addresses=127.0.0.1 -c port="$STACK_PG_PORT" \
+        (cd / && start postgres "${AS_PG[@]}" "$(pg_bin postgres)" -D "$data" \
+            -c listen_addresses=127.0.0.1 -c port="$STACK_PG_PORT" \
             -c unix_socket_directories= -c max_connections=200 -c shared_buffers=64MB -c fsync=off)
     fi
     await 60 "$(pg_bin pg_isready)" -q -h 127.0.0.1 -p "$STACK_PG_PORT" || die "PostgreSQL: see $LOGS/postgres.log"
