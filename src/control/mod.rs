@@ -6,7 +6,6 @@
 //! waits for anything in here.
 
 pub mod names;
-#[cfg(any())]
 pub mod prober;
 pub mod signals;
 pub mod supervisor;

@@ -41,8 +41,8 @@ pub trait Observer: Send + Sync + 'static {
     /// The endpoint has other addresses than before; before the first answer it had none.
     fn renamed(&self, pool: &PoolName, endpoint: &Endpoint, before: &[SocketAddr], now: &[SocketAddr]);
 
-    /// No answer. Called when a name begins to fail, not at each failure.
-    fn unresolved(&self, host: &str, error: &io::Error);
+    /// No answer; the last one stays in use. Called when a name begins to fail, not at each failure.
+    fn unresolved(&self, pool: &PoolName, endpoint: &Endpoint, error: &io::Error);
 }
 
 /// Keeps addresses fresh.
@@ -120,7 +120,9 @@ where
                 }
                 Err(error) => {
                     if self.failing.insert(host.clone()) {
-                        self.observer.unresolved(host, &error);
+                        for (pool, endpoint) in endpoints {
+                            self.observer.unresolved(pool, endpoint, &error);
+                        }
                     }
                 }
             }
@@ -183,8 +185,8 @@ mod tests {
             self.renamed.lock().unwrap().push(now.to_vec());
         }
 
-        fn unresolved(&self, host: &str, _: &io::Error) {
-            self.unresolved.lock().unwrap().push(host.to_owned());
+        fn unresolved(&self, _: &PoolName, endpoint: &Endpoint, _: &io::Error) {
+            self.unresolved.lock().unwrap().push(endpoint.host.clone());
         }
     }
 

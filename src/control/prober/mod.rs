@@ -31,6 +31,7 @@ use super::supervisor::Stop;
 use crate::balance::{Endpoint, EndpointId, Standing};
 use crate::config::Pool;
 use crate::config::pool::{Check, Health};
+use crate::health::{Outcome, Streak};
 use crate::lexicon::PoolName;
 
 use jar::Jar;
@@ -176,9 +177,9 @@ impl Prober {
                 return;
             }
             match watched.get_mut(&endpoint.id) {
-                Some(known) => known.renew(pool, endpoint, tls, now),
+                Some(known) => known.renew(pool, endpoint, tls, health, now),
                 None => {
-                    watched.insert(endpoint.id, Watched::new(pool, health, endpoint, tls, now));
+                    watched.insert(endpoint.id, Watched::new(pool, endpoint, tls, health, now));
                 }
             }
         });
@@ -222,6 +223,83 @@ impl Prober {
         watched.jar = Some(done.jar);
         watched.judge(&done.report, &*self.observer);
     }
+}
+
+impl Watched {
+    fn new(
+        pool: &Arc<Pool>,
+        endpoint: &Arc<Endpoint>,
+        tls: Option<&Arc<ClientConfig>>,
+        health: &Health,
+        now: Instant,
+    ) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            endpoint: Arc::clone(endpoint),
+            tls: tls.cloned(),
+            streak: Streak::new(endpoint.vitals.standing()),
+            jar: Some(Jar::default()),
+            due: now + FIRST_WITHIN.min(health.fast_interval).mul_f64(fastrand::f64()),
+            asked_at: 0,
+            present: true,
+        }
+    }
+
+    /// Takes over what this generation says; a check under way ends by the old one.
+    fn renew(&mut self, pool: &Arc<Pool>, endpoint: &Arc<Endpoint>, tls: Option<&Arc<ClientConfig>>, health: &Health, now: Instant) {
+        self.present = true;
+        self.tls = tls.cloned();
+        self.endpoint = Arc::clone(endpoint);
+        if !Arc::ptr_eq(&self.pool, pool) {
+            self.pool = Arc::clone(pool);
+            // The interval may be a shorter one now.
+            self.due = self.due.min(now + jittered(health.interval, health));
+        }
+        // Users have met a failure since the last check: look at once, though no more often than in transition.
+        if endpoint.vitals.recent().failed_at.is_some_and(|failed| failed > self.asked_at) {
+            self.due = self.due.min(now + jittered(health.fast_interval, health));
+        }
+    }
+
+    /// Makes a standing of what a check found, and says when the next one is due.
+    fn judge(&mut self, report: &Report, observer: &dyn Observer) {
+        let Some(health) = &self.pool.health else { return };
+        observer.probed(&self.pool.name, &self.endpoint, report);
+        let (outcome, reason) = verdict(report, health, self.answered_since_asked());
+        if let Some(flip) = self.streak.on(outcome, health) {
+            self.endpoint.vitals.set_standing(flip.to, &reason);
+            observer.flipped(&self.pool.name, &self.endpoint, flip.from, flip.to, &reason);
+        }
+        let wait = if self.streak.is_settled() { health.interval } else { health.fast_interval };
+        self.due = Instant::now() + jittered(wait, health);
+    }
+
+    fn answered_since_asked(&self) -> bool {
+        self.endpoint.vitals.recent().answered_at.is_some_and(|answered| answered >= self.asked_at)
+    }
+}
+
+/// What a report means, and why in words.
+fn verdict(report: &Report, health: &Health, answered_since: bool) -> (Outcome, String) {
+    match (&report.result, &report.deep) {
+        // Busy is not dead: the check waited behind users' queries, and one of those was answered.
+        (Err(Why::Silent(after)), _) if answered_since => {
+            (Outcome::Late, format!("no answer within {after:?}, but live traffic was answered"))
+        }
+        (Err(why), _) => (Outcome::Bad, why.to_string()),
+        // A failing database degrades its replicas; to eject them would help nobody.
+        (Ok(()), Some(Err(why))) => (Outcome::Late, format!("deep check: {why}")),
+        (Ok(()), _) if report.took > health.late_after => {
+            (Outcome::Late, format!("answered after {:?}, late after {:?}", report.took, health.late_after))
+        }
+        (Ok(()), _) => (Outcome::Good, "checks pass".to_owned()),
+    }
+}
+
+/// `wait`, varied by the configured share in both directions.
+fn jittered(wait: Duration, health: &Health) -> Duration {
+    let share = f64::from(health.jitter_percent.min(100)) / 100.0;
+    wait.mul_f64((fastrand::f64() * 2.0 - 1.0).mul_add(share, 1.0))
 }
 
 /// Checks an endpoint once.
@@ -279,3 +357,6 @@ fn authority(endpoint: &Endpoint) -> String {
 fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
+
+#[cfg(test)]
+mod tests;
