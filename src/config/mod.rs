@@ -4,19 +4,32 @@
 //! in and every value in its range. Nothing above this floor sees `raw`. In: TOML text. Out: a [`Config`] or
 //! all findings at once. Deliberately absent: anything that opens a socket or reads a key file's content.
 
+mod catalogue;
+pub mod findings;
 pub mod listener;
 pub mod pool;
 pub mod process;
+mod raw;
 pub mod route;
+pub mod secret;
+pub mod units;
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::lexicon::PoolName;
 
+pub use catalogue::{Explanation, UnknownKey, explain, reference, schema};
+pub use findings::{Finding, Findings, Severity};
 pub use listener::Listener;
 pub use pool::Pool;
 pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
 pub use route::Route;
+pub use secret::{Secret, SecretSource};
+
+/// Longest configuration file; a mistaken path must not fill the memory.
+const LONGEST: u64 = 4 << 20;
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -40,9 +53,60 @@ pub struct Config {
     pub fault_pages: FaultPages,
 }
 
+/// A configuration with what else its reading brought up.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What was meant.
+    pub config: Config,
+    /// What is unsafe or without effect; never an error.
+    pub warnings: Findings,
+    /// The configuration file, then every file that it names and that is read: a change of one calls for a reload.
+    pub files: Vec<PathBuf>,
+}
+
 impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// All findings of the file, at least one of them an error; or one that it cannot be read.
+    pub fn load(file: &Path) -> Result<Loaded, Findings> {
+        let unreadable = |problem: String| Findings::new(vec![Finding::whole_file(file, problem)]);
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(file).and_then(|opened| opened.take(LONGEST + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(length) if length as u64 > LONGEST => Err(unreadable("is longer than 4 MiB".into())),
+            Ok(_) => Self::parse_bytes(&bytes, file),
+            Err(error) => Err(unreadable(format!("cannot be read: {error}"))),
+        }
+    }
+
+    /// Reads a configuration from memory. Relative file names in it belong to the directory of `file`.
+    ///
+    /// # Errors
+    /// All findings, at least one of them an error.
+    pub fn parse(text: &str, file: &Path) -> Result<Loaded, Findings> {
+        raw::resolve(text, file)
+    }
+
+    /// Reads a configuration from bytes that may not be UTF-8.
+    ///
+    /// # Errors
+    /// All findings, at least one of them an error.
+    pub fn parse_bytes(bytes: &[u8], file: &Path) -> Result<Loaded, Findings> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(text.strip_prefix('\u{feff}').unwrap_or(text), file),
+            Err(error) => {
+                let problem = format!("is not UTF-8 from byte {}", error.valid_up_to());
+                Err(Findings::new(vec![Finding::whole_file(file, problem)]))
+            }
+        }
+    }
+
     /// The pool of that name.
     pub fn pool(&self, name: &PoolName) -> Option<&Arc<Pool>> {
         self.pools.iter().find(|pool| &pool.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

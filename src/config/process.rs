@@ -8,14 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-/// A secret's whereabouts; its value is read when a snapshot is built and never printed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SecretSource {
-    /// The file's content, trailing line end removed.
-    File(PathBuf),
-    /// The environment variable of that name.
-    Env(String),
-}
+pub use super::secret::SecretSource;
 
 /// `[process]`.
 #[derive(Clone, Debug)]

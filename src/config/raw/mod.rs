@@ -1,0 +1,171 @@
+//! The configuration as written.
+//!
+//! One `section!` per table describes its keys, and one function beside it says what they mean together. Everything is
+//! read before the first failure counts, so that all findings of a file come at once. Seen by `config` alone.
+//! Deliberately absent: opening any file but the configuration itself.
+
+mod across;
+mod built_in;
+mod edits;
+mod health;
+pub(super) mod key;
+mod kinds;
+mod listener;
+mod pool;
+mod process;
+mod route;
+mod shapes;
+mod sheet;
+mod words;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use super::findings::{Finding, Findings, Severity};
+use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
+use super::{Config, Loaded};
+use key::{Entry, Key, Must, Or, Section, Table, section};
+use shapes::{List, Named, Sub, list, named, sub};
+use sheet::{Place, Sheet, Written};
+
+pub(super) use shapes::section_schema;
+pub(super) use sheet::nearest;
+
+section! {
+    /// Configuration of Sluicegate.
+    pub(super) ROOT: RootKeys {
+        /// Bound addresses, and everything about the client's side of a connection.
+        listeners: List<Sub<listener::Draft>> = list(sub(&listener::LISTENER, listener::listener)).some().headed("[[listeners]]"), Must();
+        /// Named sets of interchangeable endpoints.
+        pools: Named<super::Pool> = named(&pool::POOL, words::plain_name, pool::pool), Must();
+        /// Which requests go where, under which limits.
+        routes: List<Sub<route::Draft>> = list(sub(&route::ROUTE, route::route)).headed("[[routes]]"), Or("[]");
+        /// The process as a whole.
+        process: Sub<Process> = sub(&process::PROCESS, process::process), Or("{}");
+        /// What is believed about clients.
+        clients: Sub<Clients> = sub(&process::CLIENTS, process::clients), Or("{}");
+        /// The operators' listener.
+        admin: Sub<Option<Admin>> = sub(&process::ADMIN, process::admin), Or("{}");
+        /// Where records go.
+        access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
+        /// Own pages for the proxy's own answers.
+        fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
+    }
+}
+
+/// What a text means, with all findings.
+pub(super) fn resolve(text: &str, file: &Path) -> Result<Loaded, Findings> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(syntax(text, file, &errors));
+    }
+    let document = DeValue::Table(document.into_inner());
+    let sheet = Sheet::new(text, file, pool_names(&document));
+    let place = Place {
+        path: String::new(),
+        span: 0..0,
+    };
+    let root = Written {
+        value: &document,
+        place,
+        sheet: &sheet,
+        implied: false,
+    };
+    let meant = Table::open(&root, &ROOT).and_then(|table| configuration(&table));
+    let (findings, mut files) = sheet.into_results();
+    let findings = Findings::new(findings);
+    match meant {
+        Some(config) if !findings.has_errors() => {
+            files.insert(0, file.to_owned());
+            Ok(Loaded {
+                config,
+                warnings: findings,
+                files,
+            })
+        }
+        // Never silent: what is not understood has a reason.
+        None if !findings.has_errors() => {
+            let finding = Finding::whole_file(file, "cannot be understood; this is a mistake of Sluicegate".into());
+            Err(Findings::new(vec![finding]))
+        }
+        Some(_) | None => Err(findings),
+    }
+}
+
+fn configuration(table: &Table<'_>) -> Option<Config> {
+    let pools = table.get(&ROOT.pools);
+    let listeners = table.get(&ROOT.listeners);
+    let routes = table.get(&ROOT.routes);
+    let process = table.get(&ROOT.process);
+    let clients = table.get(&ROOT.clients);
+    let admin = table.get(&ROOT.admin);
+    let access_log = table.get(&ROOT.access_log);
+    let fault_pages = table.get(&ROOT.fault_pages);
+
+    let parts = across::Parts {
+        listeners: listeners.as_deref().unwrap_or_default(),
+        pools: pools.as_deref().unwrap_or_default(),
+        routes: routes.as_deref().unwrap_or_default(),
+        process: process.as_ref(),
+        clients: clients.as_ref(),
+        admin: admin.as_ref().and_then(Option::as_ref),
+    };
+    parts.check(table);
+    let routes = match routes? {
+        written if written.is_empty() => across::default_route(table)?,
+        written => shapes::values(written),
+    };
+    Some(Config {
+        process: process?,
+        clients: clients?,
+        listeners: across::distinct_names(listeners?).into_iter().map(Arc::new).collect(),
+        pools: pools?.into_iter().map(|pool| Arc::new(pool.value)).collect(),
+        routes: built_in::complete(routes).into_iter().map(Arc::new).collect(),
+        admin: admin?,
+        access_log: access_log?,
+        fault_pages: fault_pages?,
+    })
+}
+
+/// The names of the pools, whatever is in them.
+fn pool_names(document: &DeValue<'_>) -> Vec<String> {
+    let pools = document.get("pools").and_then(|pools| pools.get_ref().as_table());
+    pools
+        .into_iter()
+        .flat_map(|pools| pools.keys())
+        .map(|name| name.get_ref().to_string())
+        .collect()
+}
+
+/// Findings about text that is not TOML.
+fn syntax(text: &str, file: &Path, errors: &[toml::de::Error]) -> Findings {
+    let finding = |error: &toml::de::Error| {
+        let span = error.span().unwrap_or(0..0);
+        let mask = secret_line(text, &span);
+        let mut finding = Finding::at(file, text, &span, mask.as_slice());
+        finding.severity = Severity::Error;
+        finding.problem = format!("not TOML: {}", error.message());
+        finding
+    };
+    Findings::new(errors.iter().take(20).map(finding).collect())
+}
+
+/// What must not be shown of a line that cannot be read, if its key speaks of a secret.
+fn secret_line(text: &str, span: &Range<usize>) -> Vec<Range<usize>> {
+    let start = text
+        .get(..span.start)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |at| at + 1);
+    let line = text
+        .get(start..)
+        .and_then(|rest| rest.lines().next())
+        .unwrap_or_default();
+    let secret = ["secret", "headers", "authorization"]
+        .iter()
+        .any(|word| line.contains(word));
+    let value = line.find('=').filter(|_| secret);
+    value.map(|at| start + at + 1..start + line.len()).into_iter().collect()
+}

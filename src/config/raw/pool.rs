@@ -1,0 +1,278 @@
+//! `[pools.NAME]` as written; `health` has its own file.
+
+use super::super::pool::{Endpoint, Health, Pool, Queue, Retry, Strategy, UpstreamClocks, UpstreamTls, WhenAllDown};
+use super::health::{HEALTH, health};
+use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
+use super::kinds::{
+    Bytes, Choice, DAY, File, Flag, HOUR, KIB, Lasting, MIB, MINUTE, Parsed, SECOND, WATCHED, Whole, bytes, choice,
+    lasting, parsed, whole,
+};
+use super::shapes::{At, Brief, List, Sub, Switch, brief, list, sub, switch};
+use super::sheet::Words;
+use super::words::{host_name, host_with_port, name};
+use crate::lexicon::{EndpointName, PoolName, ZoneName};
+
+section! {
+    /// A named set of interchangeable endpoints.
+    pub(super) POOL: PoolKeys {
+        /// Addresses of the endpoints, `"host:port"`, or tables with more settings.
+        endpoints: List<Brief<Parsed<Endpoint>, Sub<Endpoint>>> = list(brief(parsed("host:port", endpoint_text), sub(&ENDPOINT, endpoint))).some(), Must();
+        /// How an endpoint is chosen: in turn by weight, or the one with the fewest exchanges and tunnels in flight.
+        strategy: Choice<Strategy> = choice(&[("round-robin", Strategy::RoundRobin), ("least-connection", Strategy::LeastConnection)]), Or("'round-robin'");
+        /// TLS to the endpoints.
+        tls: Switch<Sub<UpstreamTls>> = switch(sub(&TLS, tls)), Or("false");
+        /// Exchanges in flight per endpoint, tunnels not counted. 20 suits Superset's image: one worker of 20 threads.
+        max_in_flight: Whole<u32> = whole(1, 100_000), Or("20");
+        /// Tunnels (WebSockets) per endpoint.
+        max_tunnels: Whole<u32> = whole(0, 1_000_000), Or("2_000");
+        /// Exchanges that wait when every endpoint is full.
+        queue: Sub<Queue> = sub(&QUEUE, queue), Or("{}");
+        /// Clocks on the upstream side.
+        timeouts: Sub<UpstreamClocks> = sub(&TIMEOUTS, timeouts), Or("{}");
+        /// Idle connections kept per endpoint and worker.
+        max_idle: Whole<usize> = whole(0, 10_000), Or("8");
+        /// Repeating what failed before an answer began (RFC 9110 §9.2.2).
+        retry: Sub<Retry> = sub(&RETRY, retry), Or("{}");
+        /// Active checks. `false` trusts every endpoint.
+        health: Switch<Sub<Health>> = switch(sub(&HEALTH, health)), Or("true");
+        /// When no endpoint is up: answer 503 `no_endpoint`, or try all that are not disabled.
+        when_all_down: Choice<WhenAllDown> = choice(&[("reject", WhenAllDown::Reject), ("use-all", WhenAllDown::UseAll)]), Or("'reject'");
+        /// Share of endpoints, in percent, that must be up for health to be heeded; below it every endpoint is used,
+        /// since a dependency that all share has failed rather than they. 0 switches it off.
+        panic_threshold: Whole<u8> = whole(0, 100), Or("50");
+        /// Longest response head. Beyond it: 502 `upstream_head`.
+        head_bytes: Bytes<usize> = bytes(4 * KIB, MIB), Or("'64KiB'");
+    }
+}
+
+/// What a pool means.
+pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
+    let endpoints = table
+        .get(&POOL.endpoints)
+        .and_then(|endpoints| distinct(table, endpoints));
+    let strategy = table.get(&POOL.strategy);
+    let tls = table.get(&POOL.tls);
+    let max_in_flight = table.get(&POOL.max_in_flight);
+    let max_tunnels = table.get(&POOL.max_tunnels);
+    let queue = table.get(&POOL.queue);
+    let clocks = table.get(&POOL.timeouts);
+    let max_idle = table.get(&POOL.max_idle);
+    let retry = table.get(&POOL.retry);
+    let health = table.get(&POOL.health);
+    let when_all_down = table.get(&POOL.when_all_down);
+    let panic_threshold = table.get(&POOL.panic_threshold);
+    let head_bytes = table.get(&POOL.head_bytes);
+
+    let several = endpoints
+        .as_ref()
+        .is_some_and(|endpoints: &Vec<Endpoint>| endpoints.len() > 1);
+    if several && matches!(health, Some(None)) {
+        let words = Words::new("is off: a dead endpoint keeps its share of the traffic");
+        table.warn(&POOL.health, words.expected("checks, as there are several endpoints"));
+    }
+    if endpoints.iter().flatten().all(|endpoint| endpoint.disabled) && endpoints.is_some() {
+        table.warn(
+            &POOL.endpoints,
+            Words::new("are all disabled: every exchange will be answered 503"),
+        );
+    }
+    Some(Pool {
+        name: PoolName::new(name),
+        endpoints: endpoints?,
+        strategy: strategy?,
+        tls: tls?,
+        max_in_flight: max_in_flight?,
+        max_tunnels: max_tunnels?,
+        queue: queue?,
+        clocks: clocks?,
+        max_idle: max_idle?,
+        retry: retry?,
+        health: health?,
+        when_all_down: when_all_down?,
+        panic_threshold: panic_threshold?,
+        head_bytes: head_bytes?,
+    })
+}
+
+/// The endpoints, unless two of them are the same.
+fn distinct(table: &Table<'_>, endpoints: Vec<At<Endpoint>>) -> Option<Vec<Endpoint>> {
+    let mut seen: Vec<Endpoint> = Vec::with_capacity(endpoints.len());
+    let mut twice = false;
+    for At { value, place } in endpoints {
+        let same = |known: &Endpoint| known.host.eq_ignore_ascii_case(&value.host) && known.port == value.port;
+        if seen.iter().any(same) {
+            twice = true;
+            let words = Words::new("is there twice").found(format!("{:?}", value.name.as_str()));
+            let words = words.help("give an endpoint more traffic by its `weight`");
+            table
+                .written
+                .sheet
+                .report(super::super::findings::Severity::Error, &place, words);
+        }
+        seen.push(value);
+    }
+    (!twice).then_some(seen)
+}
+
+section! {
+    /// One endpoint.
+    ENDPOINT: EndpointKeys {
+        /// Host name or IP address, with a port.
+        address: Parsed<Endpoint> = parsed("host:port", endpoint_text), Must();
+        /// Share of traffic relative to the others.
+        weight: Whole<u16> = whole(1, 256), Or("1");
+        /// Failure domain.
+        zone: Parsed<String> = parsed("name", name), May("none");
+        /// Taken out: no new exchanges and no checks.
+        disabled: Flag = Flag, Or("false");
+    }
+}
+
+fn endpoint(table: &Table<'_>) -> Option<Endpoint> {
+    let address = table.get(&ENDPOINT.address);
+    let weight = table.get(&ENDPOINT.weight);
+    let zone = table.get(&ENDPOINT.zone);
+    let disabled = table.get(&ENDPOINT.disabled);
+    Some(Endpoint {
+        weight: weight?,
+        zone: zone?.map(|zone| ZoneName::new(&zone)),
+        disabled: disabled?,
+        ..address?
+    })
+}
+
+fn endpoint_text(text: &str) -> Result<Endpoint, String> {
+    if text.contains("//") {
+        return Err("must not be a URL; TLS is switched on by the pool's `tls`".into());
+    }
+    let (host, port) = host_with_port(text).ok_or("is not a host with a port")?;
+    if port == 0 {
+        return Err("has port 0".into());
+    }
+    Ok(Endpoint {
+        name: EndpointName::new(text),
+        host,
+        port,
+        weight: 1,
+        zone: None,
+        disabled: false,
+    })
+}
+
+section! {
+    /// Exchanges that wait when every endpoint is full, first in, first out.
+    QUEUE: QueueKeys {
+        /// How many; 0 refuses at once. Beyond it: 503 with `Retry-After`.
+        length: Whole<usize> = whole(0, 100_000), Or("64");
+        /// How long.
+        timeout: Lasting = lasting(10, 10 * MINUTE), Or("'10s'");
+    }
+}
+
+fn queue(table: &Table<'_>) -> Option<Queue> {
+    let (length, timeout) = (table.get(&QUEUE.length), table.get(&QUEUE.timeout));
+    Some(Queue {
+        length: length?,
+        timeout: timeout?,
+    })
+}
+
+section! {
+    /// Clocks on the upstream side.
+    TIMEOUTS: TimeoutsKeys {
+        /// TCP (and TLS) to the endpoint.
+        connect: Lasting = lasting(10, 5 * MINUTE), Or("'2s'");
+        /// Longest pause while the endpoint takes the request body.
+        write_idle: Lasting = lasting(100, HOUR), Or("'60s'");
+        /// Age of an idle connection at which it is not used again. Gunicorn closes after 2 s: stay below it.
+        idle: Lasting = lasting(0, DAY), Or("'1.5s'");
+    }
+}
+
+fn timeouts(table: &Table<'_>) -> Option<UpstreamClocks> {
+    let (connect, write_idle) = (table.get(&TIMEOUTS.connect), table.get(&TIMEOUTS.write_idle));
+    let idle = table.get(&TIMEOUTS.idle);
+    if idle.is_some_and(|idle| idle.as_millis() >= u128::from(2 * SECOND)) {
+        let words = Words::new("meets connections that Gunicorn is closing: its keep-alive ends after 2s");
+        let words = words.expected("less than Gunicorn's `--keep-alive`");
+        table.warn(
+            &TIMEOUTS.idle,
+            words.help("right only if every endpoint keeps idle connections for longer"),
+        );
+    }
+    Some(UpstreamClocks {
+        connect: connect?,
+        write_idle: write_idle?,
+        idle: idle?,
+    })
+}
+
+section! {
+    /// Repeating what failed before an answer began: safe methods, unsent requests, and a route's `read_only_posts`.
+    RETRY: RetryKeys {
+        /// Further attempts per exchange.
+        attempts: Whole<u32> = whole(0, 5), Or("1");
+        /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second.
+        budget_percent: Whole<u8> = whole(0, 100), Or("10");
+    }
+}
+
+fn retry(table: &Table<'_>) -> Option<Retry> {
+    let (attempts, budget_percent) = (table.get(&RETRY.attempts), table.get(&RETRY.budget_percent));
+    if budget_percent.is_some_and(|percent| percent > 50) {
+        let words = Words::new("lets retries add half the load again when endpoints are already failing");
+        table.warn(&RETRY.budget_percent, words.expected("50 or less"));
+    }
+    Some(Retry {
+        attempts: attempts?,
+        budget_percent: budget_percent?,
+    })
+}
+
+section! {
+    /// TLS to the endpoints.
+    TLS: TlsKeys {
+        /// Name to verify and to send as SNI.
+        server_name: Parsed<String> = parsed("host name", host_name), May("the endpoint's host");
+        /// PEM file of trust anchors.
+        authorities: File = WATCHED, May("Mozilla's");
+        /// Whether the certificate is verified.
+        verify: Flag = Flag, Or("true");
+        /// Certificate shown to the endpoint, a PEM file.
+        certificate: File = WATCHED, May("none");
+        /// Key of `certificate`, a PEM file.
+        key: File = WATCHED, May("none");
+    }
+}
+
+fn tls(table: &Table<'_>) -> Option<UpstreamTls> {
+    let server_name = table.get(&TLS.server_name);
+    let authorities = table.get(&TLS.authorities);
+    let verify = table.get(&TLS.verify);
+    let (certificate, key) = (table.get(&TLS.certificate), table.get(&TLS.key));
+    if verify == Some(false) {
+        let words = Words::new("trusts whoever answers").expected("true");
+        table.warn(
+            &TLS.verify,
+            words.help("for a private authority, name its PEM file in `authorities`"),
+        );
+    }
+    let certificate = match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Some(super::super::listener::Certificate { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            table.error(&TLS.certificate, Words::new("has no `key`"));
+            return None;
+        }
+        (None, Some(_)) => {
+            table.error(&TLS.key, Words::new("has no `certificate`"));
+            return None;
+        }
+    };
+    Some(UpstreamTls {
+        server_name: server_name?,
+        authorities: authorities?,
+        verify: verify?,
+        certificate,
+    })
+}
