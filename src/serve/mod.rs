@@ -1,6 +1,6 @@
-//! From bytes of clients to requests, and from answers to bytes.
+//! Bytes of clients to requests, answers to bytes.
 //!
-//! Floor 6.
+//! Floor 6. Deliberately absent: what a request means; that is the [`Handler`](crate::message::Handler)'s.
 
-pub mod date;
+pub mod h1;
 pub mod h2;

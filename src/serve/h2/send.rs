@@ -19,7 +19,7 @@ use super::head;
 use super::ledger::{Charged, Ledger};
 use crate::body::{Body, BodyError, Frame};
 use crate::net::timer::Timer;
-use crate::serve::date;
+use crate::net::date;
 
 /// The sending half of a stream after its head.
 pub(super) struct Sending {
