@@ -14,5 +14,7 @@ pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
 pub mod upstream;
-// Floor 6: the faces to clients and operators.
+// Floor 5: background tasks.
+// pub mod control;
+// Floor 6: bytes of clients to requests.
 pub mod serve;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::roster::Endpoint;
+use super::endpoint::Endpoint;
 use super::vitals::Vitals;
 
 /// What a slot is for.
@@ -28,7 +28,10 @@ pub struct Claim {
 impl Claim {
     /// Takes a slot of `kind` on `endpoint`; `None` when `cap` of them are taken.
     pub fn take(endpoint: &Arc<Endpoint>, kind: ClaimKind, cap: u32) -> Option<Self> {
-        raise(count(&endpoint.vitals, kind), cap).then(|| Self { endpoint: Arc::clone(endpoint), kind })
+        raise(count(&endpoint.vitals, kind), cap).then(|| Self {
+            endpoint: Arc::clone(endpoint),
+            kind,
+        })
     }
 
     /// The endpoint.

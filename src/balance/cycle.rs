@@ -53,7 +53,8 @@ fn shares(weights: &[u16]) -> Vec<i64> {
     for (index, share) in shares.iter_mut().enumerate() {
         let quota = share.saturating_mul(bound);
         *share = (quota / total).max(1);
-        remainders.push((quota % total, index));
+        // Whoever was lifted to a whole turn has more than its due already.
+        remainders.push((if quota < total { 0 } else { quota % total }, index));
     }
     let mut left = bound.saturating_sub(shares.iter().sum());
     remainders.sort_unstable_by(|a, b| b.cmp(a));

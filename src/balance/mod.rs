@@ -21,12 +21,14 @@
 mod budget;
 mod claim;
 mod cycle;
+mod endpoint;
 mod roster;
 mod vitals;
 
 pub use budget::Budget;
 pub use claim::{Claim, ClaimKind};
-pub use roster::{Changes, Endpoint, EndpointId, Roster};
+pub use endpoint::{Endpoint, EndpointId};
+pub use roster::{Changes, Roster};
 pub use vitals::{Live, Recent, Standing, Vitals};
 
 use crate::config::pool::{Pool, Strategy, WhenAllDown};

@@ -6,97 +6,15 @@
 //! least of 64 differs from the least of 1,000 by little, and the cost stays the same.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::claim::{Claim, ClaimKind};
+use super::claim::Claim;
 use super::cycle;
-use super::vitals::{Pulse, Standing, Vitals};
+use super::endpoint::{Endpoint, EndpointId};
+use super::vitals::Pulse;
 use super::{Pick, Rule, Trust};
 use crate::config::pool::{Endpoint as Wanted, Strategy, WhenAllDown};
-use crate::lexicon::{EndpointName, ZoneName};
-
-/// Identifies an endpoint in this process for as long as its address stays in its pool, over all generations.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct EndpointId(u64);
-
-impl EndpointId {
-    fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for EndpointId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// One upstream address as one generation sees it.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Its number in this process.
-    pub id: EndpointId,
-    /// The address as written.
-    pub name: EndpointName,
-    /// Host name or IP address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Share of traffic relative to the others; 1 to 256.
-    pub weight: u16,
-    /// Failure domain.
-    pub zone: Option<ZoneName>,
-    /// Taken out by this generation's configuration. Not in [`Vitals`]: a reload that fails must leave no trace.
-    pub disabled: bool,
-    /// Counts and health, shared with every other generation that has this endpoint.
-    pub vitals: Vitals,
-}
-
-impl Endpoint {
-    fn new(wanted: &Wanted, id: EndpointId, vitals: Vitals) -> Self {
-        Self {
-            id,
-            name: wanted.name.clone(),
-            host: wanted.host.clone(),
-            port: wanted.port,
-            weight: wanted.weight,
-            zone: wanted.zone.clone(),
-            disabled: wanted.disabled,
-            vitals,
-        }
-    }
-
-    /// Whether it takes no new exchanges: disabled by configuration or drained by an operator.
-    pub fn is_disabled(&self) -> bool {
-        self.disabled || self.vitals.is_drained()
-    }
-
-    fn is_as(&self, wanted: &Wanted) -> bool {
-        self.name == wanted.name
-            && self.weight == wanted.weight
-            && self.zone == wanted.zone
-            && self.disabled == wanted.disabled
-    }
-
-    fn is_usable(&self, trust: Trust) -> bool {
-        match (trust, self.vitals.standing()) {
-            (Trust::Always, _) | (_, Standing::Up | Standing::Late) | (Trust::Presumed, Standing::Unknown) => true,
-            (Trust::Presumed | Trust::Proven, Standing::Down) | (Trust::Proven, Standing::Unknown) => false,
-        }
-    }
-
-    fn free(&self, rule: &Rule) -> bool {
-        let taken = match rule.kind {
-            ClaimKind::Exchange => self.vitals.in_flight(),
-            ClaimKind::Tunnel => self.vitals.tunnels(),
-        };
-        taken < rule.slots()
-    }
-}
 
 /// What a succession changed.
 #[derive(Debug, Default)]
@@ -141,7 +59,10 @@ impl Roster {
     /// The first roster of a pool. Every standing is `Unknown`.
     pub fn new(wanted: &[Wanted]) -> Self {
         let pulse = Pulse::default();
-        let endpoints = wanted.iter().map(|wanted| fresh(wanted, &pulse)).collect();
+        let endpoints = wanted
+            .iter()
+            .map(|wanted| Arc::new(Endpoint::fresh(wanted, &pulse)))
+            .collect();
         Self::over(endpoints, Arc::default(), pulse)
     }
 
@@ -150,25 +71,37 @@ impl Roster {
     pub fn succeed(&self, wanted: &[Wanted]) -> (Self, Changes) {
         let mut known: HashMap<(&str, u16), VecDeque<&Arc<Endpoint>>> = HashMap::with_capacity(self.endpoints.len());
         for endpoint in &self.endpoints {
-            known.entry((&endpoint.host, endpoint.port)).or_default().push_back(endpoint);
+            known
+                .entry((&endpoint.host, endpoint.port))
+                .or_default()
+                .push_back(endpoint);
         }
 
         let mut changes = Changes::default();
         let mut endpoints = Vec::with_capacity(wanted.len());
         for wanted in wanted {
-            let before = known.get_mut(&(wanted.host.as_str(), wanted.port)).and_then(VecDeque::pop_front);
+            let before = known
+                .get_mut(&(wanted.host.as_str(), wanted.port))
+                .and_then(VecDeque::pop_front);
             let endpoint = match before {
                 Some(before) if before.is_as(wanted) => Arc::clone(before),
-                Some(before) => Arc::new(Endpoint::new(wanted, before.id, before.vitals.clone())),
-                None => fresh(wanted, &self.pulse),
+                Some(before) => Arc::new(before.as_now(wanted)),
+                None => Arc::new(Endpoint::fresh(wanted, &self.pulse)),
             };
-            let list = if before.is_some() { &mut changes.kept } else { &mut changes.added };
+            let list = if before.is_some() {
+                &mut changes.kept
+            } else {
+                &mut changes.added
+            };
             list.push(Arc::clone(&endpoint));
             endpoints.push(endpoint);
         }
         changes.removed = known.into_values().flatten().map(Arc::clone).collect();
         changes.removed.sort_unstable_by_key(|endpoint| endpoint.id);
-        (Self::over(endpoints, Arc::clone(&self.cursor), self.pulse.clone()), changes)
+        (
+            Self::over(endpoints, Arc::clone(&self.cursor), self.pulse.clone()),
+            changes,
+        )
     }
 
     fn over(endpoints: Vec<Arc<Endpoint>>, cursor: Arc<AtomicUsize>, pulse: Pulse) -> Self {
@@ -211,7 +144,12 @@ impl Roster {
             return Pick::Claimed(claim);
         }
         let within = |endpoint: &&Arc<Endpoint>| within(endpoint, rule, reach);
-        if self.endpoints.iter().filter(within).any(|endpoint| !tried.contains(&endpoint.id)) {
+        if self
+            .endpoints
+            .iter()
+            .filter(within)
+            .any(|endpoint| !tried.contains(&endpoint.id))
+        {
             Pick::Full
         } else if self.endpoints.iter().any(|endpoint| within(&endpoint)) {
             Pick::NoneUntried
@@ -244,7 +182,10 @@ impl Roster {
         let census = self.census.load(Ordering::Acquire);
         let (usable, enabled) = ((census >> 16) & 0xffff, census & 0xffff);
         if census >> 32 == key >> 32 && usable <= enabled {
-            return (u32::try_from(usable).unwrap_or_default(), u32::try_from(enabled).unwrap_or_default());
+            return (
+                u32::try_from(usable).unwrap_or_default(),
+                u32::try_from(enabled).unwrap_or_default(),
+            );
         }
 
         let (mut usable, mut enabled) = (0_u16, 0_u16);
@@ -252,7 +193,8 @@ impl Roster {
             enabled = enabled.saturating_add(1);
             usable = usable.saturating_add(endpoint.is_usable(trust).into());
         }
-        self.census.store(key | (u64::from(usable) << 16) | u64::from(enabled), Ordering::Release);
+        self.census
+            .store(key | (u64::from(usable) << 16) | u64::from(enabled), Ordering::Release);
         (usable.into(), enabled.into())
     }
 
@@ -268,7 +210,10 @@ impl Roster {
     /// the cursor, the neighbour of an endpoint that is down would carry double.
     fn in_turn(&self, rule: &Rule, fits: impl Fn(&Endpoint) -> bool) -> Option<Claim> {
         for _ in 0..self.turns.len().min(MAX_SKIPS) {
-            let turn = self.cursor.fetch_add(1, Ordering::Relaxed).checked_rem(self.turns.len())?;
+            let turn = self
+                .cursor
+                .fetch_add(1, Ordering::Relaxed)
+                .checked_rem(self.turns.len())?;
             let endpoint = self.endpoints.get(*self.turns.get(turn)? as usize)?;
             if fits(endpoint)
                 && let Some(claim) = Claim::take(endpoint, rule.kind, rule.slots())
@@ -290,7 +235,11 @@ impl Roster {
             // The window moves by one each pick, the turn within it by one each round: every endpoint comes equally often.
             (pick.checked_rem(count)?, pick.checked_div(count)?)
         };
-        let window = || self.from(start).take(WINDOW).filter(|endpoint| fits(endpoint) && endpoint.free(rule));
+        let window = || {
+            self.from(start)
+                .take(WINDOW)
+                .filter(|endpoint| fits(endpoint) && endpoint.free(rule))
+        };
 
         let mut equals: [Option<&Arc<Endpoint>>; WINDOW] = [None; WINDOW];
         let (mut length, mut best) = (0_usize, None);
@@ -351,13 +300,6 @@ fn within(endpoint: &Endpoint, rule: &Rule, reach: Reach) -> bool {
         }
 }
 
-fn fresh(wanted: &Wanted, pulse: &Pulse) -> Arc<Endpoint> {
-    let host = wanted.host.trim_start_matches('[').trim_end_matches(']');
-    let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, wanted.port));
-    let vitals = Vitals::new(pulse.clone(), address.as_slice());
-    Arc::new(Endpoint::new(wanted, EndpointId::next(), vitals))
-}
-
 /// What an endpoint carries, per weight.
 #[derive(Clone, Copy, Debug)]
 struct Load {
@@ -369,11 +311,16 @@ impl Load {
     fn of(endpoint: &Endpoint) -> Self {
         let vitals = &endpoint.vitals;
         let carried = u64::from(vitals.in_flight()).saturating_add(vitals.tunnels().into());
-        Self { carried, weight: u64::from(endpoint.weight).max(1) }
+        Self {
+            carried,
+            weight: u64::from(endpoint.weight).max(1),
+        }
     }
 
     fn compare(self, other: Self) -> std::cmp::Ordering {
         // Cross-multiplied: 2^33 × 2^16 fits.
-        self.carried.saturating_mul(other.weight).cmp(&other.carried.saturating_mul(self.weight))
+        self.carried
+            .saturating_mul(other.weight)
+            .cmp(&other.carried.saturating_mul(self.weight))
     }
 }
