@@ -29,7 +29,9 @@ x = 1
 "#;
     let e = super::parse(text).unwrap_err();
     println!("{}\n\n{e}", e.render(false));
-    let e = super::spoilt("[[routes]]\npool='supers'\nread_only_posts=['/api']\n[[routes]]\npool='superset'\nstrip_prefix='/x'\nrequest_headers={set={host='a'},remove=['x-forwarded-for','te']}\n[pools.x]\nendpoints=[]\n");
+    let e = super::spoilt(
+        "[[routes]]\npool='supers'\nread_only_posts=['/api']\n[[routes]]\npool='superset'\nstrip_prefix='/x'\nrequest_headers={set={host='a'},remove=['x-forwarded-for','te']}\n[pools.x]\nendpoints=[]\n",
+    );
     println!("{}\n\n{e}", e.render(false));
     let e = super::spoilt("[a\nb = \nfleet_secret = hunter2\n");
     println!("{}\n\n{e}", e.render(false));
@@ -38,7 +40,16 @@ x = 1
     println!("{:?}", super::super::explain("interva"));
     println!("{}", serde_json::to_string(&super::super::schema()).unwrap());
     for f in ["minimal", "superset"] {
-        let l = super::Config::load(std::path::Path::new(&format!("config/{f}.toml"))).unwrap_or_else(|f| panic!("{}", f.render(false)));
-        println!("{}\n{:#?}", l.warnings, l.config.routes.iter().map(|r| (r.name.clone(), r.max_body)).collect::<Vec<_>>());
+        let l = super::Config::load(std::path::Path::new(&format!("config/{f}.toml")))
+            .unwrap_or_else(|f| panic!("{}", f.render(false)));
+        println!(
+            "{}\n{:#?}",
+            l.warnings,
+            l.config
+                .routes
+                .iter()
+                .map(|r| (r.name.clone(), r.max_body))
+                .collect::<Vec<_>>()
+        );
     }
 }
