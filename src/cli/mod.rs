@@ -1,0 +1,182 @@
+//! The command line: arguments in, a command run, an exit code out.
+//!
+//! Floor 8. Each command is one file. Deliberately absent: anything a command does beyond saying what it found; that is
+//! `app`'s and `config`'s.
+
+mod check;
+mod demo;
+mod explain;
+mod output;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Output;
+
+/// How a command ended, as the shell sees it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: something failed while running.
+    Failed,
+    /// 2: the command line makes no sense.
+    Usage,
+    /// 78, `EX_CONFIG`: the configuration was refused.
+    Configuration,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Configuration => 78,
+        })
+    }
+}
+
+/// Reads the arguments of this process and runs the command that they name.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version arrive here as well, for stdout. An unwritable terminal leaves nobody to tell.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let mut output = Output::new();
+    match arguments.command {
+        Command::Run { config } => run::run(&config, &mut output),
+        Command::Check { file } => check::run(&file, &mut output),
+        Command::Demo { rows_to_stdout } => demo::run(rows_to_stdout, &mut output),
+        Command::Schema => explain::schema(&mut output),
+        Command::Explain { key } => explain::run(key.as_deref(), &mut output),
+        Command::Version => explain::version(&mut output),
+    }
+    .into()
+}
+
+/// High-availability reverse proxy and load balancer for Apache Superset.
+#[derive(Debug, Parser)]
+#[command(name = "sluicegate", version, about, after_help = AFTER_HELP, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve as the configuration says
+    #[command(after_help = AFTER_RUN)]
+    Run {
+        /// The configuration (TOML)
+        #[arg(long, short, value_name = "FILE", env = "SLUICEGATE_CONFIG")]
+        config: PathBuf,
+    },
+    /// Say everything that is wrong or unwise in a configuration
+    #[command(after_help = AFTER_CHECK)]
+    Check {
+        /// The configuration (TOML)
+        #[arg(value_name = "FILE", env = "SLUICEGATE_CONFIG")]
+        file: PathBuf,
+    },
+    /// Show it all at work, with nothing to install or configure
+    #[command(after_help = AFTER_DEMO)]
+    Demo {
+        /// Print access records to standard output instead of the live table
+        #[arg(long = "records")]
+        rows_to_stdout: bool,
+    },
+    /// Print the JSON Schema of the configuration, for editors
+    #[command(after_help = AFTER_SCHEMA)]
+    Schema,
+    /// Say what a configuration key does: unit, default, range
+    #[command(after_help = AFTER_EXPLAIN)]
+    Explain {
+        /// A key with its section, e.g. `pools.health.interval`; without it all keys are listed
+        #[arg(value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Print the version
+    Version,
+}
+
+const AFTER_HELP: &str = "\
+Start here:
+  sluicegate demo                        see it work: three replicas, HTTPS, a dashboard
+  sluicegate check sluicegate.toml       is my configuration right?
+  sluicegate run --config sluicegate.toml
+
+The smallest configuration:
+  [[listeners]]
+  address = \"[::]:443\"
+  certificates = [{ certificate = \"tls.crt\", key = \"tls.key\" }]
+
+  [pools.superset]
+  endpoints = [\"10.0.0.1:8088\", \"10.0.0.2:8088\"]
+
+Exit codes: 0 done, 1 failed while running, 2 wrong usage, 78 configuration refused.";
+
+const AFTER_RUN: &str = "\
+Signals:
+  SIGHUP            read the configuration again; an error in it leaves the old one in place
+  SIGTERM, SIGINT   drain: finish what is open, refuse what is new; a second one ends at once
+  SIGUSR1           reopen log files
+
+The configuration and the files it names are watched, too: a changed certificate is in use a second later.
+
+Examples:
+  sluicegate run --config /etc/sluicegate/sluicegate.toml
+  SLUICEGATE_CONFIG=/etc/sluicegate/sluicegate.toml sluicegate run
+
+Exit codes: 0 drained, 1 failed while running, 2 wrong usage, 78 configuration refused.";
+
+const AFTER_CHECK: &str = "\
+All findings are shown at once, each with its line. Warnings do not fail the check.
+
+Examples:
+  sluicegate check sluicegate.toml
+  sluicegate check new.toml && mv new.toml sluicegate.toml      (the proxy notices by itself)
+
+Exit codes: 0 good, perhaps with warnings, 78 refused.";
+
+const AFTER_DEMO: &str = "\
+Starts three embedded endpoints that behave like Superset, a self-signed certificate, HTTPS on port 8443 (or a free one)
+and the admin listener, and prints what to try. Log in as admin / admin. Ctrl-C drains.";
+
+const AFTER_SCHEMA: &str = "\
+Example:
+  sluicegate schema > sluicegate.schema.json
+  then, as the first line of the configuration:  #:schema ./sluicegate.schema.json";
+
+const AFTER_EXPLAIN: &str = "\
+Examples:
+  sluicegate explain                            every key, one line each
+  sluicegate explain pools.health.interval
+  sluicegate explain listeners                  a section with all its keys";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn definition_of_the_arguments_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn run_without_a_configuration_is_wrong_usage() {
+        let error = Arguments::try_parse_from(["sluicegate", "run"]);
+
+        // The environment of a developer may name one.
+        assert!(error.is_err() || std::env::var_os("SLUICEGATE_CONFIG").is_some());
+    }
+}

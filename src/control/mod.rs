@@ -1,0 +1,29 @@
+//! Background tasks: they write, the data plane reads.
+//!
+//! Floor 5. Everything here runs on the control runtime, under one [`supervisor`]: the active health checks, name
+//! resolution, file watching, signals. In: the pools of the present generation. Out: standings and addresses in each
+//! endpoint's vitals, and requests to reload, to reopen logs or to drain. Deliberately absent: the data plane; it never
+//! waits for anything in here.
+
+pub mod names;
+pub mod prober;
+pub mod signals;
+pub mod supervisor;
+pub mod watch;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+
+use crate::balance::Endpoint;
+use crate::config::Pool;
+
+/// What the background tasks look after: the endpoints of the present generation.
+pub trait Pools: Send + Sync + 'static {
+    /// Calls `visit` for each endpoint with its pool's configuration and, when the pool speaks TLS, its client
+    /// configuration. Called often: must not block.
+    fn each(&self, visit: &mut dyn FnMut(&Arc<Pool>, &Arc<Endpoint>, Option<&Arc<ClientConfig>>));
+}

@@ -1,0 +1,362 @@
+//! Active health checks.
+//!
+//! Floor 5. One task checks every endpoint of the present generation, a bounded number at once, each in its own rhythm:
+//! jitter from the first check on keeps replicas of the proxy, and endpoints of a pool, from being asked in step. In: the
+//! endpoints with their pools' `health`. Out: standings and their reasons in the vitals, and one call of the
+//! [`Observer`] for each flip. The judgement is `health`'s; here are the sockets and the clock. State is kept by endpoint
+//! id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately absent: picking;
+//! workers read standings and never wait for a check.
+
+mod http;
+mod jar;
+mod tcp;
+mod websocket;
+mod wire;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::StatusCode;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Pools;
+use super::supervisor::Stop;
+use crate::balance::{Endpoint, EndpointId, Standing};
+use crate::config::Pool;
+use crate::config::pool::{Check, Health};
+use crate::health::{Outcome, Streak};
+use crate::lexicon::PoolName;
+
+use jar::Jar;
+use wire::To;
+
+/// Checks under way at once.
+pub const AT_ONCE: usize = 64;
+
+/// How often the list of endpoints is read when nobody says that it changed; also how soon failures of live traffic
+/// bring a check forward.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// First checks are spread over this, or over the fast interval when that is shorter.
+const FIRST_WITHIN: Duration = Duration::from_millis(500);
+
+/// Why a check failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Why {
+    /// The endpoint's name has never been resolved.
+    #[error("name not resolved")]
+    Unresolved,
+    /// No connection.
+    #[error("no connection: {0}")]
+    Connect(#[source] io::Error),
+    /// No TLS.
+    #[error("TLS: {0}")]
+    Tls(#[source] io::Error),
+    /// It accepted the connection and closed it without a byte.
+    #[error("closed without an answer")]
+    Closed,
+    /// The connection broke.
+    #[error("connection broke: {0}")]
+    Broken(#[source] io::Error),
+    /// What came is not what the protocol allows.
+    #[error("bad answer: {0}")]
+    Malformed(&'static str),
+    /// No whole answer in time.
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    /// A status that is not among the good ones.
+    #[error("status {0}")]
+    Status(StatusCode),
+    /// The expected text is not in the body.
+    #[error("expected text not in the body")]
+    Body,
+}
+
+/// What one check found.
+#[derive(Debug)]
+pub struct Report {
+    /// The main check.
+    pub result: Result<(), Why>,
+    /// How long it took.
+    pub took: Duration,
+    /// The deep check; `None` when there is none, or the main check failed.
+    pub deep: Option<Result<(), Why>>,
+}
+
+/// Hears what checks found. Called on the control runtime; must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// A check is over.
+    fn probed(&self, pool: &PoolName, endpoint: &Endpoint, report: &Report);
+
+    /// An endpoint's standing has changed; the new one and its reason are in its vitals.
+    fn flipped(&self, pool: &PoolName, endpoint: &Endpoint, from: Standing, to: Standing, reason: &str);
+}
+
+/// Checks endpoints.
+pub struct Prober {
+    pools: Arc<dyn Pools>,
+    observer: Arc<dyn Observer>,
+    /// The clock that live traffic is noted by, in milliseconds.
+    clock: fn() -> u64,
+    wake: Arc<Notify>,
+    watched: HashMap<EndpointId, Watched>,
+}
+
+/// An endpoint under watch.
+struct Watched {
+    pool: Arc<Pool>,
+    endpoint: Arc<Endpoint>,
+    tls: Option<Arc<ClientConfig>>,
+    streak: Streak,
+    /// In the hands of the check while one is under way.
+    jar: Option<Jar>,
+    due: Instant,
+    /// When the last check began, on the clock of live traffic.
+    asked_at: u64,
+    /// Seen at the last refresh.
+    present: bool,
+}
+
+/// What a check brings back.
+struct Done {
+    id: EndpointId,
+    jar: Jar,
+    report: Report,
+}
+
+impl Prober {
+    /// A prober of `pools`. `clock` is the one that live traffic is noted by.
+    pub fn new(pools: Arc<dyn Pools>, observer: Arc<dyn Observer>, clock: fn() -> u64) -> Self {
+        Self { pools, observer, clock, wake: Arc::default(), watched: HashMap::new() }
+    }
+
+    /// Reads the list of endpoints at once when notified, for after a reload.
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Checks until stopped.
+    pub async fn run(mut self, mut stop: Stop) {
+        let mut running: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
+        let mut refresh = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= refresh {
+                self.refresh(now);
+                refresh = now + REFRESH;
+            }
+            for id in self.due(now, AT_ONCE.saturating_sub(running.len())) {
+                running.extend(self.begin(id));
+            }
+            let next = if running.len() < AT_ONCE { self.next_due() } else { None };
+            tokio::select! {
+                () = stop.stopped() => return,
+                () = self.wake.notified() => refresh = Instant::now(),
+                () = sleep_until(next.map_or(refresh, |next| next.min(refresh))) => {}
+                Some(done) = running.next() => self.absorb(done),
+            }
+        }
+    }
+
+    /// Takes the present endpoints over and forgets the others.
+    fn refresh(&mut self, now: Instant) {
+        let watched = &mut self.watched;
+        for known in watched.values_mut() {
+            known.present = false;
+        }
+        self.pools.each(&mut |pool, endpoint, tls| {
+            let Some(health) = &pool.health else { return };
+            if endpoint.disabled {
+                return;
+            }
+            match watched.get_mut(&endpoint.id) {
+                Some(known) => known.renew(pool, endpoint, tls, health, now),
+                None => {
+                    watched.insert(endpoint.id, Watched::new(pool, endpoint, tls, health, now));
+                }
+            }
+        });
+        watched.retain(|_, known| {
+            if !known.present && known.endpoint.vitals.standing() != Standing::Unknown {
+                // Should it come back, its past says nothing.
+                known.endpoint.vitals.set_standing(Standing::Unknown, "not checked");
+            }
+            known.present
+        });
+    }
+
+    /// The endpoints whose time has come, the longest overdue first.
+    fn due(&self, now: Instant, room: usize) -> Vec<EndpointId> {
+        let mut due: Vec<(Instant, EndpointId)> =
+            self.idle().filter(|(due, _)| *due <= now).collect();
+        due.sort_unstable();
+        due.into_iter().take(room).map(|(_, id)| id).collect()
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.idle().map(|(due, _)| due).min()
+    }
+
+    /// Endpoints without a check under way.
+    fn idle(&self) -> impl Iterator<Item = (Instant, EndpointId)> {
+        self.watched.iter().filter(|(_, watched)| watched.jar.is_some()).map(|(id, watched)| (watched.due, *id))
+    }
+
+    fn begin(&mut self, id: EndpointId) -> Option<BoxFuture<'static, Done>> {
+        let watched = self.watched.get_mut(&id)?;
+        let jar = watched.jar.take()?;
+        watched.asked_at = (self.clock)();
+        let (pool, endpoint, tls) = (Arc::clone(&watched.pool), Arc::clone(&watched.endpoint), watched.tls.clone());
+        Some(Box::pin(check(pool, endpoint, tls, jar)))
+    }
+
+    fn absorb(&mut self, done: Done) {
+        // Gone meanwhile: nobody is interested.
+        let Some(watched) = self.watched.get_mut(&done.id) else { return };
+        watched.jar = Some(done.jar);
+        watched.judge(&done.report, &*self.observer);
+    }
+}
+
+impl Watched {
+    fn new(
+        pool: &Arc<Pool>,
+        endpoint: &Arc<Endpoint>,
+        tls: Option<&Arc<ClientConfig>>,
+        health: &Health,
+        now: Instant,
+    ) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            endpoint: Arc::clone(endpoint),
+            tls: tls.cloned(),
+            streak: Streak::new(endpoint.vitals.standing()),
+            jar: Some(Jar::default()),
+            due: now + FIRST_WITHIN.min(health.fast_interval).mul_f64(fastrand::f64()),
+            asked_at: 0,
+            present: true,
+        }
+    }
+
+    /// Takes over what this generation says; a check under way ends by the old one.
+    fn renew(&mut self, pool: &Arc<Pool>, endpoint: &Arc<Endpoint>, tls: Option<&Arc<ClientConfig>>, health: &Health, now: Instant) {
+        self.present = true;
+        self.tls = tls.cloned();
+        self.endpoint = Arc::clone(endpoint);
+        if !Arc::ptr_eq(&self.pool, pool) {
+            self.pool = Arc::clone(pool);
+            // The interval may be a shorter one now.
+            self.due = self.due.min(now + jittered(health.interval, health));
+        }
+        // Users have met a failure since the last check: look at once, though no more often than in transition.
+        if endpoint.vitals.recent().failed_at.is_some_and(|failed| failed > self.asked_at) {
+            self.due = self.due.min(now + jittered(health.fast_interval, health));
+        }
+    }
+
+    /// Makes a standing of what a check found, and says when the next one is due.
+    fn judge(&mut self, report: &Report, observer: &dyn Observer) {
+        let Some(health) = &self.pool.health else { return };
+        observer.probed(&self.pool.name, &self.endpoint, report);
+        let (outcome, reason) = verdict(report, health, self.answered_since_asked());
+        if let Some(flip) = self.streak.on(outcome, health) {
+            self.endpoint.vitals.set_standing(flip.to, &reason);
+            observer.flipped(&self.pool.name, &self.endpoint, flip.from, flip.to, &reason);
+        }
+        let wait = if self.streak.is_settled() { health.interval } else { health.fast_interval };
+        self.due = Instant::now() + jittered(wait, health);
+    }
+
+    fn answered_since_asked(&self) -> bool {
+        self.endpoint.vitals.recent().answered_at.is_some_and(|answered| answered >= self.asked_at)
+    }
+}
+
+/// What a report means, and why in words.
+fn verdict(report: &Report, health: &Health, answered_since: bool) -> (Outcome, String) {
+    match (&report.result, &report.deep) {
+        // Busy is not dead: the check waited behind users' queries, and one of those was answered.
+        (Err(Why::Silent(after)), _) if answered_since => {
+            (Outcome::Late, format!("no answer within {after:?}, but live traffic was answered"))
+        }
+        (Err(why), _) => (Outcome::Bad, why.to_string()),
+        // A failing database degrades its replicas; to eject them would help nobody.
+        (Ok(()), Some(Err(why))) => (Outcome::Late, format!("deep check: {why}")),
+        (Ok(()), _) if report.took > health.late_after => {
+            (Outcome::Late, format!("answered after {:?}, late after {:?}", report.took, health.late_after))
+        }
+        (Ok(()), _) => (Outcome::Good, "checks pass".to_owned()),
+    }
+}
+
+/// `wait`, varied by the configured share in both directions.
+fn jittered(wait: Duration, health: &Health) -> Duration {
+    let share = f64::from(health.jitter_percent.min(100)) / 100.0;
+    wait.mul_f64((fastrand::f64() * 2.0 - 1.0).mul_add(share, 1.0))
+}
+
+/// Checks an endpoint once.
+async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, tls: Option<Arc<ClientConfig>>, mut jar: Jar) -> Done {
+    let began = Instant::now();
+    let (mut result, mut deep, mut took) = (Err(Why::Unresolved), None, Duration::ZERO);
+    if let Some(health) = &pool.health {
+        let host = authority(&endpoint);
+        match destination(&pool, &endpoint, tls) {
+            Err(why) => result = Err(why),
+            Ok(to) => {
+                let silent = |_| Err(Why::Silent(health.timeout));
+                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar)).await.unwrap_or_else(silent);
+                took = began.elapsed();
+                if let (Ok(()), Some(check)) = (&result, &health.deep) {
+                    let probe = http::probe(&to, check, &host, &mut jar);
+                    deep = Some(timeout(health.timeout, probe).await.unwrap_or_else(silent));
+                }
+            }
+        }
+    }
+    if result.is_err() {
+        jar.clear();
+    }
+    Done { id: endpoint.id, jar, report: Report { result, took, deep } }
+}
+
+async fn main_check(to: &To, health: &Health, host: &str, jar: &mut Jar) -> Result<(), Why> {
+    match &health.check {
+        Check::Http(check) => http::probe(to, check, host, jar).await,
+        Check::Tcp => tcp::probe(to).await,
+        Check::WebSocket { path, host: named } => websocket::probe(to, path, named.as_deref().unwrap_or(host)).await,
+    }
+}
+
+fn destination(pool: &Pool, endpoint: &Endpoint, tls: Option<Arc<ClientConfig>>) -> Result<To, Why> {
+    let tls = match tls {
+        None => None,
+        Some(config) => {
+            let named = pool.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+            let name = named.unwrap_or_else(|| bare(&endpoint.host)).to_owned();
+            let name = ServerName::try_from(name).map_err(|error| Why::Tls(io::Error::other(error)))?;
+            Some((config, name))
+        }
+    };
+    Ok(To { addresses: endpoint.vitals.addresses(), tls })
+}
+
+/// Host and port as a `Host` field writes them (RFC 9110 §7.2).
+fn authority(endpoint: &Endpoint) -> String {
+    let host = bare(&endpoint.host);
+    if host.contains(':') { format!("[{host}]:{}", endpoint.port) } else { format!("{host}:{}", endpoint.port) }
+}
+
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! A pool for the tests of this floor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Pool;
+use crate::config::pool::{Endpoint, Health, Queue, Retry, Strategy, UpstreamClocks, WhenAllDown};
+use crate::lexicon::{EndpointName, PoolName};
+
+pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Pool> {
+    let endpoints = endpoints.iter().map(|(host, port)| Endpoint {
+        name: EndpointName::new(&format!("{host}:{port}")),
+        host: (*host).to_owned(),
+        port: *port,
+        weight: 1,
+        zone: None,
+        disabled: false,
+    });
+    Arc::new(Pool {
+        name: PoolName::new("superset"),
+        endpoints: endpoints.collect(),
+        strategy: Strategy::RoundRobin,
+        tls: None,
+        max_in_flight: 20,
+        max_tunnels: 20,
+        queue: Queue { length: 64, timeout: Duration::from_secs(10) },
+        clocks: UpstreamClocks {
+            connect: Duration::from_secs(2),
+            write_idle: Duration::from_secs(60),
+            idle: Duration::from_millis(1_500),
+        },
+        max_idle: 8,
+        retry: Retry { attempts: 1, budget_percent: 10 },
+        health,
+        when_all_down: WhenAllDown::Reject,
+        panic_threshold: 50,
+        head_bytes: 64 * 1024,
+    })
+}

@@ -1,0 +1,191 @@
+//! What passes between the servers of a protocol and whoever answers.
+//!
+//! Floor 2. `serve` turns bytes into a [`Request`] and an [`Answer`] into bytes; `pipeline`, `admin` and the demo's
+//! endpoints implement [`Handler`]. The seam has no error type: a handler cannot forget to answer. Deliberately
+//! absent: protocols on one side, routing on the other.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderMap, HeaderValue, StatusCode, request, response};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::body::Body;
+use crate::config::Listener;
+use crate::lexicon::{Clock, ConnectionId, Protocol};
+
+/// A request as it arrived, its framing checked.
+#[derive(Debug)]
+pub struct Request {
+    /// Method, target, version, fields.
+    pub head: request::Parts,
+    /// Content, pulled from the connection on demand.
+    pub body: Body,
+    /// The connection it came on.
+    pub connection: Arc<Connection>,
+    /// Takes interim responses (1xx) for the client.
+    pub interim: Interim,
+    /// Set when the client asks for a tunnel.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// How a client asked for a tunnel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Upgrade {
+    /// `Upgrade: websocket` over HTTP/1.1 (RFC 6455 §4.1).
+    Http1,
+    /// Extended CONNECT with `:protocol: websocket` (RFC 8441 §4).
+    ExtendedConnect,
+}
+
+/// The answer to a request.
+pub struct Answer {
+    /// Status and fields; connection-level fields are the server's business.
+    pub head: response::Parts,
+    /// Content.
+    pub body: Body,
+    /// Set when the connection (or stream) becomes a tunnel after this head.
+    pub tunnel: Option<Tunnel>,
+    /// Whether the connection should end after this answer.
+    pub close: bool,
+}
+
+/// Takes over the client's stream once the answer's head is sent.
+pub type Tunnel = Box<dyn FnOnce(Box<dyn Duplex>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// A byte stream both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// An exchange under way.
+pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Answers requests. Cheap to clone.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Answers `request`. Dropping the future means that the client has gone.
+    fn handle(&self, request: Request) -> Answering;
+
+    /// Answers what never became a request. The connection (or stream) ends after it.
+    fn refuse(&self, refused: Refused) -> Answer;
+}
+
+/// Something that never became a request.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// The connection it came on.
+    pub connection: Arc<Connection>,
+    /// As much of the head as was understood.
+    pub head: Option<request::Parts>,
+}
+
+/// Why bytes of a client did not become a request. Each is one row in the table of faults.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Refusal {
+    /// The head breaks the grammar (RFC 9112 §2.2, §3, §5).
+    MalformedHead(&'static str),
+    /// The framing is ambiguous (RFC 9112 §6.3): refused, never repaired.
+    AmbiguousFraming(&'static str),
+    /// The head exceeds its bound, in bytes or fields.
+    HeadTooLarge(&'static str),
+    /// The target exceeds its bound.
+    UriTooLong,
+    /// A transfer coding other than `chunked` (RFC 9112 §6.1).
+    UnknownCoding,
+    /// A version other than 1.0, 1.1, 2 (RFC 9110 §15.6.6).
+    UnknownVersion,
+    /// The head did not come in time.
+    Late(Clock),
+}
+
+/// Facts about a client's connection that do not change in its life.
+#[derive(Debug)]
+pub struct Connection {
+    /// This process's number for it.
+    pub id: ConnectionId,
+    /// The listener, as configured when the connection was accepted.
+    pub listener: Arc<Listener>,
+    /// The address that the socket names.
+    pub peer: SocketAddr,
+    /// Our side of the socket.
+    pub local: SocketAddr,
+    /// The client as a PROXY protocol header names it.
+    pub proxied: Option<SocketAddr>,
+    /// What the client speaks.
+    pub protocol: Protocol,
+    /// TLS, when there is any.
+    pub tls: Option<TlsFacts>,
+}
+
+impl Connection {
+    /// The client's address as the transport tells it: PROXY header first, then the socket.
+    pub fn client(&self) -> IpAddr {
+        self.proxied.unwrap_or(self.peer).ip()
+    }
+
+    /// `https` or `http`.
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// What TLS told about a client.
+#[derive(Clone, Debug)]
+pub struct TlsFacts {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite's IANA name.
+    pub cipher: &'static str,
+    /// Server name asked for, lower case.
+    pub server_name: Option<Arc<str>>,
+    /// Whether a ticket was used.
+    pub resumed: bool,
+    /// Subject of the verified client certificate (RFC 4514), ready for a header.
+    pub client_subject: Option<HeaderValue>,
+}
+
+/// Takes interim responses for the client, in order; the server sends them before the final one.
+#[derive(Clone, Debug, Default)]
+pub struct Interim(Arc<Mutex<Vec<(StatusCode, HeaderMap)>>>);
+
+impl Interim {
+    /// Queues an interim response. More than [`MAX_INTERIM`] waiting ones are dropped: they are hints.
+    pub fn push(&self, status: StatusCode, fields: HeaderMap) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MAX_INTERIM {
+            waiting.push((status, fields));
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Takes what waits.
+    pub fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Interim responses that may wait for one client at a time.
+pub const MAX_INTERIM: usize = 8;
+
+impl Answer {
+    /// An answer with `status` and `body`.
+    pub fn new(status: StatusCode, body: Body) -> Self {
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.status = status;
+        Self { head, body, tunnel: None, close: false }
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("head", &self.head).field("tunnel", &self.tunnel.is_some()).finish()
+    }
+}

@@ -1,0 +1,8 @@
+//! Sockets and clocks below any protocol.
+//!
+//! Floor 3.
+
+pub mod date;
+pub mod io;
+pub mod outbox;
+pub mod timer;

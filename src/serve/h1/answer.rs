@@ -1,0 +1,198 @@
+//! Waiting for the answer and writing it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::body::{Body, Frame};
+use crate::h1::encode::{self, Delimiting, Persistence};
+use crate::message::{Answer, Answering, Duplex, Interim};
+use crate::net::date;
+
+use super::{Asked, Server, Written, poll_answer};
+
+/// How long, and for how many bytes, a connection that ends is read on, so that the client gets to see the answer
+/// before a reset for what it still sends (RFC 9112 §9.6).
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
+
+impl<I: Duplex + 'static> Server<I> {
+    /// Waits for the answer, passing interim responses on; `None` when the client left before.
+    pub(super) async fn await_answer(
+        &mut self,
+        mut answering: Answering,
+        interim: &Interim,
+        asked: &Asked,
+    ) -> Option<Answer> {
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = poll_answer(&mut answering, cx) {
+                self.add_interim(interim, asked);
+                return Poll::Ready(Some(answer));
+            }
+            self.drain.poll(cx);
+            self.add_interim(interim, asked);
+            if let Poll::Ready(Err(_)) = self.poll_outbox(cx) {
+                return Poll::Ready(None);
+            }
+            self.wire.lock().poll_gone(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// Writes `answer`.
+    pub(super) async fn write(&mut self, answer: Answer, asked: &Asked) -> Written {
+        self.wire.lock().skip_received();
+        let last = self.is_last(&answer, asked);
+        let Answer { mut head, body, .. } = answer;
+        let delimiting = Delimiting::of_response(&asked.method, head.status, body.remaining(), asked.http11);
+        let persistence = match (last || delimiting == Delimiting::Close, asked.http11) {
+            (true, _) => Persistence::Close,
+            (false, true) => Persistence::Default,
+            (false, false) => Persistence::KeepAlive,
+        };
+        date::stamp(&mut head.headers);
+        encode::response_head(self.outbox.head(), &head, delimiting, persistence);
+        let body = if delimiting == Delimiting::Absent { Body::empty() } else { body };
+        let complete = self.write_body(body, delimiting).await;
+        match (complete, persistence) {
+            (false, _) => Written::Broken,
+            (true, Persistence::Close) => Written::Close,
+            // A body that was not read to its end by the time the answer is complete cannot be followed by anything.
+            (true, _) if !self.wire.lock().is_received() => Written::Close,
+            (true, _) => Written::Open,
+        }
+    }
+
+    /// Writes the head of an answer that turns the connection into a tunnel; whether it went out.
+    pub(super) async fn write_switch(&mut self, answer: Answer) -> bool {
+        let mut head = answer.head;
+        date::stamp(&mut head.headers);
+        encode::response_head(self.outbox.head(), &head, Delimiting::Absent, Persistence::Upgrade);
+        self.write_body(Body::empty(), Delimiting::Absent).await
+    }
+
+    /// Writes what waits and `body`; whether all of it went out.
+    async fn write_body(&mut self, mut body: Body, delimiting: Delimiting) -> bool {
+        let chunked = delimiting == Delimiting::Chunks;
+        let mut ended = false;
+        let written = poll_fn(|cx| {
+            loop {
+                let mut starved = false;
+                if !ended && self.outbox.takes_content() {
+                    match body.poll_frame(cx) {
+                        Poll::Ready(Some(Ok(Frame::Data(content)))) => self.outbox.push(content, chunked),
+                        Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
+                            ended = true;
+                            if chunked {
+                                self.outbox.push_last_chunk(&trailers);
+                            }
+                        }
+                        Poll::Ready(None) => {
+                            ended = true;
+                            if chunked {
+                                self.outbox.push_last_chunk(&HeaderMap::new());
+                            }
+                        }
+                        // The end is missing on purpose: the client must not take this for a complete response.
+                        Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                        Poll::Pending => starved = true,
+                    }
+                    // A whole small response leaves in one piece.
+                    if !ended && !starved && self.outbox.takes_content() {
+                        continue;
+                    }
+                }
+                match self.poll_outbox(cx) {
+                    Poll::Ready(Ok(())) if ended => return Poll::Ready(true),
+                    Poll::Ready(Ok(())) if starved => {
+                        self.drain.poll(cx);
+                        return self.wire.lock().poll_gone(cx).map(|()| false);
+                    }
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        self.timer.disarm();
+        written
+    }
+
+    /// Writes what waits. An error when the client is gone or takes nothing for too long.
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stuck>> {
+        if self.outbox.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut wire = self.wire.lock();
+        let Some(io) = &mut wire.io else { return Poll::Ready(Err(Stuck)) };
+        let mut moved = false;
+        let mut written = self.outbox.poll_write(io, cx, &mut moved);
+        if let Poll::Ready(Ok(())) = written {
+            // TLS may hold back a record that did not fit into the socket.
+            written = Pin::new(io).poll_flush(cx);
+        }
+        if moved {
+            self.timer.disarm();
+        }
+        match written {
+            Poll::Ready(Ok(())) => {
+                self.timer.disarm();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Stuck)),
+            Poll::Pending => {
+                if !self.timer.is_armed() {
+                    self.timer.arm(self.connection.listener.clocks.write_idle);
+                }
+                self.timer.poll(cx).map(|()| Err(Stuck))
+            }
+        }
+    }
+
+    fn add_interim(&mut self, interim: &Interim, asked: &Asked) {
+        // RFC 9110 §15.2: never to an HTTP/1.0 client.
+        if !asked.http11 || interim.is_empty() {
+            return;
+        }
+        for (status, fields) in interim.take() {
+            let (mut head, ()) = http::Response::new(()).into_parts();
+            head.status = status;
+            head.headers = fields;
+            encode::response_head(self.outbox.head(), &head, Delimiting::Absent, Persistence::Default);
+        }
+    }
+
+    /// Ends the connection so that the client gets to read the answer.
+    pub(super) async fn linger(&mut self) {
+        self.timer.arm(LINGER.0);
+        let mut read = 0_usize;
+        let mut shut = false;
+        poll_fn(|cx| {
+            let mut wire = self.wire.lock();
+            if !shut {
+                let Some(io) = &mut wire.io else { return Poll::Ready(()) };
+                match Pin::new(io).poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => shut = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll(cx),
+                }
+            }
+            loop {
+                wire.received.clear();
+                match wire.poll_read_ahead(cx) {
+                    Poll::Ready(Ok(count @ 1..)) if read < LINGER.1 => read = read.saturating_add(count),
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll(cx),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// The client is gone, or takes nothing.
+#[derive(Debug)]
+struct Stuck;

@@ -1,0 +1,6 @@
+//! Bytes of clients to requests, answers to bytes.
+//!
+//! Floor 6. Deliberately absent: what a request means; that is the [`Handler`](crate::message::Handler)'s.
+
+pub mod h1;
+pub mod h2;

@@ -1,0 +1,16 @@
+//! Everything the process tells about itself: metric families, events, records.
+//!
+//! Floor 2. Deliberately absent: the tasks that ship records; they are in `control`.
+
+pub mod access_log;
+pub mod events;
+pub mod format;
+pub mod metrics;
+pub mod record;
+pub mod redact;
+#[cfg(test)]
+mod samples;
+
+pub use access_log::{AccessLog, Emitter};
+pub use metrics::Metrics;
+pub use record::{Attempt, End, Kind, Record, Stages};

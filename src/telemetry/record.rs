@@ -1,0 +1,169 @@
+//! What is logged of one exchange or tunnel.
+//!
+//! A [`Record`] is filled on the worker with reference-counted pieces of the request and encoded elsewhere: the
+//! request path formats nothing.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderValue, Method, Uri};
+
+use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName};
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A request and its response.
+    Exchange,
+    /// A tunnel has opened; its end follows with the same request id.
+    TunnelStart,
+    /// A tunnel has ended.
+    TunnelEnd,
+}
+
+/// One line of the access log.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What it is about.
+    pub kind: Kind,
+    /// When the request head was complete.
+    pub at: SystemTime,
+    /// The request's id, as sent to the endpoint and returned to the client.
+    pub request_id: HeaderValue,
+    /// W3C `traceparent`, as sent to the endpoint.
+    pub traceparent: Option<HeaderValue>,
+    /// The client, as identified through trusted proxies.
+    pub client: SocketAddr,
+    /// The connection it came on.
+    pub connection: ConnectionId,
+    /// The listener.
+    pub listener: ListenerName,
+    /// What the client spoke.
+    pub protocol: Protocol,
+    /// `TLSv1.2`, `TLSv1.3`.
+    pub tls: Option<&'static str>,
+    /// Method.
+    pub method: Method,
+    /// Host as the client named it.
+    pub host: Option<HeaderValue>,
+    /// Path and query; secrets in the query are redacted when it is written.
+    pub target: Uri,
+    /// Status sent; `None` when the client was gone before.
+    pub status: Option<u16>,
+    /// Request body bytes received.
+    pub bytes_in: u64,
+    /// Response body bytes sent.
+    pub bytes_out: u64,
+    /// Where the time went.
+    pub stages: Stages,
+    /// The route taken.
+    pub route: Option<RouteName>,
+    /// The pool asked.
+    pub pool: Option<PoolName>,
+    /// The endpoint that answered, or was tried last.
+    pub endpoint: Option<EndpointName>,
+    /// Attempts that failed before, and why.
+    pub attempts: Vec<Attempt>,
+    /// How it ended.
+    pub end: End,
+    /// Reason code when the proxy itself answered or broke off.
+    pub fault: Option<&'static str>,
+    /// `User-Agent`.
+    pub user_agent: Option<HeaderValue>,
+    /// `Referer`; secrets in its query are redacted when it is written.
+    pub referer: Option<HeaderValue>,
+    /// Messages from the client and to it, for a tunnel's end.
+    pub messages: Option<(u64, u64)>,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Whom it failed on.
+    pub endpoint: EndpointName,
+    /// Reason code of the failure.
+    pub cause: &'static str,
+}
+
+/// Where the time of an exchange went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stages {
+    /// Receiving the request body before an endpoint was leased.
+    pub receive: Duration,
+    /// Waiting for a free endpoint.
+    pub queue: Duration,
+    /// Connecting, last attempt; zero on a reused connection.
+    pub connect: Duration,
+    /// From the request sent to the response head, last attempt.
+    pub first_byte: Duration,
+    /// From the request head to the last byte of the response.
+    pub total: Duration,
+}
+
+/// How an exchange ended, as two letters: who ended it (`-` nobody, `C` client, `U` upstream, `P` the proxy), and
+/// during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data,
+/// `T` tunnel).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct End {
+    /// Who.
+    pub who: Who,
+    /// During what.
+    pub stage: Stage,
+}
+
+/// Who ended an exchange.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Who {
+    /// Nobody: it is complete.
+    Nobody,
+    /// The client.
+    Client,
+    /// The endpoint.
+    Upstream,
+    /// The proxy, for a reason of its own (a fault).
+    Proxy,
+}
+
+/// The stage of an exchange.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Stage {
+    /// Over.
+    Complete,
+    /// Reading the request.
+    Request,
+    /// Waiting for a free endpoint.
+    Queue,
+    /// Connecting.
+    Connect,
+    /// Waiting for the response head.
+    Head,
+    /// Passing the response body.
+    Data,
+    /// In the tunnel.
+    Tunnel,
+}
+
+impl End {
+    /// Complete and well.
+    pub const COMPLETE: Self = Self { who: Who::Nobody, stage: Stage::Complete };
+
+    /// The two letters.
+    pub const fn code(self) -> [char; 2] {
+        let who = match self.who {
+            Who::Nobody => '-',
+            Who::Client => 'C',
+            Who::Upstream => 'U',
+            Who::Proxy => 'P',
+        };
+        let stage = match self.stage {
+            Stage::Complete => '-',
+            Stage::Request => 'R',
+            Stage::Queue => 'Q',
+            Stage::Connect => 'C',
+            Stage::Head => 'H',
+            Stage::Data => 'D',
+            Stage::Tunnel => 'T',
+        };
+        [who, stage]
+    }
+}
