@@ -53,9 +53,9 @@ section! {
         /// Prefix removed before forwarding, then also sent as `X-Forwarded-Prefix`. Superset wants its application
         /// root kept: leave it out.
         strip_prefix: Parsed<String> = parsed("path prefix", prefix), May("the path is kept");
-        /// POST paths that only read and may be retried like GET. Never SQL Lab's `execute`.
+        /// POST paths, whole ones, that only read and may be retried like GET. Never SQL Lab's `execute`.
         read_only_posts: List<Parsed<String>> =
-            list(parsed("path prefix", prefix)),
+            list(parsed("path", prefix)),
             Or("['/api/v1/chart/data', '/datasource/samples', '/superset/explore_json']");
     }
 }
