@@ -15,4 +15,5 @@ pub mod telemetry;
 pub mod net;
 pub mod upstream;
 // Floor 6: the faces to clients and operators.
+pub mod admin;
 pub mod serve;
