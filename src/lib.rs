@@ -11,5 +11,6 @@ pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
+pub mod upstream;
 // Floor 6: bytes of clients to requests.
 pub mod serve;

@@ -1,0 +1,6 @@
+//! The endpoints' side.
+//!
+//! Floor 3.
+
+pub mod observer;
+pub mod tunnel;
