@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The upstream side: pools at run time, leases, connections to endpoints, HTTP/1 towards them.
 //!
 //! Floor 3. Each worker keeps its own idle connections ([`Idle`]); what must be exact over all workers (claims, the
@@ -17,3 +18,11 @@ pub use error::{Failure, Sent};
 pub use idle::Idle;
 pub use link::{Exchange, Link, Outcome};
 pub use pool::{Lease, Pool};
+=======
+//! The endpoints' side.
+//!
+//! Floor 3.
+
+pub mod observer;
+pub mod tunnel;
+>>>>>>> h2
