@@ -115,8 +115,9 @@ Start here:
 
 The smallest configuration:
   [[listeners]]
-  address = \"[::]:443\"
-  certificates = [{ certificate = \"tls.crt\", key = \"tls.key\" }]
+  address = \"0.0.0.0:443\"
+  certificate = \"tls.crt\"
+  key = \"tls.key\"
 
   [pools.superset]
   endpoints = [\"10.0.0.1:8088\", \"10.0.0.2:8088\"]
