@@ -302,3 +302,44 @@ impl Introduction {
         output.line("\nCtrl-C drains; again, and it ends at once.\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn configuration_of_the_demo_is_accepted_without_a_warning() {
+        let directory = TempDir::new().unwrap();
+        certify(directory.path()).unwrap();
+        let addresses = ["127.0.0.1:1001".parse().unwrap(), "127.0.0.1:1002".parse().unwrap()];
+        let https = vec!["127.0.0.1:8443".parse().unwrap(), "[::1]:8443".parse().unwrap()];
+        let admin = "127.0.0.1:9901".parse().unwrap();
+        let text = configuration(&Wanted {
+            addresses: &addresses,
+            https,
+            admin,
+            records: false,
+            live: true,
+        });
+
+        let loaded = Config::parse(&text, &directory.path().join("demo.toml")).unwrap();
+
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
+        assert_eq!(loaded.config.pools[0].endpoints.len(), 2);
+    }
+
+    #[test]
+    fn key_is_for_its_owner_only() {
+        let directory = TempDir::new().unwrap();
+
+        certify(directory.path()).unwrap();
+
+        let mode = fs::metadata(directory.path().join("demo.key"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -186,3 +186,51 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::lifecycle::Lifecycle;
+
+    async fn ask(address: SocketAddr, request: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(address).await?;
+        let head = format!("{request} HTTP/1.1\r\nHost: demo\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    #[tokio::test]
+    async fn killed_replica_refuses_connections_and_comes_back_on_its_port() {
+        let lifecycle = Lifecycle::new();
+        let keys = Arc::new(Keys::generate().unwrap());
+        let settings = super::super::replica_settings().unwrap();
+        let running = start("replica-1", settings, keys, Arc::new(Pages::new()), lifecycle.life()).unwrap();
+        assert!(
+            ask(running.address, "GET /health")
+                .await
+                .unwrap()
+                .ends_with("\r\n\r\nOK")
+        );
+        let mut idle = TcpStream::connect(running.address).await.unwrap();
+
+        let killed = ask(running.address, "POST /demo/kill?seconds=1").await.unwrap();
+
+        assert!(killed.contains("\"killed\":\"replica-1\""), "{killed}");
+        // The open connection is cut with it.
+        assert!(matches!(idle.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+        assert_eq!(
+            TcpStream::connect(running.address).await.unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
+        let back = async { while ask(running.address, "GET /health").await.is_err() {} };
+        tokio::time::timeout(Duration::from_secs(10), back).await.unwrap();
+
+        lifecycle.advance(Phase::Ending);
+        running.join();
+    }
+}
