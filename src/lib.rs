@@ -7,10 +7,14 @@ pub mod lifecycle;
 // Floor 1: configuration.
 pub mod config;
 // Floor 2: pure cores, messages, telemetry.
+pub mod balance;
 pub mod h1;
 pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
-// Floor 6: the faces to clients and operators.
+pub mod upstream;
+// Floor 5: background tasks.
+// pub mod control;
+// Floor 6: bytes of clients to requests.
 pub mod serve;

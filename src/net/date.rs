@@ -1,24 +1,58 @@
-//! The `Date` field (RFC 9110 §6.6.1), formatted once a second.
+//! The `Date` field (RFC 9110 §6.6.1) without formatting one for each answer.
+//!
+//! Floor 3. Used by the servers of all protocols. Each thread keeps the last second's text.
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header};
 
-/// The present date for a response.
-pub fn now() -> HeaderValue {
-    thread_local! {
-        static LAST: RefCell<(u64, HeaderValue)> = const { RefCell::new((0, HeaderValue::from_static(""))) };
+thread_local! {
+    static LAST: RefCell<(u64, Option<HeaderValue>)> = const { RefCell::new((0, None)) };
+}
+
+/// Adds `Date` unless the answer has one already.
+pub fn stamp(headers: &mut HeaderMap) {
+    if let header::Entry::Vacant(vacant) = headers.entry(header::DATE)
+        && let Some(date) = now()
+    {
+        vacant.insert(date);
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    LAST.with_borrow_mut(|(at, text)| {
-        if *at != second
-            && let Ok(fresh) = HeaderValue::try_from(httpdate::fmt_http_date(now))
-        {
-            *at = second;
-            *text = fresh;
+}
+
+/// The present time as a field value; `None` only if the clock stands before 1970.
+pub fn now() -> Option<HeaderValue> {
+    let time = SystemTime::now();
+    let second = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    LAST.with_borrow_mut(|(last, value)| {
+        if *last != second || value.is_none() {
+            *value = HeaderValue::try_from(httpdate::fmt_http_date(time)).ok();
+            *last = second;
         }
-        text.clone()
+        value.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn date_of_the_endpoint_is_kept() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::DATE, HeaderValue::from_static("Tue, 15 Nov 1994 08:12:31 GMT"));
+
+        stamp(&mut headers);
+
+        assert_eq!(headers[header::DATE], "Tue, 15 Nov 1994 08:12:31 GMT");
+    }
+
+    #[test]
+    fn missing_date_is_added_in_the_fixed_format() {
+        let mut headers = HeaderMap::new();
+
+        stamp(&mut headers);
+
+        assert!(httpdate::parse_http_date(headers[header::DATE].to_str().unwrap()).is_ok());
+    }
 }

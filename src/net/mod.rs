@@ -3,5 +3,6 @@
 //! Floor 3.
 
 pub mod date;
+pub mod io;
 pub mod outbox;
 pub mod timer;

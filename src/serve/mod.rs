@@ -3,3 +3,4 @@
 //! Floor 6. Deliberately absent: what a request means; that is the [`Handler`](crate::message::Handler)'s.
 
 pub mod h1;
+pub mod h2;

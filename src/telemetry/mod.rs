@@ -2,6 +2,15 @@
 //!
 //! Floor 2. Deliberately absent: the tasks that ship records; they are in `control`.
 
+pub mod access_log;
+pub mod events;
+pub mod format;
+pub mod metrics;
 pub mod record;
+pub mod redact;
+#[cfg(test)]
+mod samples;
 
+pub use access_log::{AccessLog, Emitter};
+pub use metrics::Metrics;
 pub use record::{Attempt, End, Kind, Record, Stages};

@@ -48,7 +48,6 @@ class Checks:
         self.web = Client(base, protocol, ca)
         self.api = Client(base, protocol, ca)
         self.seed: Seed | None = None
-        self.query_id = ""
         self.idle: Future | None = None
 
     # --- pages and sessions -------------------------------------------------------
@@ -130,8 +129,8 @@ class Checks:
                               json={"dataMask": {}, "activeTabs": [], "anchor": "", "urlParams": []})
             link = r.json()["url"]
             assert link.startswith(self.base + "/superset/"), link
-        r = self.web.get(link, expect=(302,))
-        assert f"/dashboard/{self.seed.dashboard}/" in self._local(r), r.headers["Location"]
+        where = self._local(self.web.get(link, expect=(302,)))
+        assert where.startswith("/superset/dashboard/"), where
         return f"links to {self.base}, with forged headers too"
 
     def logout(self) -> str:
@@ -190,6 +189,7 @@ class Checks:
         try:
             self._socket(cookie=False)
         except sockets.Refused as e:
+            assert self.foreign or str(e) in ("status 401", "status 502"), str(e)
             return str(e)
         raise AssertionError("a WebSocket without a token was accepted")
 
@@ -227,8 +227,7 @@ class Checks:
         raise AssertionError("the query did not end within 60 s")
 
     def csv_export(self) -> str:
-        self.query_id, _ = self._execute("select *, repeat('x', 100) as filler from sales order by id", limit=SALES)
-        sql = self.web.get(f"/api/v1/sqllab/export/{self.query_id}/")
+        sql = self.web.get(f"/api/v1/sqllab/export/{self._large_query()}/")
         assert len(sql.text.splitlines()) == SALES + 1, len(sql.text.splitlines())
         chart = self.web.post("/api/v1/chart/data", json=self._chart_query(3, result_format="csv"))
         assert "text/csv" in chart.headers["Content-Type"], chart.headers["Content-Type"]
@@ -237,7 +236,7 @@ class Checks:
 
     def csv_stream(self) -> str:
         # A form field carries the token here: the browser submits a form.
-        form = {"client_id": self.query_id, "filename": "test.csv", "expected_rows": str(SALES),
+        form = {"client_id": self._large_query(), "filename": "test.csv", "expected_rows": str(SALES),
                 "csrf_token": self.web.csrf}
         return self._stream("/api/v1/sqllab/export_streaming/", data=form)
 
@@ -258,6 +257,8 @@ class Checks:
                   "delimiter": ","},
             files={"file": ("upload.csv", data.encode(), "text/csv")}, expect=(201,),
         )
+        # Five seconds or so are Superset's own; a proxy with tiny HTTP/2 windows needs minutes.
+        assert r.seconds < 60, f"{r.seconds:.0f} s"
         _, found = self._execute(f"select md5(string_agg(cell, '' order by id)) as digest from {table}")
         assert found.json()["data"][0]["digest"] == hashlib.md5("".join(cells).encode()).hexdigest(), "altered"
         return f"{len(data) / 1e6:.0f} MB in {r.seconds:.1f} s, digest equal"
@@ -309,10 +310,12 @@ class Checks:
     def _idle_socket(self) -> str:
         with self._socket() as ws:
             start = time.monotonic()
-            while not ws.pings_seen:
+            # The first ping may come at once, since all sockets are pinged together; the
+            # second one comes after a whole interval of silence.
+            while ws.pings_seen < 2:
                 ws.receive(30)
             ws.ping(b"still there?")
-            return f"the server's ping after {time.monotonic() - start:.0f} s, then ours"
+            return f"open for {time.monotonic() - start:.0f} s, {ws.pings_seen} pings of the server, then ours"
 
     def _execute(self, sql: str, run_async: bool = False, limit: int = 1000):
         client_id = uuid.uuid4().hex[:10]
@@ -323,6 +326,9 @@ class Checks:
             "sql_editor_id": "1", "tab": "test",
         })
         return client_id, r
+
+    def _large_query(self) -> str:
+        return self._execute("select *, repeat('x', 100) as filler from sales order by id", limit=SALES)[0]
 
     def _stream(self, path: str, **kwargs) -> str:
         """No length is known, so it must arrive in pieces, complete, with its end marked."""

@@ -54,8 +54,8 @@ class Report:
               f"{os.cpu_count()} cores\n" + ", ".join(filter(None, versions)) + "\n")
         print("| check | HTTP/1.1 | HTTP/2 |\n| --- | --- | --- |")
         for name, by in self.results.items():
-            both = by.get("h1+h2")
-            print(f"| {name.replace('_', ' ')} | {both or by.get('h1', '')} | {'together' if both else by.get('h2', '')} |")
+            h1, h2 = (by["h1+h2"], "together") if "h1+h2" in by else (by.get("h1", ""), by.get("h2", ""))
+            print(f"| {name.replace('_', ' ')} | {h1} | {h2} |")
         print(f"\nset-up {setup_seconds} s, checks {drive:.0f} s, {setup_seconds + drive:.0f} s in all")
         print(f"{self.counts['ok']} passed, {self.counts['FAIL']} failed, {self.counts['skip']} skipped")
 

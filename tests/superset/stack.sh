@@ -37,6 +37,7 @@ start() {
     alive "$name" && return 0
     setsid "$@" >>"$LOGS/$name.log" 2>&1 </dev/null 9>&- &
     echo "$! $(born $!)" >"$PIDS/$name"
+    disown $! # no word from the shell when a check kills it
 }
 
 # stop NAME SIGNAL SECONDS: politely, then KILL to what is left of the group.
@@ -149,8 +150,11 @@ choose_ports() {
     if [ -s "$STACK_DIR/ports" ]; then
         # shellcheck source=/dev/null
         . "$STACK_DIR/ports"
-        if stack_alive && [ "${PROXY_URL:-$STACK_PUBLIC_URL}" = "$STACK_PUBLIC_URL" ] &&
-            [ "${SUPERSET_WEB_PORTS:-$STACK_WEB_PORTS}" = "$STACK_WEB_PORTS" ]; then
+        # Superset was told the public address at its start, so it must still be right.
+        if stack_alive && [ "${PROXY_URL:-https://127.0.0.1:$STACK_HTTPS_PORT}" = "$STACK_PUBLIC_URL" ] &&
+            [ "${SUPERSET_WEB_PORTS:-$STACK_WEB_PORTS}" = "$STACK_WEB_PORTS" ] &&
+            [ "${SUPERSET_WS_PORT:-$STACK_WS_PORT}" = "$STACK_WS_PORT" ]; then
+            say "taking over what an earlier run has left running"
             return 0
         fi
         stop_stack
@@ -247,7 +251,7 @@ start_replica() {
 }
 
 start_superset() {
-    say "starting replicas on $STACK_WEB_PORTS, Celery worker${WS_MAIN:+, superset-websocket}"
+    stack_alive || say "starting replicas on $STACK_WEB_PORTS, Celery worker${WS_MAIN:+, superset-websocket}"
     for port in $STACK_WEB_PORTS; do start_replica "$port"; done
     start worker "$VENV/bin/celery" --app=superset.tasks.celery_app:app worker \
         --pool=prefork -O fair -c 2 --loglevel INFO -n "test@%h"

@@ -5,8 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::DATE;
-use http::{HeaderMap, response};
+use http::HeaderMap;
 
 use crate::body::{Body, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
@@ -53,7 +52,7 @@ impl<I: Duplex + 'static> Server<I> {
             (false, true) => Persistence::Default,
             (false, false) => Persistence::KeepAlive,
         };
-        date_if_absent(&mut head);
+        date::stamp(&mut head.headers);
         encode::response_head(self.outbox.head(), &head, delimiting, persistence);
         let body = if delimiting == Delimiting::Absent { Body::empty() } else { body };
         let complete = self.write_body(body, delimiting).await;
@@ -69,7 +68,7 @@ impl<I: Duplex + 'static> Server<I> {
     /// Writes the head of an answer that turns the connection into a tunnel; whether it went out.
     pub(super) async fn write_switch(&mut self, answer: Answer) -> bool {
         let mut head = answer.head;
-        date_if_absent(&mut head);
+        date::stamp(&mut head.headers);
         encode::response_head(self.outbox.head(), &head, Delimiting::Absent, Persistence::Upgrade);
         self.write_body(Body::empty(), Delimiting::Absent).await
     }
@@ -197,11 +196,3 @@ impl<I: Duplex + 'static> Server<I> {
 /// The client is gone, or takes nothing.
 #[derive(Debug)]
 struct Stuck;
-
-/// RFC 9110 §6.6.1: a response without a date gets one on the way.
-fn date_if_absent(head: &mut response::Parts) {
-    if !head.headers.contains_key(DATE) {
-        head.headers.insert(DATE, date::now());
-    }
-}
-

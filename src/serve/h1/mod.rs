@@ -211,3 +211,6 @@ impl Drain {
 fn poll_answer(answering: &mut Answering, cx: &mut std::task::Context<'_>) -> std::task::Poll<Answer> {
     answering.as_mut().poll(cx)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Byte streams of clients and of endpoints, plain or under TLS.
+//!
+//! Floor 3. `serve` reads and writes a [`ClientIo`], `upstream` an [`UpstreamIo`]; neither asks again which of the two
+//! it has. A [`Socket`] can give bytes back that somebody read ahead: what followed a PROXY protocol header, or the
+//! first bytes that tell HTTP/2 by prior knowledge from HTTP/1. Deliberately absent: clocks and buffers, which belong
+//! to the engines.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{client, server};
+
+/// A client's TCP socket, with bytes that were read ahead of their reader.
+#[derive(Debug)]
+pub struct Socket {
+    tcp: TcpStream,
+    ahead: Bytes,
+}
+
+/// A client's byte stream.
+#[derive(Debug)]
+pub enum ClientIo {
+    /// As it comes from the socket.
+    Plain(Socket),
+    /// Under TLS, the handshake done.
+    Tls(Box<server::TlsStream<Socket>>),
+}
+
+/// An endpoint's byte stream.
+#[derive(Debug)]
+pub enum UpstreamIo {
+    /// As it comes from the socket.
+    Plain(TcpStream),
+    /// Under TLS, the handshake done.
+    Tls(Box<client::TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// A socket of which nothing has been read. Switches Nagle's algorithm off: whole answers are written at once.
+    pub fn new(tcp: TcpStream) -> Self {
+        // A socket that is already dead says so again at the first read.
+        drop(tcp.set_nodelay(true));
+        Self { tcp, ahead: Bytes::new() }
+    }
+
+    /// Gives bytes back; they are read again before anything else.
+    pub fn unread(&mut self, bytes: Bytes) {
+        if self.ahead.is_empty() {
+            self.ahead = bytes;
+        } else {
+            self.ahead = [bytes, std::mem::take(&mut self.ahead)].concat().into();
+        }
+    }
+
+    /// The TCP socket, for its addresses and options.
+    pub const fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+}
+
+impl ClientIo {
+    /// A plain stream of which nothing has been read.
+    pub fn plain(tcp: TcpStream) -> Self {
+        Self::Plain(Socket::new(tcp))
+    }
+
+    /// The TCP socket, for its addresses and options.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket.tcp(),
+            Self::Tls(stream) => stream.get_ref().0.tcp(),
+        }
+    }
+}
+
+impl UpstreamIo {
+    /// A plain stream. Switches Nagle's algorithm off.
+    pub fn plain(tcp: TcpStream) -> Self {
+        // A socket that is already dead says so again at the first write.
+        drop(tcp.set_nodelay(true));
+        Self::Plain(tcp)
+    }
+
+    /// The TCP socket, for its addresses and options.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Whether an idle connection is open and has said nothing, so that it can carry another exchange.
+    ///
+    /// Anything that arrived between two exchanges makes it unfit: an end, a TLS alert, an answer nobody asked for.
+    /// Costs no system call while nothing has arrived. What arrives is known as of the runtime's last look at its
+    /// sockets: an end in this very instant still shows only at the first read.
+    pub fn is_silent(&self) -> bool {
+        let mut byte = [0];
+        // The byte is lost, but so is the connection.
+        matches!(self.tcp().try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.tcp).poll_read(cx, buf);
+        }
+        let length = self.ahead.len().min(buf.remaining());
+        let some = self.ahead.split_to(length);
+        buf.put_slice(&some);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+/// A stream is read and written as whichever of the two it is.
+macro_rules! forward {
+    ($type:ty) => {
+        impl AsyncRead for $type {
+            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+                    Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+                }
+            }
+        }
+
+        impl AsyncWrite for $type {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+                    Self::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+                }
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                slices: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, slices),
+                    Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self {
+                    Self::Plain(io) => io.is_write_vectored(),
+                    Self::Tls(io) => io.is_write_vectored(),
+                }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_flush(cx),
+                    Self::Tls(io) => Pin::new(io).poll_flush(cx),
+                }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
+                    Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+                }
+            }
+        }
+    };
+}
+
+forward!(ClientIo);
+forward!(UpstreamIo);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn unread_bytes_come_before_those_of_the_socket() {
+        let (near, mut far) = pair().await;
+        far.write_all(b"three").await.unwrap();
+        let mut socket = Socket::new(near);
+        socket.unread(Bytes::from_static(b"two "));
+        socket.unread(Bytes::from_static(b"one "));
+        let mut io = ClientIo::Plain(socket);
+
+        let mut text = [0; 13];
+        io.read_exact(&mut text).await.unwrap();
+
+        assert_eq!(&text, b"one two three");
+    }
+
+    #[tokio::test]
+    async fn idle_upstream_is_silent() {
+        let (near, _far) = pair().await;
+
+        assert!(UpstreamIo::plain(near).is_silent());
+    }
+
+    #[tokio::test]
+    async fn closed_upstream_is_not_silent() {
+        let (near, far) = pair().await;
+        let io = UpstreamIo::plain(near);
+
+        drop(far);
+        io.tcp().readable().await.unwrap();
+
+        assert!(!io.is_silent());
+    }
+
+    #[tokio::test]
+    async fn upstream_that_spoke_unasked_is_not_silent() {
+        let (near, mut far) = pair().await;
+        let io = UpstreamIo::plain(near);
+
+        far.write_all(b"HTTP/1.1 408 Request Timeout\r\n").await.unwrap();
+        io.tcp().readable().await.unwrap();
+
+        assert!(!io.is_silent());
+    }
+}

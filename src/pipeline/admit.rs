@@ -1,0 +1,79 @@
+//! Refuses, before anything is spent on it, what must not be forwarded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use http::{Method, request};
+
+use crate::body::{Body, BodyError, Frame, Source};
+use crate::config;
+use crate::headers;
+use crate::message::Upgrade;
+
+use super::fault::Fault;
+use super::record::Story;
+
+pub use crate::headers::Host;
+
+/// Checks method and host; the host by which the request is routed.
+///
+/// # Errors
+/// [`Fault::Method`], [`Fault::BadHost`].
+pub fn admit(head: &request::Parts, upgrade: Option<Upgrade>) -> Result<Host, Fault> {
+    // RFC 9110 §9.3.6 and §9.3.8: a tunnel to anywhere, and an echo of cookies, are no business of a reverse proxy.
+    if head.method == Method::TRACE || (head.method == Method::CONNECT && upgrade.is_none()) {
+        return Err(Fault::Method);
+    }
+    headers::host(head).map_err(|_| Fault::BadHost)
+}
+
+/// Whether repeating the request changes nothing: a safe method (RFC 9110 §9.2.1), or a POST that the route lists.
+pub fn is_read_only(head: &request::Parts, route: &config::Route) -> bool {
+    head.method.is_safe()
+        || (head.method == Method::POST
+            && route.read_only_posts.iter().any(|path| head.uri.path().trim_end_matches('/') == path.trim_end_matches('/')))
+}
+
+/// The body, counted and bounded as the route says.
+///
+/// # Errors
+/// [`Fault::BodyTooLarge`] when it says so itself.
+pub fn meter(body: Body, route: &config::Route, story: &mut Story) -> Result<Body, Fault> {
+    if body.is_end() {
+        return Ok(body);
+    }
+    if body.remaining().is_some_and(|length| length > route.max_body) {
+        return Err(Fault::BodyTooLarge);
+    }
+    let received = story.count_received();
+    Ok(Body::stream(Metered { body, most: route.max_body, received }))
+}
+
+struct Metered {
+    body: Body,
+    most: u64,
+    received: Arc<AtomicU64>,
+}
+
+impl Source for Metered {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        let polled = self.body.poll_frame(cx);
+        if let Poll::Ready(Some(Ok(Frame::Data(content)))) = &polled {
+            let length = content.len() as u64;
+            let sum = self.received.fetch_add(length, Ordering::Relaxed).saturating_add(length);
+            if sum > self.most {
+                return Poll::Ready(Some(Err(BodyError::TooLarge(self.most))));
+            }
+        }
+        polled
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.body.remaining()
+    }
+
+    fn is_end(&self) -> bool {
+        self.body.is_end()
+    }
+}

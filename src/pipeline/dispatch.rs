@@ -1,0 +1,239 @@
+//! Leases an endpoint, asks it, and tries again where that is safe.
+
+use std::io;
+use std::sync::Arc;
+
+use http::request;
+use tokio::time::Instant;
+
+use crate::balance::{ClaimKind, EndpointId, Live as LiveResult};
+use crate::body::Body;
+use crate::lexicon::Clock;
+use crate::message::Interim;
+use crate::snapshot::{Pool, Route};
+use crate::telemetry::metrics::{ConnectResult, RaceOutcome, RetryCause};
+use crate::telemetry::record::Stage;
+use crate::upstream::connect::connect;
+use crate::upstream::link::{Exchange, Home, Limits};
+use crate::upstream::pool::NoLease;
+use crate::upstream::{Failure, Idle, Lease, Link, Outcome, Sent};
+
+use super::fault::Fault;
+use super::now_ms;
+use super::receive::Kept;
+use super::record::Story;
+use super::retry::{Next, verdict};
+
+/// A request on its way to an endpoint.
+pub struct Forward<'a> {
+    /// The head, rewritten.
+    pub head: &'a request::Parts,
+    /// The body.
+    pub body: Outgoing,
+    /// Takes interim responses.
+    pub interim: &'a Interim,
+    /// Whether a tunnel is asked for.
+    pub upgrade: bool,
+    /// Whether the request changes nothing.
+    pub read_only: bool,
+}
+
+/// A request body on its way to an endpoint.
+pub enum Outgoing {
+    /// None.
+    Empty,
+    /// Collected: can be sent again.
+    Kept(Arc<Kept>),
+    /// Streams from the client; `None` once it was sent.
+    Stream(Option<Body>),
+}
+
+impl Outgoing {
+    const fn is_at_hand(&self) -> bool {
+        matches!(self, Self::Empty | Self::Kept(_) | Self::Stream(Some(_)))
+    }
+
+    const fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
+    fn body(&mut self) -> Body {
+        match self {
+            Self::Empty => Body::empty(),
+            Self::Kept(kept) => kept.body(),
+            Self::Stream(body) => body.take().unwrap_or_default(),
+        }
+    }
+}
+
+/// Asks the endpoints of `pool` in turn until one answers or trying again would not be safe.
+///
+/// # Errors
+/// The fault of the last attempt.
+pub async fn dispatch(
+    mut forward: Forward<'_>,
+    route: &Route,
+    pool: &Pool,
+    idle: &Idle,
+    story: &mut Story,
+) -> Result<(Outcome, Lease), Fault> {
+    let config = &pool.upstream.config;
+    let limits = Limits {
+        write_idle: config.clocks.write_idle,
+        first_byte: route.config.clocks.first_byte,
+        between_bytes: route.config.clocks.between_bytes,
+        deadline: route.config.clocks.exchange.map(|whole| story.started() + whole),
+        head_bytes: config.head_bytes,
+    };
+    let kind = if forward.upgrade { ClaimKind::Tunnel } else { ClaimKind::Exchange };
+    let mut tried: Vec<EndpointId> = Vec::new();
+    let mut last: Option<Fault> = None;
+    let mut left = config.retry.attempts;
+    let mut refreshed = false;
+    let mut leased: Option<Lease> = None;
+    pool.upstream.budget.note_exchange(now_ms());
+    loop {
+        let lease = match leased.take() {
+            Some(lease) => lease,
+            None => lease(pool, kind, &tried, story, last).await?,
+        };
+        let endpoint = Arc::clone(lease.endpoint());
+        story.record().endpoint = Some(endpoint.name.clone());
+        // A body that can be sent once only, and a tunnel, do not risk the race with the close of an idle connection.
+        let reuse = !refreshed && !forward.upgrade && !forward.body.is_stream();
+        let (failure, sent) = match obtain(pool, &lease, idle, reuse, story).await {
+            Err(failure) => (failure, Sent::Nothing),
+            Ok(link) => {
+                story.reach(Stage::Head);
+                let asked = Instant::now();
+                let home =
+                    Home { idle: idle.clone(), endpoint: endpoint.id, most: config.max_idle, limit: config.clocks.idle };
+                let exchange = Exchange {
+                    head: forward.head,
+                    body: forward.body.body(),
+                    interim: forward.interim,
+                    upgrade: forward.upgrade,
+                    limits,
+                };
+                let outcome = link.exchange(exchange, home).await;
+                story.record().stages.first_byte = asked.elapsed();
+                match outcome {
+                    Ok(outcome) => {
+                        endpoint.vitals.note_live(LiveResult::Answered, now_ms());
+                        return Ok((outcome, lease));
+                    }
+                    Err(failed) => failed,
+                }
+            }
+        };
+        if let Some(refused) = refused_tunnel(&forward, route, &failure, sent) {
+            story.attempt_failed(&lease, "tunnel_refused");
+            return Err(refused);
+        }
+        note(&endpoint.vitals, &failure, sent);
+        story.attempt_failed(&lease, failure.code());
+        let fault = Fault::from(&failure);
+        let at_hand = forward.body.is_at_hand();
+        let next = verdict(&failure, sent, forward.read_only && at_hand);
+        if next == Next::Never || !at_hand {
+            if sent == Sent::OnReused {
+                pool.metrics.race(RaceOutcome::Lost);
+            }
+            return Err(fault);
+        }
+        if next == Next::Afresh && !refreshed {
+            // The endpoint did nothing wrong, and a fresh connection is no second chance it must earn.
+            pool.metrics.race(RaceOutcome::Avoided);
+            refreshed = true;
+            leased = Some(lease);
+            continue;
+        }
+        if left == 0 {
+            return Err(fault);
+        }
+        if !pool.upstream.budget.try_retry(now_ms()) {
+            pool.metrics.retry_refused();
+            return Err(fault);
+        }
+        left -= 1;
+        refreshed = false;
+        pool.metrics.retry(retry_cause(&failure, sent));
+        tried.push(endpoint.id);
+        last = Some(fault);
+    }
+}
+
+async fn lease(
+    pool: &Pool,
+    kind: ClaimKind,
+    tried: &[EndpointId],
+    story: &mut Story,
+    last: Option<Fault>,
+) -> Result<Lease, Fault> {
+    story.reach(Stage::Queue);
+    let since = Instant::now();
+    let lease = pool.upstream.lease(kind, tried).await;
+    story.record().stages.queue += since.elapsed();
+    match (lease, last) {
+        (Ok(lease), _) => Ok(lease),
+        // The fault of the attempt says more than that there is nobody else to ask.
+        (Err(NoLease::NoneUntried | NoLease::NoneUp), Some(fault)) => Err(fault),
+        (Err(none), _) => Err(Fault::from(none)),
+    }
+}
+
+async fn obtain(pool: &Pool, lease: &Lease, idle: &Idle, reuse: bool, story: &mut Story) -> Result<Link, Failure> {
+    let endpoint = lease.endpoint();
+    let metrics = pool.counts(endpoint);
+    if reuse && let Some(link) = idle.take(endpoint.id) {
+        metrics.connection(ConnectResult::Reused);
+        return Ok(link);
+    }
+    story.reach(Stage::Connect);
+    let since = Instant::now();
+    let addresses = endpoint.vitals.addresses();
+    let clocks = &pool.upstream.config.clocks;
+    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks.connect).await;
+    story.record().stages.connect = since.elapsed();
+    metrics.connection(match &link {
+        Ok(_) => ConnectResult::Opened,
+        Err(Failure::Late(_)) => ConnectResult::Timeout,
+        Err(Failure::Tls(_)) => ConnectResult::Tls,
+        Err(Failure::Unresolved) => ConnectResult::Unresolved,
+        Err(Failure::Connect(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ConnectResult::Refused,
+        Err(_) => ConnectResult::Error,
+    });
+    link
+}
+
+/// superset-websocket closes without an answer when the token is bad: the client's fault, which must not count
+/// against the endpoint.
+fn refused_tunnel(forward: &Forward<'_>, route: &Route, failure: &Failure, sent: Sent) -> Option<Fault> {
+    let silent = forward.upgrade && sent != Sent::Nothing && matches!(failure, Failure::Closed(_));
+    let websocket = route.config.websocket.as_ref().filter(|_| silent)?;
+    Some(Fault::TunnelRefused(websocket.on_silent_close))
+}
+
+/// Tells the endpoint's vitals what live traffic saw.
+fn note(vitals: &crate::balance::Vitals, failure: &Failure, sent: Sent) {
+    let live = match failure {
+        Failure::Unresolved | Failure::Connect(_) | Failure::Tls(_) | Failure::Late(Clock::Connect) => {
+            LiveResult::ConnectFailed
+        }
+        Failure::Late(Clock::FirstByte | Clock::UpstreamWrite) => LiveResult::Silent,
+        // The close of an idle connection is everyday life.
+        Failure::Closed(_) if sent != Sent::OnFresh => return,
+        Failure::Closed(_) | Failure::Malformed(_) | Failure::HeadTooLarge => LiveResult::Broken,
+        Failure::Late(_) | Failure::Request(_) => return,
+    };
+    vitals.note_live(live, now_ms());
+}
+
+const fn retry_cause(failure: &Failure, sent: Sent) -> RetryCause {
+    match (failure, sent) {
+        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite | Clock::Exchange), _) => RetryCause::Silent,
+        (_, Sent::Nothing) => RetryCause::Connect,
+        (_, Sent::OnReused) => RetryCause::Race,
+        (_, Sent::OnFresh) => RetryCause::Broken,
+    }
+}

@@ -1,0 +1,280 @@
+//! The order of an exchange, and nothing else.
+//!
+//! Floor 5. [`Pipeline`] is what `serve` hands requests to. Each step is a small file; [`Pipeline::forward`] reads as
+//! the list of them. Whatever goes wrong below is a [`Fault`], and becomes a response at one place. Deliberately
+//! absent: sockets, protocols, and affinity of any kind.
+
+mod admit;
+mod dispatch;
+pub mod fault;
+mod identify;
+pub mod receive;
+mod record;
+mod respond;
+mod retry;
+mod rewrite;
+mod steer;
+mod tunnel;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::ACCEPT;
+use http::{Method, request, response};
+use tokio::time::Instant;
+
+use crate::body::Body;
+use crate::config;
+use crate::lifecycle::Life;
+use crate::limit::{Clients, Permit};
+use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Tunnel, Upgrade};
+use crate::net::io::UpstreamIo;
+use crate::snapshot::{Live, Route, Snapshot};
+use crate::telemetry::access_log::Emitter;
+use crate::telemetry::events;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::{Idle, Lease, Outcome, tunnel as pump};
+
+use dispatch::{Forward, Outgoing, dispatch};
+use fault::Fault;
+use identify::Identity;
+use receive::{Collected, Vault, collect};
+use record::{Story, Tail};
+use tunnel::Handshake;
+
+/// Answers the requests of one worker. Cheap to clone.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Parts>);
+
+/// What a pipeline works with.
+pub struct Parts {
+    /// The snapshot in use.
+    pub live: Arc<Live>,
+    /// The worker's idle connections.
+    pub idle: Idle,
+    /// Room for request bodies, shared by all workers.
+    pub vault: Arc<Vault>,
+    /// Tunnels per client, over all workers.
+    pub tunnels: Clients,
+    /// The worker's way into the access log.
+    pub emitter: Emitter,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// The phase of the process, for tunnels.
+    pub life: Life,
+}
+
+impl Handler for Pipeline {
+    fn handle(&self, request: Request) -> Answering {
+        let pipeline = self.clone();
+        Box::pin(async move { pipeline.answer(request).await })
+    }
+
+    fn refuse(&self, refused: Refused) -> Answer {
+        let Refused { refusal, connection, head } = refused;
+        let snapshot = self.0.live.load();
+        let head = head.unwrap_or_else(|| http::Request::new(()).into_parts().0);
+        let identity = Identity::find(&head.headers, &connection, &snapshot);
+        let mut story = self.open(&head, &connection, &identity, &snapshot);
+        let fault = Fault::from(refusal);
+        story.fault(fault);
+        let accept = head.headers.get(ACCEPT);
+        let mut answer = respond::answer(fault, &identity.request_id, accept, &snapshot.pages);
+        answer.close = true;
+        rewrite::answer(&mut answer.head.headers, &identity, &connection);
+        answer.body = Tail::ride(std::mem::take(&mut answer.body), story, None);
+        answer
+    }
+}
+
+/// What came of a request.
+enum Done {
+    /// An answer of a route's own.
+    Fixed(Answer),
+    /// An endpoint's response; the lease ends with its body.
+    Response(Answer, Lease),
+    /// A tunnel.
+    Tunnel(Box<Opened>),
+}
+
+/// A tunnel whose handshakes are done.
+struct Opened {
+    head: response::Parts,
+    endpoint: UpstreamIo,
+    leftover: Bytes,
+    lease: Lease,
+    permit: Option<Permit>,
+    settings: pump::Settings,
+}
+
+impl Pipeline {
+    /// A pipeline for one worker.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Answers one request: exactly one response, exactly one record.
+    async fn answer(self, request: Request) -> Answer {
+        // The one look at the snapshot; the exchange keeps it to its end.
+        let snapshot = self.0.live.load();
+        let connection = Arc::clone(&request.connection);
+        let identity = Identity::find(&request.head.headers, &connection, &snapshot);
+        let mut story = self.open(&request.head, &connection, &identity, &snapshot);
+        let accept = request.head.headers.get(ACCEPT).cloned();
+        let is_head = request.head.method == Method::HEAD;
+
+        // A panic is one exchange's misfortune, not the connection's.
+        let forwarded = AssertUnwindSafe(self.forward(request, &identity, &snapshot, &mut story)).catch_unwind().await;
+        let done = forwarded.unwrap_or_else(|_| {
+            events::panic_caught(&self.0.metrics);
+            Err(Fault::Internal)
+        });
+
+        let (mut answer, lease) = match done {
+            Ok(Done::Tunnel(opened)) => return self.tunnel(*opened, story, &identity, &connection),
+            Ok(Done::Response(answer, lease)) => (answer, Some(lease)),
+            Ok(Done::Fixed(answer)) => (answer, None),
+            Err(fault) => {
+                story.fault(fault);
+                (respond::answer(fault, &identity.request_id, accept.as_ref(), &snapshot.pages), None)
+            }
+        };
+        rewrite::answer(&mut answer.head.headers, &identity, &connection);
+        story.record().status.get_or_insert(answer.head.status.as_u16());
+        let body = if is_head { Body::empty() } else { std::mem::take(&mut answer.body) };
+        answer.body = Tail::ride(body, story, lease);
+        answer
+    }
+
+    /// The order in which a request meets the steps, each with the reason why it stands there.
+    async fn forward(
+        &self,
+        request: Request,
+        identity: &Identity,
+        snapshot: &Arc<Snapshot>,
+        story: &mut Story,
+    ) -> Result<Done, Fault> {
+        let Request { mut head, body, connection, interim, upgrade } = request;
+        let host = admit::admit(&head, upgrade)?; // cheap refusals first
+        let route = steer::steer(snapshot, host.name(), &head.uri)?; // limits below are the route's
+        story.take_route(route);
+        let body = admit::meter(body, &route.config, story)?; // before anything is read of it
+        if let Some(answer) = steer::fixed(route, &head.uri) {
+            return Ok(Done::Fixed(answer));
+        }
+        let Some(pool) = &route.pool else { return Err(Fault::NoRoute) };
+        let read_only = admit::is_read_only(&head, &route.config);
+        rewrite::request(&mut head, identity, &host, &route.config, &snapshot.config.clients, &connection)?;
+        let handshake = match upgrade {
+            None => None,
+            Some(upgrade) => Some(self.begin_tunnel(&mut head, upgrade, route, identity, &connection, &host)?),
+        };
+        let body = self.receive(body, &route.config, story).await?; // no endpoint waits for a slow client
+        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only };
+        let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
+        match (outcome, handshake) {
+            (Outcome::Response { head, body }, _) => {
+                let mut answer = Answer { head, body, tunnel: None, close: false };
+                rewrite::response(&mut answer.head.headers, &route.config);
+                Ok(Done::Response(answer, lease))
+            }
+            (Outcome::Switched { mut head, io, leftover }, Some((handshake, permit, settings))) => {
+                handshake.finish(&mut head)?;
+                rewrite::switched(&mut head.headers, &route.config);
+                Ok(Done::Tunnel(Box::new(Opened { head, endpoint: io, leftover, lease, permit, settings })))
+            }
+            // `Link::exchange` lets a 101 pass only where a tunnel was asked for.
+            (Outcome::Switched { .. }, None) => Err(Fault::UpstreamMalformed),
+        }
+    }
+
+    fn open(
+        &self,
+        head: &request::Parts,
+        connection: &Connection,
+        identity: &Identity,
+        snapshot: &Arc<Snapshot>,
+    ) -> Box<Story> {
+        let mut story = Story::open(
+            head,
+            connection,
+            identity.request_id.clone(),
+            Arc::clone(snapshot),
+            self.0.emitter.clone(),
+        );
+        story.record().client = identity.client;
+        story.record().traceparent = Some(identity.traceparent.clone());
+        story
+    }
+
+    /// Collects the body as far as the route wants it.
+    async fn receive(&self, body: Body, route: &config::Route, story: &mut Story) -> Result<Outgoing, Fault> {
+        if body.is_end() {
+            return Ok(Outgoing::Empty);
+        }
+        let bounds = match &route.request_buffer {
+            // What would not fit anyway streams from its beginning.
+            Some(bounds) if body.remaining().is_none_or(|length| length <= bounds.max) => bounds,
+            _ => return Ok(Outgoing::Stream(Some(body))),
+        };
+        let since = Instant::now();
+        let collected = collect(body, bounds, &self.0.vault).await;
+        story.record().stages.receive = since.elapsed();
+        match collected {
+            Ok(Collected::Whole(kept)) => Ok(Outgoing::Kept(kept)),
+            Ok(Collected::Beginning(kept, rest)) => Ok(Outgoing::Stream(Some(kept.body_before(Some(rest))))),
+            Err(error) => Err(Fault::from(&error)),
+        }
+    }
+
+    /// Checks whether a tunnel may be and puts our handshake into `head`.
+    fn begin_tunnel(
+        &self,
+        head: &mut request::Parts,
+        upgrade: Upgrade,
+        route: &Route,
+        identity: &Identity,
+        connection: &Connection,
+        host: &admit::Host,
+    ) -> Result<(Handshake, Option<Permit>, pump::Settings), Fault> {
+        let settings = route.config.websocket.as_ref().ok_or(Fault::UpgradeRefused)?;
+        let handshake = Handshake::begin(head, upgrade, settings, connection.scheme(), host.as_str())?;
+        let most = connection.listener.max_tunnels_per_client;
+        let permit = self.0.tunnels.admit(identity.client.ip(), most).ok_or(Fault::TooManyTunnels)?;
+        let settings = pump::Settings {
+            idle: settings.idle,
+            max_frame: settings.max_frame,
+            drain_spread: self.0.live.load().config.process.drain_timeout / 2,
+        };
+        Ok((handshake, Some(permit), settings))
+    }
+
+    /// The answer that opens a tunnel, with everything that the tunnel holds on to.
+    fn tunnel(&self, opened: Opened, mut story: Box<Story>, identity: &Identity, connection: &Connection) -> Answer {
+        let Opened { mut head, endpoint, leftover, lease, permit, settings } = opened;
+        rewrite::answer(&mut head.headers, identity, connection);
+        story.record().status = Some(head.status.as_u16());
+        story.begin_tunnel();
+        let life = self.0.life.clone();
+        let tunnel: Tunnel = Box::new(move |client| {
+            Box::pin(async move {
+                let _permit = permit;
+                let tally = Arc::new(pump::Tally::default());
+                let guard = story.ride_tunnel(Arc::clone(&tally), lease);
+                let ending = pump::run(client, Box::new(endpoint), leftover, settings, life, tally).await;
+                guard.end(ending);
+            })
+        });
+        Answer { head, body: Body::empty(), tunnel: Some(tunnel), close: false }
+    }
+}
+
+/// Milliseconds on a clock of the process, for the pure cores.
+pub(crate) fn now_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed();
+    // Half a billion years fit.
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,357 @@
+//! Collects a request body before an endpoint is leased.
+//!
+//! Twenty half-sent requests stop a Gunicorn replica for good, so that no endpoint sees a request whose client is
+//! still sending. What was collected can be sent again. Memory holds the first part of a body, a temporary file
+//! without a name the rest; both are bounded, per request and in sum, and the file is written and read off the
+//! workers. Beyond the bound of a request its rest streams, under the listener's minimum rate.
+
+use std::fs::File;
+use std::future::Future as _;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::task::JoinHandle;
+
+use crate::body::{Body, BodyError, Frame, Source};
+use crate::config::process::Process;
+use crate::config::route::RequestBuffer;
+
+/// Bytes written to, and read from, a temporary file at a time.
+const SLICE: usize = 256 * 1024;
+
+/// What all bodies together may hold, and do. Shared by the workers.
+#[derive(Debug)]
+pub struct Vault {
+    memory: Allowance,
+    disk: Allowance,
+    directory: PathBuf,
+}
+
+#[derive(Debug)]
+struct Allowance {
+    most: u64,
+    used: AtomicU64,
+}
+
+impl Vault {
+    /// A vault with the bounds of `process`.
+    pub fn new(process: &Process) -> Self {
+        Self {
+            memory: Allowance { most: process.buffer_memory, used: AtomicU64::new(0) },
+            disk: Allowance { most: process.temp_bytes, used: AtomicU64::new(0) },
+            directory: process.temp_dir.clone(),
+        }
+    }
+
+    /// Bytes of bodies in memory.
+    pub fn in_memory(&self) -> u64 {
+        self.memory.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of bodies in temporary files.
+    pub fn on_disk(&self) -> u64 {
+        self.disk.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Allowance {
+    fn take(&self, bytes: u64) -> bool {
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= self.most)
+            })
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A collected body.
+#[derive(Debug)]
+pub struct Kept {
+    memory: Vec<Bytes>,
+    file: Option<Arc<File>>,
+    in_memory: u64,
+    in_file: u64,
+    trailers: Option<HeaderMap>,
+    vault: Arc<Vault>,
+}
+
+/// What collecting came to.
+pub enum Collected {
+    /// All of it.
+    Whole(Arc<Kept>),
+    /// Its beginning; the rest still streams.
+    Beginning(Arc<Kept>, Body),
+}
+
+/// Collects `body` as far as `bounds` allow.
+///
+/// # Errors
+/// What the client's side says, or [`BodyError::Buffer`] when neither memory nor disk is left.
+pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>) -> Result<Collected, BodyError> {
+    let mut kept = Kept {
+        memory: Vec::new(),
+        file: None,
+        in_memory: 0,
+        in_file: 0,
+        trailers: None,
+        vault: Arc::clone(vault),
+    };
+    let mut pending = BytesMut::new();
+    loop {
+        match body.frame().await {
+            None => break,
+            Some(Ok(Frame::Trailers(trailers))) => {
+                kept.trailers = Some(trailers);
+                break;
+            }
+            Some(Ok(Frame::Data(content))) => kept.add(content, &mut pending, bounds.memory).await?,
+            Some(Err(error)) => return Err(error),
+        }
+        if kept.length() + pending.len() as u64 >= bounds.max && !body.is_end() {
+            kept.write(&mut pending).await?;
+            return Ok(Collected::Beginning(Arc::new(kept), body));
+        }
+    }
+    kept.write(&mut pending).await?;
+    Ok(Collected::Whole(Arc::new(kept)))
+}
+
+impl Kept {
+    /// Bytes collected.
+    pub const fn length(&self) -> u64 {
+        self.in_memory.saturating_add(self.in_file)
+    }
+
+    /// The body, from its beginning.
+    pub fn body(self: &Arc<Self>) -> Body {
+        self.body_before(None)
+    }
+
+    /// The body, with `rest` behind it.
+    pub fn body_before(self: &Arc<Self>, rest: Option<Body>) -> Body {
+        if self.length() == 0 && self.trailers.is_none() {
+            return rest.unwrap_or_default();
+        }
+        Body::stream(Replay { kept: Arc::clone(self), piece: 0, position: 0, reading: None, rest, trailed: false })
+    }
+
+    async fn add(&mut self, content: Bytes, pending: &mut BytesMut, memory: usize) -> Result<(), BodyError> {
+        let length = content.len() as u64;
+        let fits = self.in_memory.saturating_add(length) <= memory as u64;
+        if self.file.is_none() && pending.is_empty() && fits && self.vault.memory.take(length) {
+            // Small pieces are joined: each piece of its own would keep a whole read buffer alive.
+            self.in_memory += length;
+            match self.memory.last_mut() {
+                Some(last) if last.len() + content.len() <= SMALL => {
+                    let mut joined = BytesMut::with_capacity(last.len() + content.len());
+                    joined.extend_from_slice(last);
+                    joined.extend_from_slice(&content);
+                    *last = joined.freeze();
+                }
+                _ if content.len() <= SMALL => self.memory.push(Bytes::copy_from_slice(&content)),
+                _ => self.memory.push(content),
+            }
+            return Ok(());
+        }
+        pending.extend_from_slice(&content);
+        if pending.len() >= SLICE { self.write(pending).await } else { Ok(()) }
+    }
+
+    /// Writes what is pending to the file, off the worker.
+    async fn write(&mut self, pending: &mut BytesMut) -> Result<(), BodyError> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let length = pending.len() as u64;
+        if !self.vault.disk.take(length) {
+            return Err(BodyError::Buffer(io::ErrorKind::StorageFull.into()));
+        }
+        let offset = self.in_file;
+        // From here on the bytes are this body's to give back, whatever comes of the write.
+        self.in_file += length;
+        let bytes = pending.split().freeze();
+        let file = self.file.clone();
+        let directory = self.vault.directory.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let file = match file {
+                Some(file) => file,
+                None => Arc::new(tempfile::tempfile_in(directory)?),
+            };
+            file.write_all_at(&bytes, offset)?;
+            Ok(file)
+        });
+        self.file = Some(written.await.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?);
+        Ok(())
+    }
+}
+
+/// Pieces up to this size are joined, in bytes.
+const SMALL: usize = 4 * 1024;
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.vault.memory.give_back(self.in_memory);
+        self.vault.disk.give_back(self.in_file);
+    }
+}
+
+/// A collected body on its way out.
+struct Replay {
+    kept: Arc<Kept>,
+    piece: usize,
+    position: u64,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    rest: Option<Body>,
+    trailed: bool,
+}
+
+impl Source for Replay {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        if let Some(piece) = self.kept.memory.get(self.piece) {
+            self.piece += 1;
+            return Poll::Ready(Some(Ok(Frame::Data(piece.clone()))));
+        }
+        if self.position < self.kept.in_file {
+            return self.poll_file(cx).map(Some);
+        }
+        if let Some(rest) = &mut self.rest {
+            return rest.poll_frame(cx);
+        }
+        match &self.kept.trailers {
+            Some(trailers) if !self.trailed => {
+                self.trailed = true;
+                Poll::Ready(Some(Ok(Frame::Trailers(trailers.clone()))))
+            }
+            _ => Poll::Ready(None),
+        }
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        // Trailers need chunks (RFC 9112 §7.1.2).
+        if self.kept.trailers.is_some() && !self.trailed {
+            return None;
+        }
+        let sent: u64 = self.kept.memory.iter().take(self.piece).map(|piece| piece.len() as u64).sum();
+        let left = self.kept.length().saturating_sub(sent).saturating_sub(self.position);
+        match &self.rest {
+            None => Some(left),
+            Some(rest) => rest.remaining().map(|rest| left.saturating_add(rest)),
+        }
+    }
+}
+
+impl Replay {
+    fn poll_file(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyError>> {
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            None => {
+                let Some(file) = self.kept.file.clone() else {
+                    return Poll::Ready(Err(BodyError::Buffer(io::ErrorKind::NotFound.into())));
+                };
+                let offset = self.position;
+                let length = usize::try_from(self.kept.in_file - offset).unwrap_or(SLICE).min(SLICE);
+                self.reading.insert(tokio::task::spawn_blocking(move || {
+                    let mut bytes = BytesMut::zeroed(length);
+                    file.read_exact_at(&mut bytes, offset)?;
+                    Ok(bytes.freeze())
+                }))
+            }
+        };
+        let read = ready!(Pin::new(reading).poll(cx));
+        self.reading = None;
+        let bytes = read.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?;
+        self.position += bytes.len() as u64;
+        Poll::Ready(Ok(Frame::Data(bytes)))
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault(memory: u64, disk: u64) -> Arc<Vault> {
+        Arc::new(Vault {
+            memory: Allowance { most: memory, used: AtomicU64::new(0) },
+            disk: Allowance { most: disk, used: AtomicU64::new(0) },
+            directory: std::env::temp_dir(),
+        })
+    }
+
+    struct Pieces(Vec<Bytes>);
+
+    impl Source for Pieces {
+        fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+            Poll::Ready((!self.0.is_empty()).then(|| Ok(Frame::Data(self.0.remove(0)))))
+        }
+
+        fn remaining(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    fn pieces(count: usize, size: usize) -> Body {
+        Body::stream(Pieces((0..count).map(|at| Bytes::from(vec![u8::try_from(at % 251).unwrap(); size])).collect()))
+    }
+
+    async fn read(mut body: Body) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(frame) = body.frame().await {
+            if let Frame::Data(content) = frame.unwrap() {
+                all.extend_from_slice(&content);
+            }
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn body_beyond_its_memory_is_kept_in_a_file_and_can_be_sent_again() {
+        let vault = vault(1 << 20, 1 << 20);
+        let bounds = RequestBuffer { memory: 1000, max: 1 << 20 };
+
+        let Ok(Collected::Whole(kept)) = collect(pieces(1000, 300), &bounds, &vault).await else { panic!("not whole") };
+
+        let expected = read(pieces(1000, 300)).await;
+        assert_eq!(kept.body().remaining(), Some(300_000));
+        assert_eq!(read(kept.body()).await, expected);
+        assert_eq!(read(kept.body()).await, expected);
+        assert!(vault.in_memory() <= 1000 && vault.on_disk() >= 299_000);
+        drop(kept);
+        assert_eq!((vault.in_memory(), vault.on_disk()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn body_beyond_its_bound_streams_on() {
+        let vault = vault(1 << 20, 1 << 20);
+        let bounds = RequestBuffer { memory: 1000, max: 5000 };
+
+        let Ok(Collected::Beginning(kept, rest)) = collect(pieces(100, 300), &bounds, &vault).await else {
+            panic!("not cut")
+        };
+
+        assert!(kept.length() < 6000);
+        assert_eq!(read(kept.body_before(Some(rest))).await, read(pieces(100, 300)).await);
+    }
+
+    #[tokio::test]
+    async fn full_disk_is_an_error_and_leaks_nothing() {
+        let vault = vault(100, 1000);
+        let bounds = RequestBuffer { memory: 1000, max: 1 << 20 };
+
+        let collected = collect(pieces(100, 300), &bounds, &vault).await;
+
+        assert!(matches!(collected, Err(BodyError::Buffer(_))));
+        assert_eq!((vault.in_memory(), vault.on_disk()), (0, 0));
+    }
+}

@@ -1,0 +1,306 @@
+//! The story of one exchange: opened with its request, closed with its last byte, told exactly once.
+//!
+//! A story that is dropped before it is closed tells that its client left: cancellation needs no code of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use http::header::{HOST, REFERER, USER_AGENT};
+use http::{HeaderValue, request};
+use tokio::time::Instant;
+
+use crate::balance::Live as LiveResult;
+use crate::body::{Body, BodyError, Frame, Source};
+use crate::lexicon::Clock;
+use crate::message::Connection;
+use crate::snapshot::{Route, Snapshot};
+use crate::telemetry::access_log::Emitter;
+use crate::telemetry::record::{Attempt, End, Kind, Record, Stage, Stages, Who};
+use crate::upstream::Lease;
+use crate::upstream::tunnel::{Ending, Tally};
+
+use super::fault::Fault;
+use super::now_ms;
+
+/// An exchange on its way to its record.
+pub struct Story {
+    record: Record,
+    started: Instant,
+    stage: Stage,
+    received: Option<Arc<AtomicU64>>,
+    route: Option<Arc<Route>>,
+    snapshot: Arc<Snapshot>,
+    emitter: Emitter,
+    told: bool,
+}
+
+impl Story {
+    /// Opens the story of `head`.
+    pub fn open(
+        head: &request::Parts,
+        connection: &Connection,
+        request_id: HeaderValue,
+        snapshot: Arc<Snapshot>,
+        emitter: Emitter,
+    ) -> Box<Self> {
+        let fields = &head.headers;
+        let record = Record {
+            kind: Kind::Exchange,
+            at: SystemTime::now(),
+            request_id,
+            traceparent: None,
+            client: connection.proxied.unwrap_or(connection.peer),
+            connection: connection.id,
+            listener: connection.listener.name.clone(),
+            protocol: connection.protocol,
+            tls: connection.tls.as_ref().map(|tls| tls.version),
+            method: head.method.clone(),
+            host: fields.get(HOST).cloned(),
+            target: head.uri.clone(),
+            status: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            stages: Stages::default(),
+            route: None,
+            pool: None,
+            endpoint: None,
+            attempts: Vec::new(),
+            end: End::COMPLETE,
+            fault: None,
+            user_agent: fields.get(USER_AGENT).cloned(),
+            referer: fields.get(REFERER).cloned(),
+            messages: None,
+        };
+        Box::new(Self {
+            record,
+            started: Instant::now(),
+            stage: Stage::Request,
+            received: None,
+            route: None,
+            snapshot,
+            emitter,
+            told: false,
+        })
+    }
+
+    /// The record so far.
+    pub const fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    /// When the request's head was complete.
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The exchange has come to `stage`.
+    pub const fn reach(&mut self, stage: Stage) {
+        self.stage = stage;
+    }
+
+    /// The route is found.
+    pub fn take_route(&mut self, route: &Arc<Route>) {
+        self.record.route = Some(route.config.name.clone());
+        self.record.pool = route.pool.as_ref().map(|pool| pool.upstream.config.name.clone());
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// A counter for the bytes of the request body.
+    pub fn count_received(&mut self) -> Arc<AtomicU64> {
+        Arc::clone(self.received.get_or_insert_default())
+    }
+
+    /// An attempt has failed.
+    pub fn attempt_failed(&mut self, lease: &Lease, cause: &'static str) {
+        self.record.attempts.push(Attempt { endpoint: lease.endpoint().name.clone(), cause });
+    }
+
+    /// The proxy itself answers.
+    pub fn fault(&mut self, fault: Fault) {
+        let profile = fault.profile();
+        self.record.fault = Some(profile.code);
+        self.record.end = profile.end;
+        self.record.status = (fault != Fault::ClientGone).then(|| profile.status.as_u16());
+        if let Some(listener) = self.snapshot.listener(&self.record.listener) {
+            listener.fault(profile.code);
+        }
+    }
+
+    /// A tunnel begins: told now, and once more at its end.
+    pub fn begin_tunnel(&mut self) {
+        self.stage = Stage::Tunnel;
+        let mut start = self.record.clone();
+        start.kind = Kind::TunnelStart;
+        start.stages.total = self.started.elapsed();
+        if let Some(pool) = self.route.as_ref().and_then(|route| route.pool.as_ref()) {
+            pool.metrics.tunnel_opened();
+        }
+        self.emitter.emit(start);
+        self.record.kind = Kind::TunnelEnd;
+    }
+
+    /// Tells the story, with what the record says about its end.
+    pub fn close(mut self: Box<Self>) {
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.told = true;
+        let record = &mut self.record;
+        record.stages.total = self.started.elapsed();
+        if let Some(received) = &self.received {
+            record.bytes_in = record.bytes_in.saturating_add(received.load(Ordering::Relaxed));
+        }
+        if let Some(listener) = self.snapshot.listener(&record.listener) {
+            listener.exchange(record);
+        }
+        if let Some(route) = &self.route {
+            route.metrics.exchange(record);
+            if let Some(pool) = &route.pool {
+                if record.kind == Kind::TunnelEnd {
+                    pool.metrics.tunnel_ended(record);
+                } else {
+                    pool.metrics.exchange(record);
+                }
+            }
+        }
+        self.emitter.emit(record.clone());
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if !self.told {
+            self.record.end = End { who: Who::Client, stage: self.stage };
+            self.tell();
+        }
+    }
+}
+
+/// A tunnel's story; one that is dropped tells that the tunnel was cut.
+pub struct TunnelStory {
+    story: Option<Box<Story>>,
+    tally: Arc<Tally>,
+    _lease: Lease,
+}
+
+impl Story {
+    /// The story goes on in a tunnel that counts by `tally`.
+    pub fn ride_tunnel(self: Box<Self>, tally: Arc<Tally>, lease: Lease) -> TunnelStory {
+        TunnelStory { story: Some(self), tally, _lease: lease }
+    }
+}
+
+impl TunnelStory {
+    /// The tunnel has ended.
+    pub fn end(mut self, ending: Ending) {
+        self.tell(ending);
+    }
+
+    fn tell(&mut self, ending: Ending) {
+        let Some(mut story) = self.story.take() else { return };
+        let (end, fault) = match ending {
+            Ending::Complete => (End::COMPLETE, None),
+            Ending::Client => (End { who: Who::Client, stage: Stage::Tunnel }, None),
+            Ending::Upstream => (End { who: Who::Upstream, stage: Stage::Tunnel }, None),
+            Ending::Proxy(code) => (End { who: Who::Proxy, stage: Stage::Tunnel }, Some(code)),
+        };
+        story.record.end = end;
+        story.record.fault = fault;
+        let counts = self.tally.counts();
+        story.record.bytes_in = counts.client.bytes;
+        story.record.bytes_out = counts.upstream.bytes;
+        story.record.messages = Some((counts.client.messages, counts.upstream.messages));
+        story.close();
+    }
+}
+
+impl Drop for TunnelStory {
+    fn drop(&mut self) {
+        self.tell(Ending::Proxy("cut"));
+    }
+}
+
+/// The last step of an exchange: its body on the way to the client, with the story and the lease riding in it.
+pub struct Tail {
+    body: Body,
+    story: Option<Box<Story>>,
+    lease: Option<Lease>,
+}
+
+impl Tail {
+    /// `body` with `story` and `lease` in it; both end with it.
+    pub fn ride(body: Body, mut story: Box<Story>, lease: Option<Lease>) -> Body {
+        if body.is_end() {
+            drop(lease);
+            story.close();
+            return Body::empty();
+        }
+        if story.record.fault.is_none() {
+            story.stage = Stage::Data;
+        }
+        Body::stream(Self { body, story: Some(story), lease })
+    }
+
+    fn end(&mut self) {
+        self.lease = None;
+        if let Some(story) = self.story.take() {
+            story.close();
+        }
+    }
+
+    fn broken(&mut self, error: &BodyError) {
+        if let Some(lease) = self.lease.take() {
+            lease.endpoint().vitals.note_live(LiveResult::Broken, now_ms());
+        }
+        if let Some(mut story) = self.story.take() {
+            story.record.end = End { who: Who::Upstream, stage: Stage::Data };
+            story.record.fault = Some(match error {
+                BodyError::Late(clock @ Clock::Exchange) => {
+                    story.record.end.who = Who::Proxy;
+                    clock.as_str()
+                }
+                BodyError::Late(clock) => clock.as_str(),
+                BodyError::Malformed(_) => "upstream_malformed",
+                BodyError::Gone(_) | BodyError::TooLarge(_) | BodyError::Buffer(_) => "upstream_closed",
+            });
+            story.close();
+        }
+    }
+}
+
+impl Source for Tail {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        let polled = self.body.poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(Frame::Data(content)))) => {
+                if let Some(story) = &mut self.story {
+                    story.record.bytes_out = story.record.bytes_out.saturating_add(content.len() as u64);
+                }
+            }
+            Poll::Ready(None | Some(Ok(Frame::Trailers(_)))) => self.end(),
+            Poll::Ready(Some(Err(error))) => self.broken(error),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.body.remaining()
+    }
+
+    fn is_end(&self) -> bool {
+        self.body.is_end()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        // Nobody asks again for the end of a body whose length is known.
+        if self.body.is_end() {
+            self.end();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The handshake of a tunnel: ours with the endpoint, the client's with us (RFC 6455 §4, RFC 8441 §5).
+
+use http::header::{
+    CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
+use tungstenite::handshake::client::generate_key;
+use tungstenite::handshake::derive_accept_key;
+
+use crate::config::route::WebSocket;
+use crate::message::Upgrade;
+
+use super::fault::Fault;
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// What has to be remembered of a handshake until the endpoint has answered.
+pub struct Handshake {
+    upgrade: Upgrade,
+    /// What the client must read in `Sec-WebSocket-Accept`; HTTP/2 knows no such field.
+    for_client: Option<HeaderValue>,
+    /// What the endpoint must say.
+    from_endpoint: HeaderValue,
+}
+
+impl Handshake {
+    /// Checks the client's handshake and puts ours in its place.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`] for a handshake that is none, [`Fault::OriginRefused`].
+    pub fn begin(
+        head: &mut request::Parts,
+        upgrade: Upgrade,
+        settings: &WebSocket,
+        scheme: &str,
+        host: &str,
+    ) -> Result<Self, Fault> {
+        check_origin(&head.headers, settings, scheme, host)?;
+        let for_client = match upgrade {
+            Upgrade::Http1 => Some(accept_of(head.headers.get(SEC_WEBSOCKET_KEY))?),
+            Upgrade::ExtendedConnect => None,
+        };
+        let key = generate_key();
+        let from_endpoint = header(derive_accept_key(key.as_bytes()))?;
+        // RFC 8441 §5: an HTTP/2 client sends neither key, nor Connection, nor Upgrade; HTTP/1.1 wants all of them.
+        head.method = Method::GET;
+        head.headers.insert(SEC_WEBSOCKET_KEY, header(key)?);
+        head.headers.insert(UPGRADE, WEBSOCKET);
+        if !head.headers.contains_key(SEC_WEBSOCKET_VERSION) {
+            head.headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        Ok(Self { upgrade, for_client, from_endpoint })
+    }
+
+    /// Checks the endpoint's 101 and turns it into the client's answer.
+    ///
+    /// # Errors
+    /// [`Fault::UpstreamMalformed`] when the endpoint did not prove that it read our handshake (RFC 6455 §4.1).
+    pub fn finish(self, head: &mut response::Parts) -> Result<(), Fault> {
+        let proven = head.headers.get(SEC_WEBSOCKET_ACCEPT) == Some(&self.from_endpoint)
+            && head.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        if !proven {
+            return Err(Fault::UpstreamMalformed);
+        }
+        for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+            head.headers.remove(name);
+        }
+        match (self.upgrade, self.for_client) {
+            (Upgrade::Http1, Some(accept)) => {
+                head.headers.insert(UPGRADE, WEBSOCKET);
+                head.headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+            }
+            (Upgrade::Http1 | Upgrade::ExtendedConnect, _) => head.status = StatusCode::OK,
+        }
+        Ok(())
+    }
+}
+
+/// RFC 6455 §4.2.1: the key is 16 bytes in base64, 24 characters.
+fn accept_of(key: Option<&HeaderValue>) -> Result<HeaderValue, Fault> {
+    let key = key.filter(|key| key.len() == 24).ok_or(Fault::Malformed("Sec-WebSocket-Key"))?;
+    header(derive_accept_key(key.as_bytes()))
+}
+
+fn header(text: String) -> Result<HeaderValue, Fault> {
+    HeaderValue::try_from(text).map_err(|_| Fault::Internal)
+}
+
+/// RFC 6455 §10.2: superset-websocket does not look at the origin itself.
+fn check_origin(fields: &HeaderMap, settings: &WebSocket, scheme: &str, host: &str) -> Result<(), Fault> {
+    if settings.origins.is_empty() {
+        return Ok(());
+    }
+    let origin = fields.get(ORIGIN).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let same = origin
+        .split_once("://")
+        .is_some_and(|(theirs, authority)| theirs == scheme && authority.eq_ignore_ascii_case(host));
+    let allowed = settings.origins.iter().any(|allowed| {
+        if allowed == "same" { same } else { allowed.eq_ignore_ascii_case(origin) }
+    });
+    if allowed { Ok(()) } else { Err(Fault::OriginRefused) }
+}
+

@@ -1,0 +1,190 @@
+//! Behaviour of a connection, over an in-memory stream.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+use super::*;
+use crate::body::Frame;
+use crate::config::Config;
+use crate::lexicon::{ConnectionId, Protocol};
+use crate::lifecycle::Lifecycle;
+use crate::message::Refusal;
+
+/// Answers by path; tells refusals by their status.
+#[derive(Clone)]
+struct Echo;
+
+impl Handler for Echo {
+    fn handle(&self, mut request: Request) -> Answering {
+        Box::pin(async move {
+            match request.head.uri.path() {
+                "/hang" => std::future::pending().await,
+                "/early" => Answer::new(StatusCode::FORBIDDEN, Body::full("no")),
+                "/hints" => {
+                    request.interim.push(StatusCode::EARLY_HINTS, HeaderMap::new());
+                    tokio::task::yield_now().await;
+                    Answer::new(StatusCode::OK, Body::full("hinted"))
+                }
+                _ => {
+                    let mut text = Vec::new();
+                    while let Some(frame) = request.body.frame().await {
+                        match frame {
+                            Ok(Frame::Data(content)) => text.extend_from_slice(&content),
+                            Ok(Frame::Trailers(_)) => text.extend_from_slice(b"+trailers"),
+                            Err(error) => return Answer::new(StatusCode::BAD_REQUEST, Body::full(error.to_string())),
+                        }
+                    }
+                    Answer::new(StatusCode::OK, Body::full(text))
+                }
+            }
+        })
+    }
+
+    fn refuse(&self, refused: Refused) -> Answer {
+        let status = match refused.refusal {
+            Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
+            Refusal::Late(_) => StatusCode::REQUEST_TIMEOUT,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Answer::new(status, Body::full("refused"))
+    }
+}
+
+fn connection() -> Arc<Connection> {
+    let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\n";
+    let loaded = Config::parse(text, std::path::Path::new("test.toml")).expect("a configuration");
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    Arc::new(Connection {
+        id: ConnectionId::next(),
+        listener: Arc::clone(&loaded.config.listeners[0]),
+        peer: nobody,
+        local: nobody,
+        proxied: None,
+        protocol: Protocol::Http1,
+        tls: None,
+    })
+}
+
+/// A client of a fresh connection, and the way to drain it.
+fn client() -> (DuplexStream, Lifecycle, tokio::task::JoinHandle<()>) {
+    let (ours, theirs) = duplex(64 * 1024);
+    let lifecycle = Lifecycle::new();
+    let served = tokio::spawn(serve(theirs, connection(), Echo, lifecycle.life()));
+    (ours, lifecycle, served)
+}
+
+async fn until_close(io: &mut DuplexStream) -> String {
+    let mut all = Vec::new();
+    io.read_to_end(&mut all).await.unwrap();
+    String::from_utf8(all).unwrap()
+}
+
+async fn ask(request: &str) -> String {
+    let (mut io, _lifecycle, _served) = client();
+    io.write_all(request.as_bytes()).await.unwrap();
+    until_close(&mut io).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_requests_are_answered_in_turn() {
+    let answers = ask(
+        "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\none\
+         POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\nT: x\r\n\r\n\
+         GET /c HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+
+    let one = answers.find("\r\n\r\none").unwrap();
+    let two = answers.find("\r\n\r\ntwo+trailers").unwrap();
+    assert!(one < two);
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3);
+    assert_eq!(answers.matches("connection: close").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_request_ends_the_connection() {
+    let answers = ask("GET / HTTP/1.1\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+
+    assert!(answers.starts_with("HTTP/1.1 400 Bad Request"));
+    assert!(answers.contains("connection: close"));
+    assert_eq!(answers.matches("HTTP/1.1").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_request_line_is_refused_before_its_end() {
+    let answers = ask(&format!("GET /{}", "a".repeat(40_000))).await;
+
+    assert!(answers.starts_with("HTTP/1.1 414"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_ends_with_408() {
+    let answers = ask("GET / HTTP/1.1\r\nHost").await;
+
+    assert!(answers.starts_with("HTTP/1.1 408"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connection_is_closed_without_a_word() {
+    let (mut io, _lifecycle, served) = client();
+    io.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+
+    let answers = until_close(&mut io).await;
+
+    assert_eq!(answers.matches("HTTP/1.1").count(), 1);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stalled_body_is_late() {
+    let answers = ask("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc").await;
+
+    assert!(answers.starts_with("HTTP/1.1 400"), "{answers}");
+    assert!(answers.contains("body_read clock ran out"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn continue_is_sent_only_when_content_is_wanted() {
+    let wanted = ask("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").await;
+    let unwanted = ask("POST /early HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").await;
+
+    assert!(wanted.starts_with("HTTP/1.1 100 Continue\r\n\r\n"), "{wanted}");
+    assert!(unwanted.starts_with("HTTP/1.1 403"), "{unwanted}");
+    assert!(unwanted.contains("connection: close"), "{unwanted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn early_hints_reach_http11_clients_only() {
+    let new = ask("GET /hints HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    let old = ask("GET /hints HTTP/1.0\r\n\r\n").await;
+
+    assert!(new.starts_with("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200"), "{new}");
+    assert!(old.starts_with("HTTP/1.1 200"), "{old}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_leaves_ends_its_exchange() {
+    let (mut io, _lifecycle, served) = client();
+    io.write_all(b"GET /hang HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    tokio::task::yield_now().await;
+
+    drop(io);
+
+    tokio::time::timeout(Duration::from_millis(10), served).await.expect("ended at once").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_ends_an_idle_connection_and_spares_a_busy_one() {
+    let (mut idle, lifecycle, served) = client();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    let mut first = vec![0; 1024];
+    assert!(idle.read(&mut first).await.unwrap() > 0);
+
+    lifecycle.advance(Phase::Draining);
+
+    assert_eq!(until_close(&mut idle).await, "");
+    served.await.unwrap();
+}

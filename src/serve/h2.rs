@@ -1,0 +1,340 @@
+//! HTTP/2 for clients (RFC 9113), on the h2 crate.
+//!
+//! Floor 6. In: a connection that speaks HTTP/2, by ALPN or prior knowledge. Out: requests to a [`Handler`], its
+//! answers to the client. All streams of a connection are polled in the connection's own task; tunnels alone get tasks
+//! of their own. Below here the h2 crate does framing, HPACK, stream states and windows; here stand the clocks, the
+//! bounds over all streams and the politeness at the end.
+//!
+//! Floods. The crate itself ends a connection with ENHANCE_YOUR_CALM for more than `max_pending_resets` streams reset
+//! before they were accepted, more than 100 empty DATA frames, DATA so small that framing outweighs half a connection
+//! window, CONTINUATION frames beyond what the header bound needs, and header lists of four times their bound; and
+//! after `max_error_resets` stream errors that it found. It answers PING and SETTINGS one at a time and reads no
+//! further until the answer is written. Added here: streams that we find malformed count likewise, and a client that
+//! sends a MiB without a request, content or room for answers is sent away.
+//!
+//! Deliberately absent: server push (RFC 9113 §8.4), priorities (RFC 9218), HTTP/1.1's `Upgrade: h2c`.
+
+mod body;
+mod exchange;
+mod head;
+mod ledger;
+mod send;
+mod tunnel;
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use h2::server::{Builder, Connection as Engine};
+use h2::{Ping, PingPong, Reason};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use self::exchange::Ended;
+use self::ledger::{Charged, Ledger, Metered};
+use crate::config::Listener;
+use crate::config::listener::ClientClocks;
+use crate::lifecycle::{Life, Phase};
+use crate::message::{Connection, Handler};
+use crate::net::timer::Timer;
+
+/// How long a client may take for its part of the goodbye once nothing is open any more.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves one connection until it ends.
+///
+/// The limits are those of `connection.listener`. In [`Phase::Draining`] the client is asked to leave (GOAWAY) and open
+/// streams finish; in [`Phase::Ending`] the connection is cut.
+pub async fn serve<H, I>(io: I, connection: Arc<Connection>, handler: H, life: Life)
+where
+    H: Handler,
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let ledger = Arc::new(Ledger::default());
+    let mut clock = Timer::new();
+    clock.arm(connection.listener.clocks.head);
+    let mut ending = life.clone();
+    let engine = tokio::select! {
+        engine = builder(&connection.listener).handshake(Metered::new(io, Arc::clone(&ledger))) => engine,
+        () = clock.expired() => return,
+        () = ending.reached(Phase::Ending) => return,
+    };
+    if let Ok(engine) = engine {
+        Driver::new(engine, connection, ledger, clock).run(handler, life).await;
+    }
+}
+
+/// The crate's settings for a listener.
+fn builder(listener: &Listener) -> Builder {
+    let http2 = &listener.http2;
+    let header_list = u32::try_from(listener.limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(http2.max_streams)
+        .initial_window_size(http2.stream_window.min(MAX_WINDOW))
+        .initial_connection_window_size(http2.connection_window.min(MAX_WINDOW))
+        .max_frame_size(http2.max_frame.clamp(MIN_FRAME, MAX_FRAME))
+        .max_send_buffer_size(http2.send_buffer.min(MAX_WINDOW as usize))
+        .max_pending_accept_reset_streams(http2.max_pending_resets)
+        .max_local_error_reset_streams(Some(http2.max_error_resets))
+        // The crate adds 32 bytes to each field and answers 431 by itself, without a record. Twice our bound leaves
+        // the ordinary case, a cookie too many, to `head`, which answers with one.
+        .max_header_list_size(header_list)
+        // RFC 8441 §3. A route without tunnels answers such a request like any other.
+        .enable_connect_protocol();
+    builder
+}
+
+/// Bounds of RFC 9113 §6.5.2; the crate panics outside them.
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+const MIN_FRAME: u32 = 1 << 14;
+const MAX_FRAME: u32 = (1 << 24) - 1;
+
+/// What the connection as a whole waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Waiting {
+    /// A new stream: the keep-alive clock.
+    Idle,
+    /// Open streams: a sign of life now and then.
+    Busy,
+    /// The client to take the end of answers that are complete on our side: the write clock.
+    Flushing,
+    /// The end of the connection.
+    Goodbye,
+}
+
+/// Drives one connection.
+struct Driver<I> {
+    engine: Engine<Metered<I>, Charged>,
+    connection: Arc<Connection>,
+    ledger: Arc<Ledger>,
+    clock: Timer,
+    waiting: Waiting,
+    /// When `waiting` has lasted too long.
+    deadline: Instant,
+    /// When the connection is too old; `None` once it was asked to end.
+    old: Option<Instant>,
+    /// Since when the socket takes nothing, and what it had taken by then.
+    blocked: Option<(Instant, u64)>,
+    /// What had been read at the last sign of life, and whether a PING asks for the next.
+    heard: u64,
+    pinged: bool,
+    pings: Option<PingPong>,
+    /// What had been written when the wait for flushing was looked at last.
+    taken: u64,
+    leaving: bool,
+    malformed: usize,
+}
+
+impl<I> Driver<I>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    fn new(
+        mut engine: Engine<Metered<I>, Charged>,
+        connection: Arc<Connection>,
+        ledger: Arc<Ledger>,
+        clock: Timer,
+    ) -> Self {
+        let now = Instant::now();
+        let age = connection.listener.max_connection_age;
+        // Spread over a tenth, so that connections that came together do not leave together.
+        let age = age.mul_f64(1.0 - fastrand::f64() / 10.0);
+        Self {
+            pings: engine.ping_pong(),
+            engine,
+            ledger,
+            clock,
+            waiting: Waiting::Idle,
+            deadline: now + connection.listener.clocks.keep_alive,
+            old: now.checked_add(age),
+            blocked: None,
+            heard: 0,
+            pinged: false,
+            taken: 0,
+            leaving: false,
+            malformed: 0,
+            connection,
+        }
+    }
+
+    async fn run<H: Handler>(mut self, handler: H, life: Life) {
+        let mut streams = FuturesUnordered::new();
+        let (mut draining, mut ending) = (life.clone(), life);
+        let mut draining = pin!(draining.reached(Phase::Draining));
+        let mut ending = pin!(ending.reached(Phase::Ending));
+        let mut drained = false;
+        poll_fn(|cx| {
+            if !drained && draining.as_mut().poll(cx).is_ready() {
+                drained = true;
+                self.leave();
+            }
+            if drained && ending.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            loop {
+                match self.engine.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        self.ledger.note_useful();
+                        streams.push(exchange::serve(
+                            request,
+                            respond,
+                            Arc::clone(&self.connection),
+                            handler.clone(),
+                            Arc::clone(&self.ledger),
+                        ));
+                    }
+                    // Closed, or a connection error: the streams' futures are dropped with us.
+                    Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
+                    Poll::Pending => break,
+                }
+            }
+            while let Poll::Ready(Some(ended)) = streams.poll_next_unpin(cx) {
+                self.note(ended, cx);
+            }
+            if self.ledger.is_flooded() {
+                self.engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                self.ledger.note_useful();
+                cx.waker().wake_by_ref();
+            }
+            self.poll_clocks(streams.is_empty(), cx)
+        })
+        .await;
+        drop(streams);
+        self.cut().await;
+    }
+
+    /// Asks the client to leave (RFC 9113 §6.8): streams that are open, or on their way, are still served.
+    fn leave(&mut self) {
+        self.leaving = true;
+        self.engine.graceful_shutdown();
+    }
+
+    fn note(&mut self, ended: Ended, cx: &Context<'_>) {
+        match ended {
+            Ended::Well => return,
+            Ended::Close => self.leave(),
+            Ended::Malformed => {
+                self.malformed = self.malformed.saturating_add(1);
+                if self.malformed > self.connection.listener.http2.max_error_resets {
+                    self.engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
+            }
+        }
+        // The crate does not wake for its own goodbye.
+        cx.waker().wake_by_ref();
+    }
+
+    /// Ready when the connection is to be cut.
+    fn poll_clocks(&mut self, quiet: bool, cx: &mut Context<'_>) -> Poll<()> {
+        let ClientClocks {
+            keep_alive, write_idle, ..
+        } = self.connection.listener.clocks;
+        let now = Instant::now();
+        let open = !quiet || self.engine.has_streams();
+        let (waiting, longest) = match () {
+            () if !quiet => (Waiting::Busy, keep_alive),
+            () if open && self.ledger.buffered() > 0 => (Waiting::Flushing, write_idle),
+            () if open => (Waiting::Busy, keep_alive),
+            () if self.leaving => (Waiting::Goodbye, GOODBYE),
+            () => (Waiting::Idle, keep_alive),
+        };
+        if waiting != self.waiting {
+            self.waiting = waiting;
+            self.deadline = now + longest;
+            self.pinged = false;
+            self.taken = self.ledger.written();
+        }
+        self.blocked = match self.blocked {
+            _ if !self.ledger.is_blocked() => None,
+            Some((since, written)) if written == self.ledger.written() => Some((since, written)),
+            _ => Some((now, self.ledger.written())),
+        };
+        loop {
+            let stalled = self.blocked.map(|(since, _)| since + write_idle);
+            let next = [Some(self.deadline), self.old, stalled]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(self.deadline);
+            self.clock.arm_at(next);
+            if self.clock.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if stalled.is_some_and(|at| at <= now) {
+                return Poll::Ready(());
+            }
+            if self.old.is_some_and(|at| at <= now) {
+                self.old = None;
+                self.leave();
+                cx.waker().wake_by_ref();
+            }
+            if self.deadline > now {
+                continue;
+            }
+            match self.waiting {
+                Waiting::Goodbye => return Poll::Ready(()),
+                Waiting::Flushing => {
+                    let written = self.ledger.written();
+                    if written == self.taken {
+                        return Poll::Ready(());
+                    }
+                    self.taken = written;
+                    self.deadline = now + write_idle;
+                }
+                Waiting::Idle => {
+                    self.waiting = Waiting::Goodbye;
+                    self.deadline = now + GOODBYE;
+                    self.leave();
+                    cx.waker().wake_by_ref();
+                }
+                Waiting::Busy => {
+                    if !self.is_alive(cx) {
+                        return Poll::Ready(());
+                    }
+                    self.deadline = now + keep_alive;
+                }
+            }
+        }
+    }
+
+    /// Whether anything was heard since the last call; asks for a sign of life when it was not.
+    fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let read = self.ledger.read();
+        if read != self.heard {
+            self.heard = read;
+            self.pinged = false;
+            return true;
+        }
+        if self.pinged {
+            return false;
+        }
+        self.pinged = true;
+        if let Some(pings) = &mut self.pings {
+            // Takes the last answer, without which no other PING may be sent.
+            drop(pings.poll_pong(cx));
+            drop(pings.send_ping(Ping::opaque()));
+            cx.waker().wake_by_ref();
+        }
+        true
+    }
+
+    /// Tells the client that this is the end, as far as it listens.
+    async fn cut(mut self) {
+        self.engine.abrupt_shutdown(Reason::NO_ERROR);
+        let mut clock = Timer::new();
+        clock.arm(Duration::from_secs(1));
+        let closed = poll_fn(|cx| self.engine.poll_closed(cx).map(drop));
+        tokio::select! {
+            () = closed => {}
+            () = clock.expired() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! One stream of an HTTP/2 connection, from its request to the last byte of its answer.
+//!
+//! Floor 6. The future here is polled in the connection's own task: no task, no channel and no lock per stream.
+//! Dropping it abandons the exchange, which the handler's future takes as "the client has gone".
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{Request as HttpRequest, StatusCode, request};
+
+use super::ledger::{Charged, Ledger};
+use super::send::{self, Cut, Panicked, guarded};
+use super::{body, head, tunnel};
+use crate::body::Body;
+use crate::message::{Answer, Connection, Handler, Interim, Refusal, Refused, Request};
+
+/// How a stream ended, as far as the connection minds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// Nothing to do.
+    Well,
+    /// The handler wishes the connection to end.
+    Close,
+    /// The client sent what it must not send; too many of these end the connection.
+    Malformed,
+}
+
+/// Serves one stream.
+pub(super) async fn serve<H: Handler>(
+    request: HttpRequest<RecvStream>,
+    mut respond: SendResponse<Charged>,
+    connection: Arc<Connection>,
+    handler: H,
+    ledger: Arc<Ledger>,
+) -> Ended {
+    // The connection has read all that its socket held before it gave us the stream: a reset that follows its request
+    // at once is known by now and costs no endpoint (CVE-2023-44487).
+    if poll_fn(|cx| Poll::Ready(respond.poll_reset(cx).is_ready())).await {
+        return Ended::Well;
+    }
+    let (mut head, stream) = request.into_parts();
+    let ask = match head::admit(&mut head, &connection.listener.limits) {
+        Ok(ask) => ask,
+        Err(refusal) => return refuse(refusal, head, &mut respond, connection, &handler, &ledger).await,
+    };
+    let method = head.method.clone();
+    let write_idle = connection.listener.clocks.write_idle;
+    let interim = Interim::default();
+    let (content, tunnel, upgrade) = match ask {
+        head::Ask::Exchange => (
+            body::incoming(stream, &head, &interim, &connection.listener, &ledger),
+            None,
+            None,
+        ),
+        head::Ask::Tunnel(upgrade) => (Body::empty(), Some(stream), Some(upgrade)),
+        head::Ask::UnknownProtocol => {
+            // RFC 8441 leaves it open; RFC 9220 §3 says 501.
+            let answer = Answer::new(StatusCode::NOT_IMPLEMENTED, Body::empty());
+            return ended(
+                send::answer(&mut respond, answer.head, answer.body, &method, &ledger, write_idle).await,
+                false,
+            );
+        }
+    };
+    let request = Request {
+        head,
+        body: content,
+        connection,
+        interim: interim.clone(),
+        upgrade,
+    };
+    let answer = match answering(&handler, request, &interim, &mut respond).await {
+        Some(Ok(answer)) => answer,
+        // The client has gone; the handler's future was dropped with the request's body.
+        None => return Ended::Well,
+        Some(Err(Panicked)) => {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return Ended::Well;
+        }
+    };
+    let close = answer.close;
+    match (answer.tunnel, tunnel) {
+        (Some(run), Some(incoming)) => {
+            if let Ok(outgoing) = send::open(&mut respond, answer.head) {
+                let duplex = tunnel::Duplex::new(incoming, outgoing, ledger, write_idle);
+                // A tunnel outlives its exchange by hours and moves much: a task of its own.
+                tokio::spawn(run(Box::new(duplex)));
+            }
+            ended(Ok(()), close)
+        }
+        // Not asked for, so not given: the body alone is sent.
+        (_, unused) => {
+            let sent = send::answer(&mut respond, answer.head, answer.body, &method, &ledger, write_idle).await;
+            // RFC 9113 §8.1: after a whole answer the h2 crate resets with NO_ERROR what is left of the request.
+            drop(unused);
+            ended(sent, close)
+        }
+    }
+}
+
+const fn ended(sent: Result<(), Cut>, close: bool) -> Ended {
+    match sent {
+        Ok(()) if close => Ended::Close,
+        Ok(()) | Err(Cut) => Ended::Well,
+    }
+}
+
+/// Waits for the handler; `None` when the client resets the stream first.
+async fn answering<H: Handler>(
+    handler: &H,
+    request: Request,
+    interim: &Interim,
+    respond: &mut SendResponse<Charged>,
+) -> Option<Result<Answer, Panicked>> {
+    let mut request = Some(request);
+    let mut answering = None;
+    poll_fn(|cx| {
+        if respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        let polled = guarded(|| {
+            if let Some(request) = request.take() {
+                answering = Some(handler.handle(request));
+            }
+            answering
+                .as_mut()
+                .map_or(Poll::Pending, |answering| answering.as_mut().poll(cx))
+        });
+        send::interim(respond, interim.take());
+        Poll::Ready(Some(ready!(polled)))
+    })
+    .await
+}
+
+/// Answers or resets what never became a request.
+async fn refuse<H: Handler>(
+    refusal: Refusal,
+    head: request::Parts,
+    respond: &mut SendResponse<Charged>,
+    connection: Arc<Connection>,
+    handler: &H,
+    ledger: &Arc<Ledger>,
+) -> Ended {
+    let method = head.method.clone();
+    let write_idle = connection.listener.clocks.write_idle;
+    // Asked in any case, so that a record is written.
+    let answer = handler.refuse(Refused {
+        refusal,
+        connection,
+        head: Some(head),
+    });
+    if matches!(refusal, Refusal::MalformedHead(_) | Refusal::AmbiguousFraming(_)) {
+        // RFC 9113 §8.1.1: a stream error. The answer that it allows before cannot be sent reliably, as the reset
+        // that must follow overtakes it in the h2 crate's queue.
+        respond.send_reset(Reason::PROTOCOL_ERROR);
+        return Ended::Malformed;
+    }
+    ended(
+        send::answer(respond, answer.head, answer.body, &method, ledger, write_idle).await,
+        false,
+    )
+}

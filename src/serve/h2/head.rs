@@ -1,0 +1,219 @@
+//! Judges the head of an HTTP/2 request.
+//!
+//! Floor 6. In: a head as the h2 crate decoded it. Out: the head as the pipeline shall see it, or why it is refused.
+//! The crate refuses by itself (stream or connection error PROTOCOL_ERROR): upper-case names, CR, LF and NUL,
+//! connection-specific fields, `te` other than `trailers`, repeated, unknown or misplaced pseudo-headers, `:status`,
+//! content lengths that differ from each other or from the content. Here stands what it lets pass. Deliberately
+//! absent: repair. Nothing but cookie crumbs is put together.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri, request};
+
+use crate::config::listener::RequestLimits;
+use crate::message::{Refusal, Upgrade};
+
+/// What a head asks for.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Ask {
+    /// An ordinary exchange.
+    Exchange,
+    /// A tunnel (RFC 8441 §4).
+    Tunnel(Upgrade),
+    /// Extended CONNECT with a `:protocol` that we do not know.
+    UnknownProtocol,
+}
+
+/// Checks `head` and completes it with `Host`.
+///
+/// # Errors
+/// Why it is refused; [`Refusal::MalformedHead`] and [`Refusal::AmbiguousFraming`] are malformed in the sense of
+/// RFC 9113 §8.1.1, the others are answered.
+pub(super) fn admit(head: &mut request::Parts, limits: &RequestLimits) -> Result<Ask, Refusal> {
+    if head
+        .uri
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > limits.uri_bytes)
+    {
+        return Err(Refusal::UriTooLong);
+    }
+    join_cookies(&mut head.headers);
+    bounds(head, limits)?;
+    values(&head.headers)?;
+    let ask = target(head)?;
+    authority(head)?;
+    framing(&head.headers)?;
+    Ok(ask)
+}
+
+/// RFC 9113 §8.2.3: crumbs are joined before the field goes to HTTP/1.1.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let mut joined = Vec::new();
+    for crumb in headers.get_all(header::COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+/// The limits of the listener, measured as over HTTP/1.1.
+fn bounds(head: &request::Parts, limits: &RequestLimits) -> Result<(), Refusal> {
+    if head.headers.len() > limits.fields {
+        return Err(Refusal::HeadTooLarge("too many fields"));
+    }
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = size(&head.headers);
+    if fields.saturating_add(target) > limits.head_bytes {
+        return Err(Refusal::HeadTooLarge("header list exceeds its bound"));
+    }
+    Ok(())
+}
+
+/// Bytes of a field section as over HTTP/1.1: name, colon, space, value, line end.
+pub(super) fn size(headers: &HeaderMap) -> usize {
+    headers.iter().fold(0_usize, |sum, (name, value)| {
+        sum.saturating_add(name.as_str().len())
+            .saturating_add(value.len())
+            .saturating_add(4)
+    })
+}
+
+/// RFC 9113 §8.2.1: a value neither starts nor ends with white space. (The crate has refused control characters.)
+fn values(headers: &HeaderMap) -> Result<(), Refusal> {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    for value in headers.values() {
+        if blank(value.as_bytes().first()) || blank(value.as_bytes().last()) {
+            return Err(Refusal::MalformedHead("white space around a field value"));
+        }
+    }
+    Ok(())
+}
+
+/// RFC 9113 §8.3.1, §8.5: what must be present for which method.
+fn target(head: &mut request::Parts) -> Result<Ask, Refusal> {
+    if head
+        .uri
+        .scheme()
+        .is_some_and(|scheme| scheme != "https" && scheme != "http")
+    {
+        return Err(Refusal::MalformedHead(":scheme is neither http nor https"));
+    }
+    let extended = head.extensions.remove::<h2::ext::Protocol>();
+    if head.method == Method::CONNECT {
+        if head.uri.authority().is_none() {
+            return Err(Refusal::MalformedHead("CONNECT without :authority"));
+        }
+        let Some(protocol) = extended else {
+            return Ok(Ask::Exchange);
+        };
+        require_path(head)?;
+        return Ok(if protocol.as_str().eq_ignore_ascii_case("websocket") {
+            Ask::Tunnel(Upgrade::ExtendedConnect)
+        } else {
+            Ask::UnknownProtocol
+        });
+    }
+    require_path(head)?;
+    Ok(Ask::Exchange)
+}
+
+/// `:path` is `*` for OPTIONS or begins with a slash.
+fn require_path(head: &request::Parts) -> Result<(), Refusal> {
+    // `PathAndQuery` shows an absent path as `/`; `Uri::path` tells.
+    if head.uri.path().is_empty() {
+        return Err(Refusal::MalformedHead(":path is missing or empty"));
+    }
+    match head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str) {
+        "*" if head.method == Method::OPTIONS => Ok(()),
+        path if path.starts_with('/') => Ok(()),
+        _ => Err(Refusal::MalformedHead(":path does not begin with a slash")),
+    }
+}
+
+/// RFC 9113 §8.3.1: `:authority` has no user information, and `Host` names the same entity. Leaves exactly one `Host`
+/// when the client named one at all.
+fn authority(head: &mut request::Parts) -> Result<(), Refusal> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::MalformedHead("several Host fields"));
+    }
+    let Some(authority) = head.uri.authority() else {
+        return Ok(());
+    };
+    let authority = authority.as_str();
+    if authority.contains('@') {
+        return Err(Refusal::MalformedHead("user information in :authority"));
+    }
+    match host {
+        Some(host) if same_entity(&head.uri, authority, host.as_bytes()) => Ok(()),
+        Some(_) => Err(Refusal::MalformedHead("Host differs from :authority")),
+        None => {
+            let value = HeaderValue::from_str(authority)
+                .map_err(|_| Refusal::MalformedHead(":authority is not a field value"))?;
+            head.headers.insert(header::HOST, value);
+            Ok(())
+        }
+    }
+}
+
+/// Equal but for case and the scheme's default port.
+fn same_entity(uri: &Uri, authority: &str, host: &[u8]) -> bool {
+    let port: &[u8] = if uri.scheme_str() == Some("http") {
+        b":80"
+    } else {
+        b":443"
+    };
+    let authority = authority.as_bytes();
+    let bare = |name| <[u8]>::strip_suffix(name, port).unwrap_or(name);
+    bare(authority).eq_ignore_ascii_case(bare(host))
+}
+
+/// RFC 9110 §8.6: one length at most. (The crate has compared it with the content already.)
+fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next();
+    if lengths.next().is_some() {
+        return Err(Refusal::AmbiguousFraming("several Content-Length fields"));
+    }
+    // The crate reads an empty value as zero.
+    if first.is_some_and(HeaderValue::is_empty) {
+        return Err(Refusal::AmbiguousFraming("empty Content-Length"));
+    }
+    Ok(())
+}
+
+/// Fields that belong to one hop of HTTP/1.1 and have no place in HTTP/2 (RFC 9113 §8.2.2).
+const CONNECTION_SPECIFIC: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Removes connection-specific fields from what we send.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    if let Some(named) = headers.remove(header::CONNECTION) {
+        // RFC 9110 §7.6.1: the fields that `Connection` names go with it.
+        for name in named.as_bytes().split(|byte| *byte == b',') {
+            if let Ok(name) = std::str::from_utf8(name.trim_ascii()) {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in &CONNECTION_SPECIFIC {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

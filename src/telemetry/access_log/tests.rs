@@ -1,0 +1,335 @@
+//! The access log on real files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::process::LogFormat;
+use crate::telemetry::Metrics;
+use crate::telemetry::samples;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn to_file(path: &Path) -> config::AccessLog {
+    config::AccessLog {
+        target: LogTarget::File(path.to_owned()),
+        format: LogFormat::Json,
+        rotate_size: 0,
+        rotate_keep: 5,
+        queue: 8_192,
+    }
+}
+
+fn start(config: config::AccessLog) -> (AccessLog, Arc<LogMetrics>) {
+    let metrics = Metrics::new(1).log();
+    let log = AccessLog::start(config, Redactor::new(&["token".to_owned()]), Arc::clone(&metrics)).unwrap();
+    (log, metrics)
+}
+
+/// A record that is told apart by its `bytes_out`.
+fn numbered(number: u64) -> Record {
+    Record {
+        bytes_out: number,
+        ..samples::exchange()
+    }
+}
+
+fn numbers(path: &Path) -> Vec<u64> {
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes_out"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect()
+}
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    (folder, path)
+}
+
+/// Waits for something that the log's thread does by itself.
+fn eventually(what: &str, happened: impl Fn() -> bool) {
+    let end = Instant::now() + SOON;
+    while !happened() {
+        assert!(Instant::now() < end, "{what} did not happen");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn records_of_all_workers_are_written_and_counted() {
+    let (_folder, path) = folder();
+    let (log, metrics) = start(to_file(&path));
+
+    thread::scope(|scope| {
+        for worker in 0..3_u64 {
+            let emitter = log.worker();
+            scope.spawn(move || {
+                for number in 0..1_000 {
+                    emitter.emit(numbered(worker * 1_000 + number));
+                }
+            });
+        }
+    });
+
+    assert!(log.flush(SOON));
+    let mut written = numbers(&path);
+    written.sort_unstable();
+    assert_eq!(written, (0..3_000).collect::<Vec<_>>());
+    assert_eq!(metrics.written.get(), 3_000);
+}
+
+#[test]
+fn idle_log_writes_without_being_asked() {
+    let (_folder, path) = folder();
+    let (log, _) = start(to_file(&path));
+    let emitter = log.worker();
+
+    emitter.emit(numbered(1));
+
+    eventually("the line", || numbers(&path) == [1]);
+}
+
+#[test]
+fn rotation_loses_no_line_and_keeps_so_many_files() {
+    let (folder, path) = folder();
+    let (log, metrics) = start(config::AccessLog {
+        rotate_size: 20_000,
+        rotate_keep: 100,
+        ..to_file(&path)
+    });
+    let emitter = log.worker();
+
+    for number in 0..2_000 {
+        emitter.emit(numbered(number));
+    }
+    assert!(log.flush(SOON));
+
+    let mut all = numbers(&path);
+    let mut files = 1;
+    for index in 1.. {
+        let rotated = folder.path().join(format!("access.log.{index}"));
+        if !rotated.exists() {
+            break;
+        }
+        assert!(fs::metadata(&rotated).unwrap().len() <= 20_000);
+        let mut older = numbers(&rotated);
+        older.extend(all);
+        all = older;
+        files += 1;
+    }
+    assert_eq!(all, (0..2_000).collect::<Vec<_>>());
+    assert!(files > 10);
+    assert_eq!((metrics.written.get(), metrics.errors.get()), (2_000, 0));
+}
+
+#[test]
+fn rotated_files_beyond_the_kept_ones_go() {
+    let (folder, path) = folder();
+    let (log, _) = start(config::AccessLog {
+        rotate_size: 1_000,
+        rotate_keep: 2,
+        ..to_file(&path)
+    });
+    let emitter = log.worker();
+
+    for number in 0..50 {
+        emitter.emit(numbered(number));
+    }
+    assert!(log.flush(SOON));
+
+    let mut names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["access.log", "access.log.1", "access.log.2"]);
+    assert_eq!(numbers(&path).last(), Some(&49));
+}
+
+#[test]
+fn reopen_after_a_move_continues_in_a_new_file() {
+    let (folder, path) = folder();
+    let (log, _) = start(to_file(&path));
+    let emitter = log.worker();
+    emitter.emit(numbered(1));
+    assert!(log.flush(SOON));
+
+    let moved = folder.path().join("moved.log");
+    fs::rename(&path, &moved).unwrap();
+    log.reopen();
+    emitter.emit(numbered(2));
+    assert!(log.flush(SOON));
+
+    let mut all = numbers(&moved);
+    all.extend(numbers(&path));
+    assert_eq!(all, [1, 2]);
+    assert!(path.exists());
+}
+
+#[test]
+fn deleted_file_is_noticed_and_made_anew() {
+    let (_folder, path) = folder();
+    let (log, _) = start(to_file(&path));
+    let emitter = log.worker();
+    emitter.emit(numbered(1));
+    assert!(log.flush(SOON));
+
+    fs::remove_file(&path).unwrap();
+    eventually("the new file", || path.exists());
+    emitter.emit(numbered(2));
+    assert!(log.flush(SOON));
+
+    assert_eq!(numbers(&path), [2]);
+}
+
+#[test]
+fn records_beyond_a_full_queue_are_dropped_and_counted() {
+    let (folder, path) = folder();
+    // A directory in its place: the sink cannot be opened, nothing drains once the buffer is full.
+    fs::create_dir(&path).unwrap();
+    let (log, metrics) = start(config::AccessLog {
+        queue: 16,
+        ..to_file(&path)
+    });
+    let emitter = log.worker();
+
+    let emitted = 5_000;
+    for number in 0..emitted {
+        emitter.emit(numbered(number));
+    }
+    let dropped = metrics.dropped(LogDrop::QueueFull);
+    assert!(dropped > 0);
+
+    fs::remove_dir(&path).unwrap();
+    assert!(log.flush(SOON));
+    assert_eq!(numbers(&path).len() as u64, emitted - dropped);
+    assert_eq!(metrics.written.get(), emitted - dropped);
+    drop(folder);
+}
+
+#[test]
+fn full_disk_is_counted_and_what_waited_goes_to_the_next_target() {
+    let (_folder, path) = folder();
+    let (log, metrics) = start(to_file(Path::new("/dev/full")));
+    let emitter = log.worker();
+    emitter.emit(numbered(1));
+    eventually("the error", || metrics.errors.get() > 0);
+    assert!(!log.flush(Duration::from_millis(50)));
+
+    log.reconfigure(to_file(&path), Redactor::default());
+    emitter.emit(numbered(2));
+
+    assert!(log.flush(SOON));
+    assert_eq!(numbers(&path), [1, 2]);
+    assert_eq!(metrics.written.get(), 2);
+}
+
+#[test]
+fn missing_directory_is_tried_again_until_it_is_there() {
+    let (folder, _) = folder();
+    let path = folder.path().join("later").join("access.log");
+    let (log, metrics) = start(to_file(&path));
+    let emitter = log.worker();
+    emitter.emit(numbered(1));
+    eventually("the error", || metrics.errors.get() > 0);
+
+    fs::create_dir(path.parent().unwrap()).unwrap();
+
+    assert!(log.flush(SOON));
+    assert_eq!(numbers(&path), [1]);
+}
+
+#[test]
+fn reload_changes_format_and_secret_keys() {
+    let (_folder, path) = folder();
+    let (log, _) = start(to_file(&path));
+    let emitter = log.worker();
+    emitter.emit(numbered(1));
+
+    log.reconfigure(
+        config::AccessLog {
+            format: LogFormat::Combined,
+            ..to_file(&path)
+        },
+        Redactor::new(&["x".to_owned()]),
+    );
+    assert!(log.flush(SOON));
+    emitter.emit(numbered(2));
+    assert!(log.flush(SOON));
+
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[1].starts_with("203.0.113.9 - - [") && lines[1].contains("x=***"),
+        "{text}"
+    );
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn log_that_is_off_takes_nothing_and_can_be_switched_on() {
+    let (_folder, path) = folder();
+    let (log, metrics) = start(config::AccessLog {
+        target: LogTarget::Off,
+        ..to_file(&path)
+    });
+    let emitter = log.worker();
+    emitter.emit(numbered(1));
+    assert!(log.flush(SOON) && !emitter.is_on());
+
+    log.reconfigure(to_file(&path), Redactor::default());
+    assert!(log.flush(SOON));
+    emitter.emit(numbered(2));
+    assert!(log.flush(SOON));
+
+    assert_eq!(numbers(&path), [2]);
+    assert_eq!(metrics.written.get(), 1);
+}
+
+#[test]
+fn queue_of_a_worker_that_ended_is_written_all_the_same() {
+    let (_folder, path) = folder();
+    let (log, _) = start(to_file(&path));
+    let emitter = log.worker();
+    emitter.emit(numbered(1));
+    drop(emitter);
+
+    assert!(log.flush(SOON));
+    assert_eq!(numbers(&path), [1]);
+}
+
+#[test]
+fn dropping_the_log_writes_what_waits() {
+    let (_folder, path) = folder();
+    let (log, _) = start(to_file(&path));
+    let emitter = log.worker();
+    for number in 0..100 {
+        emitter.emit(numbered(number));
+    }
+
+    drop(log);
+
+    eventually("the last line", || numbers_lossy(&path) == 100);
+}
+
+fn numbers_lossy(path: &Path) -> usize {
+    fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn files_are_not_readable_by_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_folder, path) = folder();
+    let (log, _) = start(to_file(&path));
+
+    assert!(log.flush(SOON));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0);
+}

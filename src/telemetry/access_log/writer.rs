@@ -1,0 +1,350 @@
+//! The access log's thread: queues in, lines out.
+//!
+//! Floor 2. Everything that can go wrong with a sink is dealt with here: what could not be written stays in the buffer
+//! (bounded; beyond it the queues fill and drop), is tried again after a pause, and is carried to another sink whole,
+//! so that no line is torn in two files.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Order;
+use super::sink::Sink;
+use crate::config;
+use crate::config::process::LogTarget;
+use crate::telemetry::events;
+use crate::telemetry::format::Encoder;
+use crate::telemetry::metrics::{LogDrop, LogMetrics};
+use crate::telemetry::record::Record;
+use crate::telemetry::redact::Redactor;
+
+/// Bytes encoded before they are written.
+const BATCH: usize = 64 * 1024;
+
+/// Records taken from one queue before the next one has its turn.
+const TURN: usize = 256;
+
+/// Longest wait of a record for the thread to look.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Pause after a busy round, so that the next one finds a batch.
+const BUSY: Duration = Duration::from_millis(5);
+
+/// Time between looks at whether the file was moved.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Pauses after failures: doubled from the first to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The thread's state.
+pub(super) struct Writer {
+    config: config::AccessLog,
+    encoder: Encoder,
+    metrics: Arc<LogMetrics>,
+    /// Whether emitters hand records over; stored here alone, after the settings have changed, so that no record meets
+    /// a sink that is off.
+    on: Arc<AtomicBool>,
+    queues: Vec<Receiver<Box<Record>>>,
+    /// `None` while it cannot be opened.
+    sink: Option<Sink>,
+    /// Encoded lines; the first `sent` bytes are written, `records` lines are in it.
+    pending: Vec<u8>,
+    sent: usize,
+    records: u64,
+    failures: u64,
+    pause: Duration,
+    not_before: Option<Instant>,
+    /// When a rotation that failed may be tried again.
+    rotate_after: Option<Instant>,
+    looked: Instant,
+    flushes: Vec<SyncSender<()>>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        config: config::AccessLog,
+        redactor: Redactor,
+        metrics: Arc<LogMetrics>,
+        on: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            encoder: Encoder::new(config.format, redactor),
+            config,
+            metrics,
+            on,
+            queues: Vec::new(),
+            sink: None,
+            pending: Vec::with_capacity(BATCH * 2),
+            sent: 0,
+            records: 0,
+            failures: 0,
+            pause: PAUSES.0,
+            not_before: None,
+            rotate_after: None,
+            looked: Instant::now(),
+            flushes: Vec::new(),
+        }
+    }
+
+    /// Runs until the access log is dropped.
+    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+        self.open("start");
+        let mut wait = BUSY;
+        loop {
+            let ending = self.obey(orders);
+            self.look_after();
+            let worked = self.drain();
+            self.acknowledge();
+            if ending {
+                self.end();
+                return;
+            }
+            wait = if worked { BUSY } else { (wait * 2).min(IDLE) };
+            thread::park_timeout(wait);
+        }
+    }
+
+    /// Takes what has been ordered; gives whether nobody can order any more.
+    fn obey(&mut self, orders: &Receiver<Order>) -> bool {
+        loop {
+            match orders.try_recv() {
+                Ok(Order::Serve(queue)) => self.queues.push(queue),
+                Ok(Order::Reopen) => {
+                    self.write();
+                    self.reopen("asked");
+                }
+                Ok(Order::Reconfigure(new)) => self.reconfigure(*new),
+                Ok(Order::Flush(done)) => self.flushes.push(done),
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn reconfigure(&mut self, (config, redactor): (config::AccessLog, Redactor)) {
+        let off = config.target == LogTarget::Off;
+        if off {
+            self.on.store(false, Ordering::Relaxed);
+        }
+        // What was emitted before belongs to the old settings.
+        self.drain();
+        let moved = config.target != self.config.target;
+        if moved {
+            // Goes to the old sink if that takes it, and to the new one otherwise.
+            self.write();
+        }
+        self.encoder = Encoder::new(config.format, redactor);
+        self.config = config;
+        if moved || self.sink.is_none() {
+            self.reopen("configured");
+        }
+        if !off {
+            self.on.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Once a second: is the file still where it was?
+    fn look_after(&mut self) {
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            if self.sink.as_ref().is_some_and(Sink::was_moved) {
+                self.reopen("moved");
+            }
+        }
+    }
+
+    /// Encodes and writes what waits in the queues; gives whether there was anything.
+    fn drain(&mut self) -> bool {
+        let mut worked = false;
+        // Once through full queues is enough: workers that never pause must not keep orders waiting.
+        for _ in 0..=self.config.queue / TURN {
+            let mut round = 0;
+            // Taken out, so that encoding may borrow the rest.
+            let mut queues = std::mem::take(&mut self.queues);
+            queues.retain(|queue| {
+                for _ in 0..TURN {
+                    if self.pending.len() >= BATCH && !self.write() {
+                        return true;
+                    }
+                    match queue.try_recv() {
+                        Ok(record) => self.add(&record),
+                        Err(TryRecvError::Empty) => return true,
+                        Err(TryRecvError::Disconnected) => return false,
+                    }
+                    round += 1;
+                }
+                true
+            });
+            self.queues = queues;
+            if round == 0 {
+                break;
+            }
+            worked = true;
+        }
+        self.write();
+        worked
+    }
+
+    /// Encodes one record, rotating before it when it would not fit.
+    fn add(&mut self, record: &Record) {
+        if self.config.target == LogTarget::Off {
+            return;
+        }
+        let start = self.pending.len();
+        self.encoder.encode(record, &mut self.pending);
+        let line = self.pending.len() - start;
+        if line == 0 {
+            return;
+        }
+        self.rotate_for(start, line);
+        self.records += 1;
+    }
+
+    /// Rotates when the file with what waits for it and the line of `length` from `start` on would exceed its size.
+    fn rotate_for(&mut self, start: usize, length: usize) {
+        let limit = self.config.rotate_size;
+        let Some(size) = self.sink.as_ref().and_then(Sink::size).filter(|_| limit > 0) else {
+            return;
+        };
+        let before = size + (start - self.sent) as u64;
+        if before == 0 || before + length as u64 <= limit || self.rotate_after.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        // The new line waits aside until everything before it is in the old file.
+        let line = self.pending.split_off(start);
+        if self.write() {
+            self.rotate();
+        }
+        self.pending.extend_from_slice(&line);
+    }
+
+    fn rotate(&mut self) {
+        let Some(sink) = &mut self.sink else { return };
+        match sink.rotate(self.config.rotate_keep) {
+            Ok(()) => {
+                self.rotate_after = None;
+                events::access_log_reopened(&self.target(), "rotated");
+            }
+            Err(error) => {
+                // Better one file that is too long than lines lost.
+                let first = self.rotate_after.is_none();
+                self.rotate_after = Some(Instant::now() + Duration::from_secs(60));
+                events::access_log_failing(&self.metrics, &self.target(), first, &error);
+                if self.sink.as_ref().is_some_and(Sink::was_moved) {
+                    self.reopen("moved");
+                }
+            }
+        }
+    }
+
+    /// Writes what is encoded; gives whether all of it went.
+    fn write(&mut self) -> bool {
+        while self.sent < self.pending.len() {
+            if self.not_before.is_some_and(|at| Instant::now() < at) {
+                return false;
+            }
+            if self.sink.is_none() {
+                self.open("retry");
+                if self.sink.is_none() {
+                    return false;
+                }
+            }
+            let Some(sink) = &mut self.sink else { return false };
+            match sink.write(self.pending.get(self.sent..).unwrap_or_default()) {
+                Ok(0) => self.failed(&io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.sent += written;
+                    self.recovered();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.failed(&error),
+            }
+        }
+        self.metrics.written.add(self.records);
+        self.records = 0;
+        self.pending.clear();
+        self.sent = 0;
+        true
+    }
+
+    fn open(&mut self, why: &'static str) {
+        match Sink::open(&self.config) {
+            Ok(sink) => {
+                self.sink = Some(sink);
+                self.rotate_after = None;
+                events::access_log_reopened(&self.target(), why);
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Opens anew what the configuration names now.
+    fn reopen(&mut self, why: &'static str) {
+        // A line that was cut goes to the new sink from its start.
+        let written = self.pending.get(..self.sent).unwrap_or_default();
+        let whole = memchr::memrchr(b'\n', written).map_or(0, |at| at + 1);
+        self.pending.drain(..whole);
+        self.sent = 0;
+        self.not_before = None;
+        self.sink = None;
+        if self.config.target == LogTarget::Off {
+            // Nowhere to carry it.
+            self.pending.clear();
+            self.lose(self.records);
+            self.records = 0;
+        }
+        self.open(why);
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        let first = self.failures == 0;
+        self.failures += 1;
+        self.not_before = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSES.1);
+        events::access_log_failing(&self.metrics, &self.target(), first, error);
+    }
+
+    fn recovered(&mut self) {
+        if self.failures > 0 {
+            events::access_log_recovered(&self.target(), self.failures);
+            self.failures = 0;
+            self.pause = PAUSES.0;
+            self.not_before = None;
+        }
+    }
+
+    /// Answers flushes once nothing is left; a failing sink leaves them waiting until their deadline.
+    fn acknowledge(&mut self) {
+        if self.pending.is_empty() {
+            for done in self.flushes.drain(..) {
+                // The asker may have gone at its deadline.
+                let _gone = done.try_send(());
+            }
+        }
+    }
+
+    /// One last try, then what is left is counted as lost.
+    fn end(&mut self) {
+        self.not_before = None;
+        self.drain();
+        let waiting: u64 = self.queues.iter().map(|queue| queue.try_iter().count() as u64).sum();
+        self.lose(waiting + self.records);
+    }
+
+    fn lose(&self, records: u64) {
+        for _ in 0..records {
+            self.metrics.drop_record(LogDrop::Ending);
+        }
+    }
+
+    fn target(&self) -> String {
+        match &self.config.target {
+            LogTarget::Off => "off".to_owned(),
+            LogTarget::Stdout => "stdout".to_owned(),
+            LogTarget::File(path) => path.display().to_string(),
+        }
+    }
+}

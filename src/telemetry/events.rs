@@ -1,0 +1,270 @@
+//! What happens to the process, one function for each happening: it writes the log line and counts it.
+//!
+//! Floor 2. Messages are constant, what varies is in dotted fields. Levels: error = somebody must act; warn = degraded
+//! and healing by itself; info = a generation, a flip, a phase; debug = a connection. Lines go to standard error
+//! through a bounded queue and a thread of their own, so that a terminal or pipe that nobody reads never holds up a
+//! worker. Deliberately absent: exchanges; they have records. Cookies, `Authorization` and query values are never
+//! given to any of these.
+
+mod stderr;
+
+use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::metrics::{
+    ConnectionRefusal, EndpointMetrics, HandshakeFailure, ListenerMetrics, LogMetrics, Metrics, ProbeResult, Reload,
+    Standing, phase_word,
+};
+use crate::lexicon::{ConnectionId, EndpointName, Generation, ListenerName, PoolName};
+use crate::lifecycle::Phase;
+
+pub use stderr::{Flush, dropped};
+
+/// Why events could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The filter does not parse.
+    #[error("filter of events")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Something else in this process has installed events before.
+    #[error("events are installed already")]
+    Twice,
+    /// No thread for standard error.
+    #[error("thread of events")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Sends events to standard error, as text or as JSON lines. `filter` as in `process.log`, e.g. `info`.
+///
+/// Hold what it returns until the end of the process: dropping it writes what still waits, for up to a second.
+///
+/// # Errors
+/// When the filter is wrong, or on the second call.
+pub fn install(filter: &str, json: bool) -> Result<Flush, InstallError> {
+    let filter = EnvFilter::builder().parse(filter)?;
+    let (writer, flush) = stderr::start().map_err(InstallError::Thread)?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_target(false)
+        // Its way of reporting is a print to standard error, which panics when that is closed.
+        .log_internal_errors(false);
+    let installed = if json {
+        tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
+    } else {
+        tracing::subscriber::set_global_default(builder.with_ansi(stderr::is_terminal()).finish())
+    };
+    installed.map_err(|_| InstallError::Twice)?;
+    Ok(flush)
+}
+
+/// An error with its causes, joined by colons: `%Chain(&error)`.
+pub struct Chain<'a>(pub &'a (dyn Error + 'a));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// A flip of an endpoint's standing.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointFlipped<'a> {
+    /// Its pool.
+    pub pool: &'a PoolName,
+    /// Itself.
+    pub endpoint: &'a EndpointName,
+    /// Before.
+    pub from: Standing,
+    /// Now.
+    pub to: Standing,
+    /// Why, in words: `3 checks without an answer`.
+    pub reason: &'a str,
+}
+
+impl EndpointFlipped<'_> {
+    /// Writes and counts it. Going down is a warning: it heals by itself.
+    pub fn emit(&self, metrics: &EndpointMetrics) {
+        metrics.flip(self.to);
+        let Self {
+            pool, endpoint, reason, ..
+        } = self;
+        let (from, to) = (self.from.as_str(), self.to.as_str());
+        match self.to {
+            Standing::Down => {
+                warn!(%pool, %endpoint, standing.from = from, standing.to = to, reason, "endpoint down");
+            }
+            Standing::Late => {
+                warn!(%pool, %endpoint, standing.from = from, standing.to = to, reason, "endpoint late");
+            }
+            Standing::Up | Standing::Unknown => {
+                info!(%pool, %endpoint, standing.from = from, standing.to = to, reason, "endpoint standing changed");
+            }
+        }
+    }
+}
+
+/// An active check has ended. Only failures have a line, and only at debug: a flip tells the rest.
+pub fn endpoint_probed(metrics: &EndpointMetrics, pool: &PoolName, endpoint: &EndpointName, result: ProbeResult) {
+    metrics.probe(result);
+    if result != ProbeResult::Good {
+        debug!(%pool, %endpoint, result = result.as_str(), "check not passed");
+    }
+}
+
+/// So many endpoints of a pool are out that health is ignored.
+pub fn panic_mode_entered(pool: &PoolName, up: usize, of: usize) {
+    warn!(%pool, endpoints.up = up, endpoints.all = of, "too few endpoints up, all are used");
+}
+
+/// Health is heeded again.
+pub fn panic_mode_left(pool: &PoolName, up: usize, of: usize) {
+    info!(%pool, endpoints.up = up, endpoints.all = of, "enough endpoints up, health is heeded again");
+}
+
+/// A name has no address, or could not be asked for; the addresses known before stay in use.
+pub fn name_unresolved(pool: &PoolName, endpoint: &EndpointName, error: &(dyn Error + 'static)) {
+    warn!(%pool, %endpoint, error = %Chain(error), "name not resolved");
+}
+
+/// A new generation is in place.
+pub fn reloaded(metrics: &Metrics, generation: Generation, file: &Path, took: Duration) {
+    metrics.reload(Reload::Ok);
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    info!(config.generation = %generation, config.file = %file.display(), took_ms, "configuration loaded");
+}
+
+/// A reload failed; the old generation stays.
+pub fn reload_failed(metrics: &Metrics, generation: Generation, file: &Path, error: &(dyn Error + 'static)) {
+    metrics.reload(Reload::Failed);
+    error!(
+        config.generation = %generation,
+        config.file = %file.display(),
+        error = %Chain(error),
+        "configuration not loaded, the old generation stays"
+    );
+}
+
+/// A setting was changed that is only read at start.
+pub fn needs_restart(setting: &str) {
+    warn!(config.key = setting, "change takes effect after a restart");
+}
+
+/// A listener accepts connections.
+pub fn listener_bound(listener: &ListenerName, address: SocketAddr, tls: bool) {
+    info!(%listener, %address, tls, "listening");
+}
+
+/// A listener does not accept connections any more.
+pub fn listener_closed(listener: &ListenerName, address: SocketAddr) {
+    info!(%listener, %address, "listener closed");
+}
+
+/// The system refuses to accept (out of file descriptors, for one); accepting pauses.
+pub fn accept_backed_off(metrics: &ListenerMetrics, listener: &ListenerName, pause: Duration, error: &std::io::Error) {
+    metrics.backed_off();
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    warn!(%listener, pause_ms, error = %Chain(error), "accepting pauses");
+}
+
+/// A connection was closed right after accept.
+pub fn connection_refused(
+    metrics: &ListenerMetrics,
+    listener: &ListenerName,
+    peer: SocketAddr,
+    cause: ConnectionRefusal,
+) {
+    metrics.refused(cause);
+    debug!(%listener, client.address = %peer, cause = cause.as_str(), "connection refused");
+}
+
+/// A TLS handshake did not complete.
+pub fn handshake_failed(
+    metrics: &ListenerMetrics,
+    listener: &ListenerName,
+    connection: ConnectionId,
+    cause: HandshakeFailure,
+    error: Option<&(dyn Error + 'static)>,
+) {
+    metrics.handshake_failed(cause);
+    let error = error.map(|error| tracing::field::display(Chain(error)));
+    debug!(%listener, conn.id = %connection, cause = cause.as_str(), error, "handshake failed");
+}
+
+/// Certificates were read anew.
+pub fn certificates_loaded(listener: &ListenerName, certificates: usize) {
+    info!(%listener, certificates, "certificates loaded");
+}
+
+/// A certificate expires soon.
+pub fn certificate_expiring(listener: &ListenerName, file: &Path, days_left: i64) {
+    if days_left < 0 {
+        error!(%listener, certificate.file = %file.display(), days_left, "certificate has expired");
+    } else {
+        warn!(%listener, certificate.file = %file.display(), days_left, "certificate expires soon");
+    }
+}
+
+/// The process enters a phase.
+pub fn phase_entered(phase: Phase, connections: u64) {
+    info!(
+        phase = phase_word(phase),
+        connections.open = connections,
+        "phase entered"
+    );
+}
+
+/// The drain is over; what was still open at the deadline is cut.
+pub fn drained(took: Duration, cut: u64) {
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    if cut == 0 {
+        info!(took_ms, "drained");
+    } else {
+        warn!(took_ms, connections.cut = cut, "drain deadline passed");
+    }
+}
+
+/// The access log cannot be written; it is tried again. Written once for each streak, counted each time.
+pub fn access_log_failing(metrics: &LogMetrics, target: &str, first: bool, error: &std::io::Error) {
+    metrics.errors.inc();
+    if first {
+        error!(access_log.target = target, error = %Chain(error), "access log failing, records wait and then drop");
+    }
+}
+
+/// The access log can be written again.
+pub fn access_log_recovered(target: &str, failures: u64) {
+    info!(access_log.target = target, failures, "access log recovered");
+}
+
+/// The access log's file was rotated, or opened anew because it was asked for or had been moved away.
+pub fn access_log_reopened(target: &str, why: &'static str) {
+    debug!(access_log.target = target, why, "access log reopened");
+}
+
+/// A panic was caught: a bug of ours. `place` is a constant name such as `exchange` or a task's.
+pub fn panic_caught(metrics: &Metrics, place: &'static str, message: &str) {
+    metrics.panic();
+    error!(place, message, "panic caught");
+}
+
+/// A background task ended that should not; the supervisor starts it again after `pause`.
+pub fn task_restarted(task: &'static str, pause: Duration) {
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    warn!(task, pause_ms, "task restarts");
+}
+
+#[cfg(test)]
+mod tests;

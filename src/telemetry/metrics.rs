@@ -1,0 +1,260 @@
+//! Everything that is counted: the handles through which it is counted and the exposition.
+//!
+//! Floor 2. A listener, route, pool or endpoint gets its handle once, when a snapshot is built; an exchange then costs a
+//! handful of relaxed additions on its worker's own cache lines, and no lookup. [`Metrics`] keeps weak references: the
+//! series of a name live as long as somebody holds its handle, so those of a removed pool end with its last exchange
+//! and a name that stays keeps its counts over reloads. Gauges are read from state at the scrape through [`Gauges`].
+//! Deliberately absent: client-supplied text; labels are names of the configuration or members of closed lists.
+
+mod causes;
+mod cells;
+mod encode;
+mod exposition;
+mod families;
+mod handles;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
+
+pub use causes::{
+    Cause, ConnectResult, ConnectionRefusal, Direction, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, Reload,
+    RetryCause, Standing,
+};
+pub use cells::{Count, set_worker};
+pub use exposition::Exposition;
+pub use families::{FAMILIES, Family, Kind, Unit, reference};
+pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+
+use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
+use crate::lifecycle::Phase;
+use cells::Causes;
+
+/// All metrics of the process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    workers: usize,
+    started: SystemTime,
+    listeners: Handles<ListenerName, ListenerMetrics>,
+    routes: Handles<RouteName, RouteMetrics>,
+    pools: Handles<PoolName, PoolMetrics>,
+    faults: Mutex<BTreeMap<&'static str, Arc<Count>>>,
+    reloads: Causes<Reload>,
+    panics: Count,
+    log: Arc<LogMetrics>,
+    gauges: Mutex<Option<Weak<dyn Gauges>>>,
+}
+
+/// State that gauges are read from; implemented where the state is.
+pub trait Gauges: fmt::Debug + Send + Sync {
+    /// The state now. Called at each scrape, on the control runtime.
+    fn state(&self) -> State;
+}
+
+/// What gauges show.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Generation in use; 0 before the first.
+    pub generation: u64,
+    /// Phase of the process.
+    pub phase: Phase,
+    /// Listeners.
+    pub listeners: Vec<ListenerState>,
+    /// Pools.
+    pub pools: Vec<PoolState>,
+    /// Bytes of request bodies in temporary files.
+    pub temp_bytes: u64,
+    /// Bytes of request bodies in memory.
+    pub buffered_bytes: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            phase: Phase::Running,
+            listeners: Vec::new(),
+            pools: Vec::new(),
+            temp_bytes: 0,
+            buffered_bytes: 0,
+        }
+    }
+}
+
+/// A listener now.
+#[derive(Clone, Debug)]
+pub struct ListenerState {
+    /// Its name.
+    pub name: ListenerName,
+    /// Open client connections.
+    pub connections: u64,
+    /// Certificates by file, and when they expire.
+    pub certificates: Vec<(String, SystemTime)>,
+}
+
+/// A pool now.
+#[derive(Clone, Debug)]
+pub struct PoolState {
+    /// Its name.
+    pub name: PoolName,
+    /// Exchanges waiting for a free endpoint.
+    pub queue_length: u64,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointState>,
+}
+
+/// An endpoint now.
+#[derive(Clone, Debug)]
+pub struct EndpointState {
+    /// Its name.
+    pub name: EndpointName,
+    /// Its standing.
+    pub standing: Standing,
+    /// Taken out by configuration or drained.
+    pub disabled: bool,
+    /// Exchanges in flight.
+    pub in_flight: u64,
+    /// Open tunnels.
+    pub tunnels: u64,
+}
+
+impl Metrics {
+    /// Metrics with a shard for each of `workers` (at least one).
+    pub fn new(workers: usize) -> Self {
+        Self(Arc::new(Inner {
+            workers,
+            started: SystemTime::now(),
+            listeners: Handles::default(),
+            routes: Handles::default(),
+            pools: Handles::default(),
+            faults: Mutex::default(),
+            reloads: Causes::default(),
+            panics: Count::default(),
+            log: Arc::default(),
+            gauges: Mutex::new(None),
+        }))
+    }
+
+    /// Says where gauges are read from. Held weakly: without it, or once it is gone, gauges are empty.
+    pub fn read_gauges_from(&self, gauges: &Arc<dyn Gauges>) {
+        *self.0.gauges.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(gauges));
+    }
+
+    /// The handle of a listener.
+    pub fn listener(&self, name: &ListenerName) -> Arc<ListenerMetrics> {
+        self.0.listeners.get(name, || ListenerMetrics::new(self.0.workers))
+    }
+
+    /// The handle of a route.
+    pub fn route(&self, name: &RouteName) -> Arc<RouteMetrics> {
+        self.0.routes.get(name, || RouteMetrics::new(self.0.workers))
+    }
+
+    /// The handle of a pool.
+    pub fn pool(&self, name: &PoolName) -> Arc<PoolMetrics> {
+        self.0.pools.get(name, || PoolMetrics::new(self.0.workers))
+    }
+
+    /// The counter of a fault's code. Hold it: asking takes a lock.
+    pub fn fault(&self, code: &'static str) -> Arc<Count> {
+        Arc::clone(
+            self.0
+                .faults
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(code)
+                .or_default(),
+        )
+    }
+
+    /// Counts a reload.
+    pub fn reload(&self, result: Reload) {
+        self.0.reloads.inc(result);
+    }
+
+    /// Reloads so far with this result.
+    pub fn reloads(&self, result: Reload) -> u64 {
+        self.0.reloads.get(result)
+    }
+
+    /// Counts a panic that was caught.
+    pub fn panic(&self) {
+        self.0.panics.inc();
+    }
+
+    /// The access log's counters.
+    pub fn log(&self) -> Arc<LogMetrics> {
+        Arc::clone(&self.0.log)
+    }
+
+    /// Everything as text.
+    ///
+    /// # Errors
+    /// Never in practice: text is written to memory.
+    pub fn expose(&self, form: Exposition) -> Result<String, fmt::Error> {
+        exposition::expose(&self.0, form)
+    }
+}
+
+impl Inner {
+    fn state(&self) -> State {
+        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        gauges
+            .and_then(|gauges| gauges.upgrade())
+            .map_or_else(State::default, |gauges| gauges.state())
+    }
+
+    fn faults(&self) -> Vec<(&'static str, Arc<Count>)> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.iter().map(|(code, count)| (*code, Arc::clone(count))).collect()
+    }
+}
+
+/// Handles by name, held weakly.
+#[derive(Debug)]
+struct Handles<N, H>(Mutex<BTreeMap<N, Weak<H>>>);
+
+impl<N, H> Default for Handles<N, H> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<N: Clone + Ord, H> Handles<N, H> {
+    fn get(&self, name: &N, fresh: impl FnOnce() -> H) -> Arc<H> {
+        let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = handles.get(name).and_then(Weak::upgrade) {
+            return handle;
+        }
+        let handle = Arc::new(fresh());
+        handles.insert(name.clone(), Arc::downgrade(&handle));
+        handle
+    }
+
+    /// Those that somebody holds; forgets the others.
+    fn alive(&self) -> Vec<(N, Arc<H>)> {
+        let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.retain(|_, handle| handle.strong_count() > 0);
+        handles
+            .iter()
+            .filter_map(|(name, handle)| Some((name.clone(), handle.upgrade()?)))
+            .collect()
+    }
+}
+
+/// The label value of a phase; also the admin listener's word for it.
+pub const fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Running => "running",
+        Phase::Unready => "unready",
+        Phase::Draining => "draining",
+        Phase::Ending => "ending",
+    }
+}
+
+#[cfg(test)]
+mod tests;

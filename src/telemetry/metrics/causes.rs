@@ -1,0 +1,159 @@
+//! The closed lists of causes and results that label values come from.
+//!
+//! Floor 2. A new member is one line here and appears in the exposition by itself.
+
+/// A closed list of label values.
+pub trait Cause: Copy + Eq + Send + Sync + 'static {
+    /// Every member, in order.
+    const ALL: &'static [Self];
+
+    /// The label value.
+    fn as_str(self) -> &'static str;
+
+    /// Place in [`Cause::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! causes {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$member_doc:meta])* $member:ident = $word:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum $name { $($(#[$member_doc])* $member,)* }
+
+        impl $name {
+            /// The label value.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$member => $word,)* }
+            }
+        }
+
+        impl Cause for $name {
+            const ALL: &'static [Self] = &[$(Self::$member,)*];
+
+            fn as_str(self) -> &'static str {
+                Self::as_str(self)
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    )*};
+}
+
+causes! {
+    /// Why a client's connection was closed right after accept.
+    ConnectionRefusal {
+        /// The listener's cap is reached.
+        ListenerFull = "listener_full",
+        /// The client's cap is reached.
+        ClientFull = "client_full",
+        /// The PROXY protocol header was missing, malformed or late.
+        ProxyHeader = "proxy_header",
+        /// The process is draining.
+        Draining = "draining",
+    }
+    /// Why a TLS handshake did not complete.
+    HandshakeFailure {
+        /// The handshake clock ran out.
+        Timeout = "timeout",
+        /// The client closed or reset the connection.
+        Gone = "gone",
+        /// The bytes were not TLS.
+        NotTls = "not_tls",
+        /// No protocol version, cipher suite, group or ALPN in common.
+        NothingInCommon = "nothing_in_common",
+        /// A client certificate was missing or not accepted.
+        ClientCertificate = "client_certificate",
+        /// The client sent an alert, most often because it does not trust our certificate.
+        Alert = "alert",
+        /// Anything else.
+        Other = "other",
+    }
+    /// What failed before a further attempt.
+    RetryCause {
+        /// No connection to the endpoint.
+        Connect = "connect",
+        /// A reused connection had been closed by the endpoint.
+        Race = "race",
+        /// The connection broke before the response head.
+        Broken = "broken",
+        /// The response head did not come in time.
+        Silent = "silent",
+        /// The endpoint refused the request unprocessed.
+        Unprocessed = "unprocessed",
+    }
+    /// What became of an idle connection that its endpoint had closed.
+    RaceOutcome {
+        /// Seen before anything was sent.
+        Avoided = "avoided",
+        /// Seen after the request was sent.
+        Lost = "lost",
+    }
+    /// Where the connection for an attempt came from, or why there was none.
+    ConnectResult {
+        /// A new connection.
+        Opened = "opened",
+        /// One from the pool.
+        Reused = "reused",
+        /// Refused by the endpoint's host.
+        Refused = "refused",
+        /// The connect clock ran out.
+        Timeout = "timeout",
+        /// The TLS handshake failed.
+        Tls = "tls",
+        /// The name has no address.
+        Unresolved = "unresolved",
+        /// Any other error.
+        Error = "error",
+    }
+    /// Result of an active check.
+    ProbeResult {
+        /// A good answer in time.
+        Good = "good",
+        /// A good answer, but late: busy, not dead.
+        Late = "late",
+        /// An answer with the wrong status or body.
+        Wrong = "wrong",
+        /// No answer in time.
+        Silent = "silent",
+        /// No connection.
+        Unconnected = "unconnected",
+        /// The connection broke.
+        Broken = "broken",
+        /// The main check is well, the deep one is not.
+        DeepFailed = "deep_failed",
+    }
+    /// Standing of an endpoint, as told to operators.
+    Standing {
+        /// Not checked yet.
+        Unknown = "unknown",
+        /// Well.
+        Up = "up",
+        /// Answers late.
+        Late = "late",
+        /// Out.
+        Down = "down",
+    }
+    /// Direction in a tunnel.
+    Direction {
+        /// From the client to the endpoint.
+        FromClient = "from_client",
+        /// From the endpoint to the client.
+        ToClient = "to_client",
+    }
+    /// Result of a reload.
+    Reload {
+        /// A new generation is in place.
+        Ok = "ok",
+        /// The old generation stays.
+        Failed = "failed",
+    }
+    /// Why a record was lost.
+    LogDrop {
+        /// The worker's queue was full.
+        QueueFull = "queue_full",
+        /// The sink had not taken it when the process ended.
+        Ending = "ending",
+    }
+}

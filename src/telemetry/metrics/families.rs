@@ -1,0 +1,201 @@
+//! The table of metric families: every name, label and help text of the process in one place.
+//!
+//! Floor 2. Labels come from the configuration or from closed lists, never from a client, so that the number of series
+//! is known once a configuration is. Names follow Prometheus' conventions; the exposition adds the prefix
+//! `sluicegate_`, units and `_total`. Deliberately absent: numbers.
+
+use std::fmt::Write as _;
+
+/// One metric family.
+#[derive(Debug)]
+pub struct Family {
+    /// Name without prefix, unit and suffix.
+    pub name: &'static str,
+    /// Counter, gauge, …
+    pub kind: Kind,
+    /// Unit, part of the full name.
+    pub unit: Unit,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// What it counts.
+    pub help: &'static str,
+}
+
+/// Type of a family.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Read from state at the scrape.
+    Gauge,
+    /// Distribution.
+    Histogram,
+    /// Always 1; the labels tell.
+    Info,
+}
+
+/// Unit of a family.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unit {
+    /// A plain number.
+    None,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+}
+
+macro_rules! families {
+    ($($id:ident = $kind:ident $name:literal, $unit:ident, $labels:expr, $help:literal;)*) => {
+        $(pub(super) const $id: Family =
+            Family { name: $name, kind: Kind::$kind, unit: Unit::$unit, labels: &$labels, help: $help };)*
+
+        /// Every family, in the order of the exposition.
+        pub const FAMILIES: &[&Family] = &[$(&$id),*];
+    };
+}
+
+#[rustfmt::skip] // a table
+families! {
+    BUILD = Info "build", None, ["version"], "The running version";
+    STARTED = Gauge "start_time", Seconds, [], "When the process started, as Unix time";
+    GENERATION = Gauge "config_generation", None, [], "Generation of the configuration in use, from 1";
+    RELOADS = Counter "config_reloads", None, ["result"], "Reloads; result is ok or failed (the old generation stays)";
+    PHASE = Gauge "phase", None, ["phase"], "1 for the present phase: running, unready, draining, ending";
+    PANICS = Counter "panics", None, [], "Panics caught; each is a bug and ended one exchange or was restarted";
+
+    EXCHANGES = Counter "exchanges", None, ["listener", "protocol", "status"], "Exchanges ended, by status class; status none: the client was gone before";
+    ENDS = Counter "exchange_ends", None, ["listener", "end"], "Exchanges ended, by two-letter end code; -- is complete";
+    REQUEST_BODY = Counter "request_body", Bytes, ["listener"], "Request body bytes received";
+    RESPONSE_BODY = Counter "response_body", Bytes, ["listener"], "Response body bytes sent";
+    FAULTS = Counter "faults", None, ["code"], "Answers by the proxy itself and exchanges it broke off, by reason code";
+
+    CONNECTIONS = Counter "connections", None, ["listener"], "Client connections accepted";
+    CONNECTIONS_OPEN = Gauge "connections_open", None, ["listener"], "Client connections open now";
+    CONNECTIONS_REFUSED = Counter "connections_refused", None, ["listener", "cause"], "Client connections closed right after accept";
+    ACCEPT_BACKOFFS = Counter "accept_backoffs", None, ["listener"], "Pauses of accept after an error of the system";
+    HANDSHAKES = Counter "tls_handshakes", None, ["listener", "version", "resumed"], "TLS handshakes completed";
+    HANDSHAKE_FAILURES = Counter "tls_handshake_failures", None, ["listener", "cause"], "TLS handshakes that did not complete";
+    CERTIFICATE_EXPIRY = Gauge "tls_certificate_expiry", Seconds, ["listener", "certificate"], "When a certificate expires, as Unix time";
+
+    ROUTE_EXCHANGES = Counter "route_exchanges", None, ["route", "status"], "Exchanges ended on a route, by status class";
+
+    POOL_EXCHANGES = Counter "pool_exchanges", None, ["pool", "status"], "Exchanges ended that asked a pool, by status class";
+    DURATION = Histogram "exchange_duration", Seconds, ["pool", "stage"], "Where the time of exchanges went: queue, connect (new connections only), first_byte, total";
+    QUEUE = Gauge "queue_length", None, ["pool"], "Exchanges waiting for a free endpoint";
+    RETRIES = Counter "retries", None, ["pool", "cause"], "Further attempts, by what failed before";
+    RETRIES_REFUSED = Counter "retries_refused", None, ["pool"], "Further attempts that the retry budget did not allow";
+    RACES = Counter "keepalive_races", None, ["pool", "outcome"], "Idle connections found closed by the endpoint: avoided before anything was sent, lost after";
+    TUNNELS = Counter "tunnels", None, ["pool"], "Tunnels opened";
+    TUNNEL_MESSAGES = Counter "tunnel_messages", None, ["pool", "direction"], "WebSocket messages in tunnels that have ended";
+    TUNNEL_BYTES = Counter "tunnel", Bytes, ["pool", "direction"], "Bytes in tunnels that have ended";
+
+    ENDPOINT_EXCHANGES = Counter "endpoint_exchanges", None, ["pool", "endpoint", "status"], "Exchanges ended whose last attempt was on an endpoint, by status class";
+    UPSTREAM_CONNECTIONS = Counter "upstream_connections", None, ["pool", "endpoint", "result"], "Connections for attempts: opened, reused, or why there was none";
+    FLIPS = Counter "health_flips", None, ["pool", "endpoint", "to"], "Changes of an endpoint's standing";
+    PROBES = Counter "probes", None, ["pool", "endpoint", "result"], "Active checks, by result";
+    STANDING = Gauge "endpoint_standing", None, ["pool", "endpoint", "standing"], "1 for the present standing: unknown, up, late, down";
+    DISABLED = Gauge "endpoint_disabled", None, ["pool", "endpoint"], "1 when taken out by configuration or drained";
+    IN_FLIGHT = Gauge "endpoint_in_flight", None, ["pool", "endpoint"], "Exchanges in flight";
+    TUNNELS_OPEN = Gauge "endpoint_tunnels_open", None, ["pool", "endpoint"], "Tunnels open now";
+
+    TEMP = Gauge "request_buffer_temp", Bytes, [], "Request bodies held in temporary files";
+    BUFFERED = Gauge "request_buffer_memory", Bytes, [], "Request bodies held in memory";
+
+    LOG_RECORDS = Counter "access_log_records", None, [], "Records written to the access log";
+    LOG_DROPPED = Counter "access_log_records_dropped", None, ["cause"], "Records lost; an exchange never waits for its record";
+    LOG_ERRORS = Counter "access_log_write_errors", None, [], "Failed writes, opens and rotations of the access log; they are retried";
+    EVENTS_DROPPED = Counter "events_dropped", None, [], "Event lines lost because standard error did not keep up";
+}
+
+impl Family {
+    /// The name as a scrape shows it.
+    pub fn full_name(&self) -> String {
+        let unit = match self.unit {
+            Unit::None => "",
+            Unit::Seconds => "_seconds",
+            Unit::Bytes => "_bytes",
+        };
+        format!("{PREFIX}_{}{unit}{}", self.name, self.kind.suffix())
+    }
+}
+
+impl Kind {
+    /// What the samples' name has beyond the family's.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            Self::Info => "_info",
+            Self::Gauge | Self::Histogram => "",
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// Prefix of every name.
+pub(super) const PREFIX: &str = "sluicegate";
+
+/// The table of metrics as Markdown, for the README.
+pub fn reference() -> String {
+    let mut text = String::from("| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n");
+    for family in FAMILIES {
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(
+            text,
+            "| `{}` | {} | {} | {} |",
+            family.full_name(),
+            family.kind.word(),
+            labels.join(", "),
+            family.help
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        let names: BTreeSet<String> = FAMILIES.iter().map(|family| family.full_name()).collect();
+
+        assert_eq!(names.len(), FAMILIES.len());
+        for family in FAMILIES {
+            assert!(
+                family
+                    .name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{}",
+                family.name
+            );
+            assert!(
+                !family.name.ends_with("total") && !family.help.ends_with('.'),
+                "{}",
+                family.name
+            );
+            assert!(!family.labels.contains(&"le"), "{}", family.name);
+        }
+    }
+
+    #[test]
+    fn reference_has_a_row_for_each_family() {
+        let reference = reference();
+
+        assert_eq!(reference.lines().count(), FAMILIES.len() + 2);
+        assert!(reference.contains("| `sluicegate_exchange_duration_seconds` | histogram | `pool`, `stage` |"));
+        assert!(reference.contains("| `sluicegate_request_body_bytes_total` | counter |"));
+    }
+}

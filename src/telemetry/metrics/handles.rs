@@ -1,0 +1,304 @@
+//! The handles through which exchanges, connections and probes are counted.
+//!
+//! Floor 2. Resolved once when a snapshot is built and held by what they are about. What happens for each exchange is
+//! sharded by worker; what is rare is one shared counter.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::cells::{Causes, Count, Durations, Shards, Statuses};
+use super::{
+    ConnectResult, ConnectionRefusal, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause, Standing,
+};
+use crate::lexicon::{EndpointName, Protocol};
+use crate::telemetry::record::{End, Record};
+
+/// Client side of a listener.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    pub(super) shards: Shards<ListenerShard>,
+    pub(super) refused: Causes<ConnectionRefusal>,
+    /// By [`TLS_VERSIONS`]; full and resumed.
+    pub(super) handshakes: [[Count; 2]; TLS_VERSIONS.len()],
+    pub(super) handshake_failures: Causes<HandshakeFailure>,
+    pub(super) backoffs: Count,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ListenerShard {
+    pub(super) accepted: Count,
+    pub(super) http1: Statuses,
+    pub(super) http2: Statuses,
+    pub(super) ends: Ends,
+    pub(super) bytes_in: Count,
+    pub(super) bytes_out: Count,
+}
+
+/// Label values of TLS versions.
+pub(super) const TLS_VERSIONS: [&str; 2] = ["TLSv1.2", "TLSv1.3"];
+
+impl ListenerMetrics {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            shards: Shards::new(workers),
+            refused: Causes::default(),
+            handshakes: Default::default(),
+            handshake_failures: Causes::default(),
+            backoffs: Count::default(),
+        }
+    }
+
+    /// A connection was accepted.
+    pub fn accepted(&self) {
+        self.shards.mine().accepted.inc();
+    }
+
+    /// A connection was closed right after accept.
+    pub fn refused(&self, cause: ConnectionRefusal) {
+        self.refused.inc(cause);
+    }
+
+    /// A handshake is complete; `version` as in [`crate::message::TlsFacts`].
+    pub fn handshake(&self, version: &str, resumed: bool) {
+        let [first, second] = &self.handshakes;
+        let [full, again] = if version == TLS_VERSIONS[0] { first } else { second };
+        if resumed { again.inc() } else { full.inc() }
+    }
+
+    /// A handshake failed.
+    pub fn handshake_failed(&self, cause: HandshakeFailure) {
+        self.handshake_failures.inc(cause);
+    }
+
+    /// Accepting pauses.
+    pub fn backed_off(&self) {
+        self.backoffs.inc();
+    }
+
+    /// An exchange has ended.
+    pub fn exchange(&self, record: &Record) {
+        let shard = self.shards.mine();
+        match record.protocol {
+            Protocol::Http1 => shard.http1.inc(record.status),
+            Protocol::Http2 => shard.http2.inc(record.status),
+        }
+        shard.ends.inc(record.end);
+        shard.bytes_in.add(record.bytes_in);
+        shard.bytes_out.add(record.bytes_out);
+    }
+}
+
+/// Exchanges by end code.
+#[derive(Debug, Default)]
+pub(super) struct Ends([Count; STAGES * 4]);
+
+/// Members of [`crate::telemetry::record::Stage`].
+const STAGES: usize = 7;
+
+impl Ends {
+    fn cell(&self, end: End) -> Option<&Count> {
+        self.0.get(end.who as usize * STAGES + end.stage as usize)
+    }
+
+    fn inc(&self, end: End) {
+        if let Some(count) = self.cell(end) {
+            count.inc();
+        }
+    }
+
+    pub(super) fn get(&self, end: End) -> u64 {
+        self.cell(end).map_or(0, Count::get)
+    }
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    pub(super) shards: Shards<Statuses>,
+}
+
+impl RouteMetrics {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            shards: Shards::new(workers),
+        }
+    }
+
+    /// An exchange on it has ended.
+    pub fn exchange(&self, record: &Record) {
+        self.shards.mine().inc(record.status);
+    }
+}
+
+/// Upstream side of a pool.
+#[derive(Debug)]
+pub struct PoolMetrics {
+    pub(super) workers: usize,
+    pub(super) shards: Shards<PoolShard>,
+    pub(super) retries: Causes<RetryCause>,
+    pub(super) retries_refused: Count,
+    pub(super) races: Causes<RaceOutcome>,
+    pub(super) tunnels: Count,
+    pub(super) messages_in: Count,
+    pub(super) messages_out: Count,
+    pub(super) tunnel_in: Count,
+    pub(super) tunnel_out: Count,
+    pub(super) endpoints: Mutex<BTreeMap<EndpointName, Arc<EndpointMetrics>>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct PoolShard {
+    pub(super) statuses: Statuses,
+    pub(super) queue: Durations,
+    pub(super) connect: Durations,
+    pub(super) first_byte: Durations,
+    pub(super) total: Durations,
+}
+
+impl PoolMetrics {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            shards: Shards::new(workers),
+            retries: Causes::default(),
+            retries_refused: Count::default(),
+            races: Causes::default(),
+            tunnels: Count::default(),
+            messages_in: Count::default(),
+            messages_out: Count::default(),
+            tunnel_in: Count::default(),
+            tunnel_out: Count::default(),
+            endpoints: Mutex::default(),
+        }
+    }
+
+    /// The handle of an endpoint; held by the pool until [`PoolMetrics::keep_only`] leaves it out.
+    pub fn endpoint(&self, name: &EndpointName) -> Arc<EndpointMetrics> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(EndpointMetrics::new(self.workers));
+        Arc::clone(endpoints.entry(name.clone()).or_insert_with(fresh))
+    }
+
+    /// Forgets endpoints that are no longer in the roster.
+    pub fn keep_only<'a>(&self, names: impl IntoIterator<Item = &'a EndpointName>) {
+        let names: HashSet<&EndpointName> = names.into_iter().collect();
+        self.endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|name, _| names.contains(name));
+    }
+
+    pub(super) fn endpoints(&self) -> Vec<(EndpointName, Arc<EndpointMetrics>)> {
+        let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints
+            .iter()
+            .map(|(name, endpoint)| (name.clone(), Arc::clone(endpoint)))
+            .collect()
+    }
+
+    /// An exchange has ended. Stages that did not take place (zero) are not observed, but for the total.
+    pub fn exchange(&self, record: &Record) {
+        let shard = self.shards.mine();
+        let stages = &record.stages;
+        shard.statuses.inc(record.status);
+        shard.queue.observe(stages.queue);
+        if !stages.connect.is_zero() {
+            shard.connect.observe(stages.connect);
+        }
+        if !stages.first_byte.is_zero() {
+            shard.first_byte.observe(stages.first_byte);
+        }
+        shard.total.observe(stages.total);
+    }
+
+    /// A tunnel has opened.
+    pub fn tunnel_opened(&self) {
+        self.tunnels.inc();
+    }
+
+    /// A tunnel has ended.
+    pub fn tunnel_ended(&self, record: &Record) {
+        let (from_client, to_client) = record.messages.unwrap_or_default();
+        self.messages_in.add(from_client);
+        self.messages_out.add(to_client);
+        self.tunnel_in.add(record.bytes_in);
+        self.tunnel_out.add(record.bytes_out);
+    }
+
+    /// A further attempt begins.
+    pub fn retry(&self, cause: RetryCause) {
+        self.retries.inc(cause);
+    }
+
+    /// The budget did not allow a further attempt.
+    pub fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
+    /// An idle connection had been closed by its endpoint.
+    pub fn race(&self, outcome: RaceOutcome) {
+        self.races.inc(outcome);
+    }
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub struct EndpointMetrics {
+    pub(super) shards: Shards<Statuses>,
+    pub(super) connections: Causes<ConnectResult>,
+    pub(super) flips: Causes<Standing>,
+    pub(super) probes: Causes<ProbeResult>,
+}
+
+impl EndpointMetrics {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            shards: Shards::new(workers),
+            connections: Causes::default(),
+            flips: Causes::default(),
+            probes: Causes::default(),
+        }
+    }
+
+    /// An exchange whose last attempt was here has ended.
+    pub fn exchange(&self, record: &Record) {
+        self.shards.mine().inc(record.status);
+    }
+
+    /// A connection was wanted.
+    pub fn connection(&self, result: ConnectResult) {
+        self.connections.inc(result);
+    }
+
+    /// The standing has changed.
+    pub fn flip(&self, to: Standing) {
+        self.flips.inc(to);
+    }
+
+    /// A check has ended.
+    pub fn probe(&self, result: ProbeResult) {
+        self.probes.inc(result);
+    }
+}
+
+/// The access log.
+#[derive(Debug, Default)]
+pub struct LogMetrics {
+    /// Records written.
+    pub written: Count,
+    /// Failed writes, opens and rotations.
+    pub errors: Count,
+    pub(super) dropped: Causes<LogDrop>,
+}
+
+impl LogMetrics {
+    /// A record was lost.
+    pub fn drop_record(&self, cause: LogDrop) {
+        self.dropped.inc(cause);
+    }
+
+    /// Records lost for this cause.
+    pub fn dropped(&self, cause: LogDrop) -> u64 {
+        self.dropped.get(cause)
+    }
+}

@@ -1,0 +1,234 @@
+//! Metrics as a scrape shows them.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::telemetry::record::{End, Record, Stage, Stages, Who};
+use crate::telemetry::samples;
+
+fn record(status: Option<u16>) -> Record {
+    Record {
+        listener: ListenerName::new("main"),
+        status,
+        bytes_in: 3,
+        bytes_out: 10,
+        stages: Stages {
+            first_byte: Duration::from_millis(20),
+            total: Duration::from_millis(30),
+            ..Stages::default()
+        },
+        end: End {
+            who: Who::Client,
+            stage: Stage::Data,
+        },
+        ..samples::exchange()
+    }
+}
+
+#[derive(Debug)]
+struct Fixed;
+
+impl Gauges for Fixed {
+    fn state(&self) -> State {
+        State {
+            generation: 7,
+            phase: Phase::Draining,
+            listeners: vec![ListenerState {
+                name: ListenerName::new("main"),
+                connections: 12,
+                certificates: vec![(
+                    "/etc/tls/a.pem".to_owned(),
+                    UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+                )],
+            }],
+            pools: vec![PoolState {
+                name: PoolName::new("superset"),
+                queue_length: 4,
+                endpoints: vec![EndpointState {
+                    name: EndpointName::new("10.0.0.1:8088"),
+                    standing: Standing::Late,
+                    disabled: false,
+                    in_flight: 19,
+                    tunnels: 2,
+                }],
+            }],
+            temp_bytes: 4096,
+            buffered_bytes: 64,
+        }
+    }
+}
+
+#[test]
+fn exchange_appears_under_its_listener_route_pool_and_endpoint() {
+    let metrics = Metrics::new(2);
+    let listener = metrics.listener(&ListenerName::new("main"));
+    let route = metrics.route(&RouteName::new("/"));
+    let pool = metrics.pool(&PoolName::new("superset"));
+    let endpoint = pool.endpoint(&EndpointName::new("10.0.0.1:8088"));
+
+    let record = record(Some(200));
+    listener.exchange(&record);
+    route.exchange(&record);
+    pool.exchange(&record);
+    endpoint.exchange(&record);
+
+    let text = metrics.expose(Exposition::OpenMetrics).unwrap();
+    for line in [
+        r#"sluicegate_exchanges_total{listener="main",protocol="h2",status="2xx"} 1"#,
+        r#"sluicegate_exchange_ends_total{listener="main",end="CD"} 1"#,
+        r#"sluicegate_request_body_bytes_total{listener="main"} 3"#,
+        r#"sluicegate_response_body_bytes_total{listener="main"} 10"#,
+        r#"sluicegate_route_exchanges_total{route="/",status="2xx"} 1"#,
+        r#"sluicegate_pool_exchanges_total{pool="superset",status="2xx"} 1"#,
+        r#"sluicegate_endpoint_exchanges_total{pool="superset",endpoint="10.0.0.1:8088",status="2xx"} 1"#,
+        r#"sluicegate_exchange_duration_seconds_bucket{le="0.025",pool="superset",stage="first_byte"} 1"#,
+        r#"sluicegate_exchange_duration_seconds_bucket{le="0.025",pool="superset",stage="total"} 0"#,
+        r#"sluicegate_exchange_duration_seconds_count{pool="superset",stage="connect"} 0"#,
+        r#"sluicegate_exchange_duration_seconds_sum{pool="superset",stage="total"} 0.03"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn client_gone_before_an_answer_is_status_none() {
+    let metrics = Metrics::new(1);
+    let listener = metrics.listener(&ListenerName::new("main"));
+
+    listener.exchange(&record(None));
+
+    let text = metrics.expose(Exposition::OpenMetrics).unwrap();
+    assert!(text.contains(r#"exchanges_total{listener="main",protocol="h2",status="none"} 1"#));
+}
+
+#[test]
+fn every_family_of_the_table_is_exposed_once_and_in_order() {
+    let metrics = Metrics::new(1);
+    let text = metrics.expose(Exposition::OpenMetrics).unwrap();
+
+    let heads: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let expected: Vec<String> = FAMILIES
+        .iter()
+        .map(|family| {
+            family
+                .full_name()
+                .trim_end_matches("_total")
+                .trim_end_matches("_info")
+                .to_owned()
+        })
+        .collect();
+
+    let mut sorted = heads.clone();
+    sorted.sort_unstable();
+    let mut expected_sorted: Vec<&str> = expected.iter().map(String::as_str).collect();
+    expected_sorted.sort_unstable();
+    assert_eq!(sorted, expected_sorted);
+}
+
+#[test]
+fn gauges_are_read_from_state_at_the_scrape() {
+    let metrics = Metrics::new(1);
+    let state: Arc<dyn Gauges> = Arc::new(Fixed);
+    metrics.read_gauges_from(&state);
+
+    let text = metrics.expose(Exposition::Prometheus).unwrap();
+
+    for line in [
+        "sluicegate_config_generation 7",
+        r#"sluicegate_phase{phase="draining"} 1"#,
+        r#"sluicegate_connections_open{listener="main"} 12"#,
+        r#"sluicegate_queue_length{pool="superset"} 4"#,
+        r#"sluicegate_endpoint_standing{pool="superset",endpoint="10.0.0.1:8088",standing="late"} 1"#,
+        r#"sluicegate_endpoint_standing{pool="superset",endpoint="10.0.0.1:8088",standing="up"} 0"#,
+        r#"sluicegate_endpoint_in_flight{pool="superset",endpoint="10.0.0.1:8088"} 19"#,
+        r#"sluicegate_tls_certificate_expiry_seconds{listener="main",certificate="/etc/tls/a.pem"} 1800000000"#,
+        "sluicegate_request_buffer_temp_bytes 4096",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+
+    drop(state);
+    assert!(
+        metrics
+            .expose(Exposition::Prometheus)
+            .unwrap()
+            .contains("sluicegate_config_generation 0")
+    );
+}
+
+#[test]
+fn prometheus_text_names_counters_with_their_suffix() {
+    let metrics = Metrics::new(1);
+    metrics.reload(Reload::Ok);
+
+    let text = metrics.expose(Exposition::Prometheus).unwrap();
+
+    assert!(text.contains("# TYPE sluicegate_config_reloads_total counter\n"));
+    assert!(text.contains("# TYPE sluicegate_build_info gauge\n"));
+    assert!(text.contains("sluicegate_config_reloads_total{result=\"ok\"} 1\n"));
+    assert!(!text.contains("# UNIT") && !text.contains("# EOF"));
+}
+
+#[test]
+fn counts_survive_a_reload_and_end_with_the_last_holder() {
+    let metrics = Metrics::new(1);
+    let name = PoolName::new("superset");
+    let old = metrics.pool(&name);
+    old.retry(RetryCause::Race);
+
+    let new = metrics.pool(&name);
+    drop(old);
+    new.retry(RetryCause::Race);
+    assert!(
+        metrics
+            .expose(Exposition::OpenMetrics)
+            .unwrap()
+            .contains(r#"retries_total{pool="superset",cause="race"} 2"#)
+    );
+
+    drop(new);
+    assert!(!metrics.expose(Exposition::OpenMetrics).unwrap().contains("superset"));
+}
+
+#[test]
+fn endpoints_that_left_the_roster_leave_the_exposition() {
+    let metrics = Metrics::new(1);
+    let pool = metrics.pool(&PoolName::new("superset"));
+    let (stays, leaves) = (EndpointName::new("a:1"), EndpointName::new("b:1"));
+    pool.endpoint(&stays).probe(ProbeResult::Good);
+    pool.endpoint(&leaves).probe(ProbeResult::Good);
+
+    pool.keep_only([&stays]);
+
+    let text = metrics.expose(Exposition::OpenMetrics).unwrap();
+    assert!(text.contains(r#"probes_total{pool="superset",endpoint="a:1",result="good"} 1"#));
+    assert!(!text.contains("b:1"));
+}
+
+#[test]
+fn names_from_the_configuration_are_escaped_in_labels() {
+    let metrics = Metrics::new(1);
+    let _route = metrics.route(&RouteName::new("a\"b\\c\nd"));
+
+    let text = metrics.expose(Exposition::OpenMetrics).unwrap();
+
+    assert!(text.contains(r#"route="a\"b\\c\nd""#));
+}
+
+#[test]
+fn fault_counter_is_shared_by_code() {
+    let metrics = Metrics::new(1);
+    metrics.fault("no_route").inc();
+    metrics.fault("no_route").inc();
+
+    assert!(
+        metrics
+            .expose(Exposition::OpenMetrics)
+            .unwrap()
+            .contains(r#"faults_total{code="no_route"} 2"#)
+    );
+}

@@ -1,0 +1,272 @@
+//! Keeps secrets out of records.
+//!
+//! Floor 2, pure. Query values under secret keys become [`MARK`], whatever the case or percent-encoding of the key, also
+//! when they sit in a URL that is itself a query value (`?next=/login?token=…`). User information in a `Referer` and
+//! fragments are left out. Deliberately absent: cookies and `Authorization`; a record has no field for them.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use percent_encoding::percent_decode;
+
+/// What stands for a secret value.
+pub const MARK: &[u8] = b"***";
+
+/// How often a key or value is decoded in search of a secret: proxies and login flows nest URLs in URLs.
+const DEPTH: usize = 4;
+
+/// Knows which query keys are secret.
+#[derive(Clone, Debug, Default)]
+pub struct Redactor {
+    keys: HashSet<Box<[u8]>>,
+}
+
+impl Redactor {
+    /// Redacts the values under `keys`, in any case.
+    pub fn new(keys: &[String]) -> Self {
+        Self {
+            keys: keys
+                .iter()
+                .map(|key| key.to_ascii_lowercase().into_bytes().into_boxed_slice())
+                .collect(),
+        }
+    }
+
+    /// Appends `path` and `query` with secret values replaced.
+    pub fn target(&self, path: &str, query: Option<&str>, out: &mut Vec<u8>) {
+        out.extend_from_slice(path.as_bytes());
+        if let Some(query) = query {
+            out.push(b'?');
+            self.query(query.as_bytes(), out);
+        }
+    }
+
+    /// Appends a `Referer` with secret values replaced, without user information and fragment.
+    pub fn referer(&self, referer: &[u8], out: &mut Vec<u8>) {
+        let referer = before(referer, b"#").0;
+        let (place, query) = before(referer, b"?");
+        // RFC 3986 §3.2.1: everything in the authority before the last `@`.
+        let start = memchr::memmem::find(place, b"//").map_or(0, |at| at + 2);
+        let (scheme, rest) = place.split_at_checked(start).unwrap_or((place, b""));
+        let (authority, path) = match memchr::memchr2(b'/', b'\\', rest) {
+            Some(at) => rest.split_at_checked(at).unwrap_or((rest, b"")),
+            None => (rest, &b""[..]),
+        };
+        out.extend_from_slice(scheme);
+        out.extend_from_slice(without_user(authority));
+        out.extend_from_slice(path);
+        if let Some(query) = query {
+            out.push(b'?');
+            self.query(query, out);
+        }
+    }
+
+    fn query(&self, query: &[u8], out: &mut Vec<u8>) {
+        let mut rest = query;
+        loop {
+            let end = memchr::memchr2(b'&', b';', rest).unwrap_or(rest.len());
+            let (pair, after) = rest.split_at_checked(end).unwrap_or((rest, b""));
+            self.pair(pair, out);
+            let Some((delimiter, next)) = after.split_first() else {
+                return;
+            };
+            out.push(*delimiter);
+            rest = next;
+        }
+    }
+
+    fn pair(&self, pair: &[u8], out: &mut Vec<u8>) {
+        let (key, value) = before(pair, b"=");
+        let Some(value) = value else {
+            // No value of its own, but an encoded `=` may hide one.
+            out.extend_from_slice(if self.hides_secret(key) { MARK } else { key });
+            return;
+        };
+        let secret = self.is_secret(key) || self.hides_secret(value);
+        out.extend_from_slice(if self.hides_secret(key) { MARK } else { key });
+        out.push(b'=');
+        out.extend_from_slice(if secret && !value.is_empty() { MARK } else { value });
+    }
+
+    /// Whether `key`, decoded as often as it takes, is secret.
+    fn is_secret(&self, key: &[u8]) -> bool {
+        let mut key = Cow::Borrowed(key);
+        for _ in 0..DEPTH {
+            if self.keys.contains(key.trim_ascii().to_ascii_lowercase().as_slice()) {
+                return true;
+            }
+            if !key.contains(&b'%') && !key.contains(&b'+') {
+                return false;
+            }
+            key = Cow::Owned(decoded(&key));
+        }
+        // Still encoded after that many rounds: nobody honest writes such a key.
+        key.contains(&b'%')
+    }
+
+    /// Whether `value`, decoded as often as it takes, holds a query with a secret in it.
+    fn hides_secret(&self, value: &[u8]) -> bool {
+        let mut value = Cow::Borrowed(value);
+        for _ in 0..DEPTH {
+            let pairs = value.split(|byte| matches!(byte, b'?' | b'&' | b';' | b'#'));
+            if pairs
+                .filter_map(|pair| before(pair, b"=").1.map(|_| before(pair, b"=").0))
+                .any(|key| self.is_secret(key))
+            {
+                return true;
+            }
+            if !value.contains(&b'%') {
+                return false;
+            }
+            value = Cow::Owned(decoded(&value));
+        }
+        value.contains(&b'%')
+    }
+}
+
+/// `host` without user information; a `Host` field may not have any (RFC 9110 §4.2.4), a hostile one may.
+pub(super) fn without_user(authority: &[u8]) -> &[u8] {
+    match memchr::memrchr(b'@', authority) {
+        Some(at) => authority.get(at + 1..).unwrap_or_default(),
+        None => authority,
+    }
+}
+
+fn decoded(text: &[u8]) -> Vec<u8> {
+    percent_decode(text)
+        .map(|byte| if byte == b'+' { b' ' } else { byte })
+        .collect()
+}
+
+/// Splits at the first `delimiter`, a single byte.
+fn before<'a>(text: &'a [u8], delimiter: &[u8; 1]) -> (&'a [u8], Option<&'a [u8]>) {
+    let [delimiter] = *delimiter;
+    match memchr::memchr(delimiter, text) {
+        Some(at) => match text.split_at_checked(at) {
+            Some((head, [_, tail @ ..])) => (head, Some(tail)),
+            _ => (text, None),
+        },
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn redactor() -> Redactor {
+        Redactor::new(&["token".to_owned(), "Code".to_owned(), "password".to_owned()])
+    }
+
+    fn target(text: &str) -> String {
+        let (path, query) = text
+            .split_once('?')
+            .map_or((text, None), |(path, query)| (path, Some(query)));
+        let mut out = Vec::new();
+        redactor().target(path, query, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn referer(text: &str) -> String {
+        let mut out = Vec::new();
+        redactor().referer(text.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn secret_values_are_replaced_and_others_stay() {
+        for (given, expected) in [
+            ("/a", "/a"),
+            ("/a?", "/a?"),
+            ("/a?x=1&y=2", "/a?x=1&y=2"),
+            ("/a?token=s3&x=1", "/a?token=***&x=1"),
+            ("/a?x=1&TOKEN=s3", "/a?x=1&TOKEN=***"),
+            ("/a?code=s3;password=s4", "/a?code=***;password=***"),
+            ("/a?token=a=b=c", "/a?token=***"),
+            ("/a?token=", "/a?token="),
+            ("/a?tokens=1&mytoken=2", "/a?tokens=1&mytoken=2"),
+            ("/api?q=(key:abc,page:1)", "/api?q=(key:abc,page:1)"),
+        ] {
+            assert_eq!(target(given), expected);
+        }
+    }
+
+    #[test]
+    fn encoded_keys_are_recognised() {
+        for given in [
+            "/?%74oken=s3",
+            "/?%54%4f%4b%45%4e=s3",
+            "/?%2574oken=s3",
+            "/?+token=s3",
+            "/?token%20=s3",
+        ] {
+            assert!(!target(given).contains("s3"), "{given}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_nested_urls_are_replaced() {
+        for given in [
+            "/login?next=%2Fa%3Ftoken%3Ds3",
+            "/login?next=/a?token=s3",
+            "/login?next=%252Fa%253Fx%253D1%2526token%253Ds3",
+            "/login?next=%2Fa%23token%3Ds3",
+            "/login?token%3Ds3",
+        ] {
+            assert!(!target(given).contains("s3"), "{given} gave {}", target(given));
+        }
+        assert_eq!(target("/login?next=%2Fa%3Fx%3D1"), "/login?next=%2Fa%3Fx%3D1");
+    }
+
+    #[test]
+    fn referer_loses_user_fragment_and_secrets() {
+        for (given, expected) in [
+            ("https://bi.example.com/a?x=1", "https://bi.example.com/a?x=1"),
+            (
+                "https://bi.example.com/a?token=s3#frag",
+                "https://bi.example.com/a?token=***",
+            ),
+            ("https://u:p@bi.example.com/a@b", "https://bi.example.com/a@b"),
+            ("https://u:p@x@bi.example.com", "https://bi.example.com"),
+            ("https://bi.example.com?code=s3", "https://bi.example.com?code=***"),
+            ("//u:p@h/", "//h/"),
+            ("u:p@h/", "h/"),
+            ("/a@b?x=1", "/a@b?x=1"),
+        ] {
+            assert_eq!(referer(given), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_value_survives_whatever_surrounds_it(
+            head in "[ -~]{0,12}",
+            key_case in proptest::collection::vec(any::<(bool, bool)>(), 5),
+            tail in "[ -~]{0,12}",
+            level in 0usize..3,
+        ) {
+            let key: String = "token".chars().zip(&key_case).map(|(letter, (upper, encode))| {
+                let letter = if *upper { letter.to_ascii_uppercase() } else { letter };
+                if *encode { format!("%{:02X}", u32::from(letter)) } else { letter.to_string() }
+            }).collect();
+            let mut pair = format!("{key}=S3CR3T");
+            for _ in 0..level {
+                pair = format!("next={}", percent_encoding::utf8_percent_encode(
+                    &format!("/x?{pair}"), percent_encoding::NON_ALPHANUMERIC));
+            }
+            let text = format!("/p?{head}&{pair}&{tail}");
+
+            prop_assert!(!target(&text).contains("S3CR3T"), "{}", target(&text));
+            let url = format!("https://h/{text}");
+            prop_assert!(!referer(&url).contains("S3CR3T") || head.contains('#'), "{}", referer(&url));
+        }
+
+        #[test]
+        fn queries_without_secret_keys_pass_unchanged(query in "[a-z0-9=&/_.-]{0,40}") {
+            prop_assume!(!["token", "code", "password"].iter().any(|key| query.contains(key)));
+            prop_assert_eq!(target(&format!("/p?{query}")), format!("/p?{query}"));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Records for the tests of this floor.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::{HeaderValue, Method, Uri};
+
+use super::record::{Attempt, End, Kind, Record, Stages};
+use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName};
+
+/// A complete exchange with every field set.
+pub(crate) fn exchange() -> Record {
+    Record {
+        kind: Kind::Exchange,
+        at: UNIX_EPOCH + Duration::new(1_795_383_493, 7_042_999),
+        request_id: HeaderValue::from_static("0197-abc"),
+        traceparent: Some(HeaderValue::from_static(
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        )),
+        client: SocketAddr::from((Ipv4Addr::new(203, 0, 113, 9), 50_123)),
+        connection: ConnectionId::next(),
+        listener: ListenerName::new("https"),
+        protocol: Protocol::Http2,
+        tls: Some("TLSv1.3"),
+        method: Method::POST,
+        host: Some(HeaderValue::from_static("bi.example.com")),
+        target: Uri::from_static("/api/v1/chart/data?token=s3cr3t&x=1"),
+        status: Some(200),
+        bytes_in: 12,
+        bytes_out: 34_567,
+        stages: Stages {
+            receive: Duration::from_micros(7),
+            queue: Duration::from_micros(1_000),
+            connect: Duration::ZERO,
+            first_byte: Duration::from_micros(81_002),
+            total: Duration::from_micros(1_083_450),
+        },
+        route: Some(RouteName::new("/")),
+        pool: Some(PoolName::new("superset")),
+        endpoint: Some(EndpointName::new("10.0.0.2:8088")),
+        attempts: vec![Attempt {
+            endpoint: EndpointName::new("10.0.0.1:8088"),
+            cause: "connect",
+        }],
+        end: End::COMPLETE,
+        fault: None,
+        user_agent: Some(HeaderValue::from_static("Mozilla/5.0 \"x\"")),
+        referer: Some(HeaderValue::from_static("https://bi.example.com/login?code=s3cr3t")),
+        messages: None,
+    }
+}

@@ -1,0 +1,351 @@
+//! One HTTP/1.1 connection to an endpoint and one exchange on it (RFC 9112).
+//!
+//! Request and response flow at the same time: an endpoint may answer before it has read the request to its end. A
+//! connection is used again only when both bodies have ended and nothing else was said.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONNECTION;
+use http::{Method, StatusCode, Version, request, response};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::time::Instant;
+
+use crate::balance::EndpointId;
+use crate::body::{Body, BodyError, Frame};
+use crate::h1::encode::{self, Delimiting, Persistence};
+use crate::h1::{HeadScan, MalformedResponse, ResponseHead, head};
+use crate::lexicon::Clock;
+use crate::message::Interim;
+use crate::net::io::UpstreamIo;
+use crate::net::outbox::Outbox;
+use crate::net::timer::Timer;
+
+use super::Idle;
+use super::error::{Failure, Sent};
+use super::response::Response;
+
+/// Bytes asked of the socket at a time.
+pub(super) const READ: usize = 16 * 1024;
+
+/// Interim responses of one exchange; more are a fault of the endpoint.
+const MAX_INTERIM: u32 = 16;
+
+/// A connection to an endpoint.
+pub struct Link {
+    pub(super) io: UpstreamIo,
+    pub(super) received: BytesMut,
+    pub(super) timer: Timer,
+    outbox: Outbox,
+    reused: bool,
+}
+
+/// What is asked of an endpoint.
+pub struct Exchange<'a> {
+    /// The head, as rewritten for the endpoint.
+    pub head: &'a request::Parts,
+    /// Content.
+    pub body: Body,
+    /// Takes the endpoint's interim responses.
+    pub interim: &'a Interim,
+    /// Whether a tunnel is asked for.
+    pub upgrade: bool,
+    /// Clocks and bounds.
+    pub limits: Limits,
+}
+
+/// Clocks and bounds of an exchange with an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest pause while the endpoint takes the request.
+    pub write_idle: Duration,
+    /// From the last request byte to the response head.
+    pub first_byte: Duration,
+    /// Longest pause in the response body.
+    pub between_bytes: Duration,
+    /// End of the whole exchange.
+    pub deadline: Option<Instant>,
+    /// Longest response head, in bytes.
+    pub head_bytes: usize,
+}
+
+/// Where a connection goes when its exchange is over.
+#[derive(Clone)]
+pub struct Home {
+    /// The worker's idle connections.
+    pub idle: Idle,
+    /// The endpoint it leads to.
+    pub endpoint: EndpointId,
+    /// Idle connections kept for the endpoint.
+    pub most: usize,
+    /// How long one is kept.
+    pub limit: Duration,
+}
+
+/// What an endpoint answered.
+pub enum Outcome {
+    /// A response.
+    Response {
+        /// Its head, with the fields of the connection still in it.
+        head: response::Parts,
+        /// Its content.
+        body: Body,
+    },
+    /// 101: the connection is a tunnel now.
+    Switched {
+        /// Its head.
+        head: response::Parts,
+        /// The connection.
+        io: UpstreamIo,
+        /// What the endpoint has sent behind the head.
+        leftover: Bytes,
+    },
+}
+
+impl Link {
+    /// A fresh connection.
+    pub fn new(io: UpstreamIo) -> Self {
+        Self { io, received: BytesMut::new(), timer: Timer::new(), outbox: Outbox::default(), reused: false }
+    }
+
+    /// Whether the connection has carried an exchange before.
+    pub const fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Whether the connection is open and has said nothing since.
+    pub fn is_silent(&self) -> bool {
+        self.received.is_empty() && self.io.is_silent()
+    }
+
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// # Errors
+    /// The failure, and how much of the request had left. The connection is closed then.
+    pub async fn exchange(mut self, exchange: Exchange<'_>, home: Home) -> Result<Outcome, (Failure, Sent)> {
+        let Exchange { head, body, interim, upgrade, limits } = exchange;
+        let delimiting = Delimiting::of_request(&head.method, body.remaining());
+        let persistence = if upgrade { Persistence::Upgrade } else { Persistence::Default };
+        encode::request_head(self.outbox.head(), head, delimiting, persistence);
+        let mut sending = Sending { body, chunked: delimiting == Delimiting::Chunks, ended: false, moved: false };
+        let mut scan = HeadScan::default();
+        let mut interims = 0_u32;
+        let mut clock = Clock::UpstreamWrite;
+        self.timer.disarm();
+        let answered = poll_fn(|cx| {
+            match self.poll_send(cx, &mut sending) {
+                Poll::Ready(Err(SendError::Request(error))) => return Poll::Ready(Err(Failure::Request(error))),
+                // The endpoint may have answered before it stopped to listen: what it said counts.
+                Poll::Ready(Err(SendError::Io(error))) => {
+                    return match self.poll_head(cx, &head.method, &limits, &mut scan) {
+                        Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
+                        Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Err(Failure::Closed(Some(error)))),
+                    };
+                }
+                Poll::Ready(Ok(())) => self.arm(&mut clock, Clock::FirstByte, limits.first_byte, &limits),
+                // Who is waited for: the endpoint that takes no more, or the client that sends no more.
+                Poll::Pending if !self.outbox.is_empty() => {
+                    self.arm(&mut clock, Clock::UpstreamWrite, limits.write_idle, &limits);
+                }
+                Poll::Pending => self.timer.disarm(),
+            }
+            loop {
+                match self.poll_head(cx, &head.method, &limits, &mut scan) {
+                    Poll::Ready(Ok(answer)) if is_interim(answer.parts.status) => {
+                        interims += 1;
+                        if interims > MAX_INTERIM {
+                            return Poll::Ready(Err(MalformedResponse("too many interim responses").into()));
+                        }
+                        // RFC 9110 §10.1.1: the 100 was given by whoever read the client's body.
+                        if answer.parts.status != StatusCode::CONTINUE {
+                            interim.push(answer.parts.status, answer.parts.headers);
+                        }
+                        scan = HeadScan::default();
+                    }
+                    Poll::Ready(done) => return Poll::Ready(done),
+                    Poll::Pending => break,
+                }
+            }
+            ready!(self.timer.poll(cx));
+            let over = limits.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            Poll::Ready(Err(Failure::Late(if over { Clock::Exchange } else { clock })))
+        })
+        .await;
+        self.timer.disarm();
+        match answered {
+            Ok(answer) => self.finish(answer, sending, upgrade, limits, home).map_err(|failure| (failure, Sent::OnFresh)),
+            Err(failure) => Err((failure, self.sent(&sending))),
+        }
+    }
+
+    /// What becomes of the connection now that the head is there.
+    fn finish(
+        self,
+        answer: ResponseHead,
+        sending: Sending,
+        upgrade: bool,
+        limits: Limits,
+        home: Home,
+    ) -> Result<Outcome, Failure> {
+        let ResponseHead { parts: head, framing } = answer;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            // RFC 9110 §15.2.2: only in answer to an Upgrade.
+            if !upgrade {
+                return Err(MalformedResponse("101 without Upgrade").into());
+            }
+            return Ok(Outcome::Switched { head, io: self.io, leftover: self.received.freeze() });
+        }
+        let persistent = head.version == Version::HTTP_11 && !says_close(&head);
+        let body = Response::begin(self, sending, framing, persistent, limits, home);
+        Ok(Outcome::Response { head, body })
+    }
+
+    fn arm(&mut self, clock: &mut Clock, wanted: Clock, after: Duration, limits: &Limits) {
+        if *clock != wanted || !self.timer.is_armed() {
+            *clock = wanted;
+            self.arm_for(after, limits.deadline);
+        }
+    }
+
+    /// Arms the clock for `after`, or for the end of the exchange if that comes first.
+    pub(super) fn arm_for(&mut self, after: Duration, deadline: Option<Instant>) {
+        let at = Instant::now() + after;
+        self.timer.arm_at(deadline.map_or(at, |deadline| deadline.min(at)));
+    }
+
+    /// Whether all of the request has left.
+    pub(super) fn has_sent(&self, sending: &Sending) -> bool {
+        sending.ended && self.outbox.is_empty()
+    }
+
+    const fn sent(&self, sending: &Sending) -> Sent {
+        match (sending.moved, self.reused) {
+            (false, _) => Sent::Nothing,
+            (true, true) => Sent::OnReused,
+            (true, false) => Sent::OnFresh,
+        }
+    }
+
+    /// Writes the request; ready once all of it has left.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, sending: &mut Sending) -> Poll<Result<(), SendError>> {
+        loop {
+            let mut starved = false;
+            if !sending.ended && self.outbox.takes_content() {
+                match sending.body.poll_frame(cx) {
+                    Poll::Ready(Some(Ok(Frame::Data(content)))) => self.outbox.push(content, sending.chunked),
+                    Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
+                        sending.ended = true;
+                        if sending.chunked {
+                            self.outbox.push_last_chunk(&trailers);
+                        }
+                    }
+                    Poll::Ready(None) => {
+                        sending.ended = true;
+                        if sending.chunked {
+                            self.outbox.push_last_chunk(&http::HeaderMap::new());
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(SendError::Request(error))),
+                    Poll::Pending => starved = true,
+                }
+                if !sending.ended && !starved && self.outbox.takes_content() {
+                    continue;
+                }
+            }
+            if !self.outbox.is_empty() {
+                let mut moved = false;
+                let mut written = self.outbox.poll_write(&mut self.io, cx, &mut moved);
+                if matches!(written, Poll::Ready(Ok(()))) {
+                    written = Pin::new(&mut self.io).poll_flush(cx);
+                }
+                if moved {
+                    sending.moved = true;
+                    self.timer.disarm();
+                }
+                ready!(written).map_err(SendError::Io)?;
+            }
+            if sending.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if starved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+        limits: &Limits,
+        scan: &mut HeadScan,
+    ) -> Poll<Result<ResponseHead, Failure>> {
+        loop {
+            match scan.find_end(&self.received) {
+                Ok(Some(end)) if end <= limits.head_bytes => {
+                    let bytes = self.received.split_to(end).freeze();
+                    return Poll::Ready(head::parse_response(&bytes, method).map_err(Failure::from));
+                }
+                Ok(None) if self.received.len() <= limits.head_bytes => {}
+                Ok(_) => return Poll::Ready(Err(Failure::HeadTooLarge)),
+                Err(_) => return Poll::Ready(Err(MalformedResponse("bare line feed").into())),
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(1..) => {}
+                Ok(0) if self.received.is_empty() => return Poll::Ready(Err(Failure::Closed(None))),
+                Ok(0) => return Poll::Ready(Err(MalformedResponse("incomplete head").into())),
+                Err(error) => return Poll::Ready(Err(Failure::Closed(Some(error)))),
+            }
+        }
+    }
+
+    /// Reads what is there; `Ok(0)` is the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.received.reserve(READ);
+        pin!(self.io.read_buf(&mut self.received)).poll(cx)
+    }
+
+    /// Puts the connection to rest, if nothing speaks against using it again.
+    pub(super) fn rest(mut self, home: &Home) {
+        if self.received.is_empty() && self.outbox.is_empty() {
+            self.reused = true;
+            self.received = BytesMut::new();
+            self.timer.disarm();
+            home.idle.put(home.endpoint, self, home.most, home.limit);
+        }
+    }
+}
+
+/// A request on its way.
+pub(super) struct Sending {
+    body: Body,
+    chunked: bool,
+    /// Whether the body was pulled to its end.
+    ended: bool,
+    /// Whether a byte has left.
+    moved: bool,
+}
+
+/// Why a request could not be sent to its end.
+#[derive(Debug)]
+pub(super) enum SendError {
+    /// The client's body broke off.
+    Request(BodyError),
+    /// The endpoint takes no more.
+    Io(io::Error),
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// RFC 9112 §9.6.
+fn says_close(head: &response::Parts) -> bool {
+    head.headers.get_all(CONNECTION).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
+    })
+}

@@ -1,0 +1,196 @@
+//! A pool at run time and the leases on its endpoints.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use crate::balance::{Budget, Changes, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
+use crate::config;
+
+use super::connect::Security;
+use super::queue::Queue;
+
+/// A named set of interchangeable endpoints, as one generation configures it. What must outlive a generation (who the
+/// endpoints are, their claims and health, who waits) is shared with the generations before and after.
+#[derive(Debug)]
+pub struct Pool {
+    /// As configured.
+    pub config: Arc<config::Pool>,
+    /// TLS towards the endpoints.
+    pub security: Option<Security>,
+    /// Retries it may still spend.
+    pub budget: Arc<Budget>,
+    tunnels: Rule,
+    lasting: Arc<Lasting>,
+}
+
+/// What outlives a generation.
+#[derive(Debug)]
+struct Lasting {
+    roster: ArcSwap<Roster>,
+    /// The newest generation's rule for exchanges; those who wait are served by it.
+    rule: ArcSwap<Rule>,
+    queue: Queue,
+}
+
+/// Why there is no lease.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoLease {
+    /// No endpoint may be used.
+    NoneUp,
+    /// All that may be used were tried.
+    NoneUntried,
+    /// All are full, and as many wait as may.
+    QueueFull,
+    /// None became free in time.
+    QueueLate,
+}
+
+/// A claim on an endpoint for one exchange or tunnel; dropping it gives the claim back and serves who waits.
+#[derive(Debug)]
+#[must_use]
+pub struct Lease {
+    claim: Option<Claim>,
+    endpoint: Arc<Endpoint>,
+    lasting: Arc<Lasting>,
+}
+
+impl Pool {
+    /// The pool as `config` wants it, carrying on from `previous`.
+    pub fn new(config: Arc<config::Pool>, security: Option<Security>, previous: Option<&Self>) -> (Self, Changes) {
+        let rule = Rule::new(&config, ClaimKind::Exchange);
+        let tunnels = Rule::new(&config, ClaimKind::Tunnel);
+        let budget = match previous {
+            Some(old) if old.config.retry.budget_percent == config.retry.budget_percent => Arc::clone(&old.budget),
+            _ => Arc::new(Budget::new(config.retry.budget_percent)),
+        };
+        let (roster, changes) = match previous {
+            Some(old) => old.lasting.roster.load().succeed(&config.endpoints),
+            None => {
+                let roster = Roster::new(&config.endpoints);
+                let changes = Changes { added: roster.endpoints().to_vec(), ..Changes::default() };
+                (roster, changes)
+            }
+        };
+        let lasting = match previous {
+            Some(old) => Arc::clone(&old.lasting),
+            None => Arc::new(Lasting {
+                roster: ArcSwap::from_pointee(Roster::new(&[])),
+                rule: ArcSwap::from_pointee(rule),
+                queue: Queue::default(),
+            }),
+        };
+        let pool = Self { config, security, budget, tunnels, lasting };
+        pool.lasting.roster.store(Arc::new(roster));
+        pool.lasting.rule.store(Arc::new(rule));
+        (pool, changes)
+    }
+
+    /// The endpoints at this moment.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.lasting.roster.load_full()
+    }
+
+    /// Exchanges that wait.
+    pub fn waiting(&self) -> usize {
+        self.lasting.queue.len()
+    }
+
+    /// Leases an endpoint that is not among `tried`, waiting in line when all are full.
+    ///
+    /// # Errors
+    /// [`NoLease`]. Tunnels do not wait: [`NoLease::QueueFull`] at once.
+    pub async fn lease(&self, kind: ClaimKind, tried: &[EndpointId]) -> Result<Lease, NoLease> {
+        if kind == ClaimKind::Tunnel {
+            return match self.lasting.roster.load().pick(&self.tunnels, tried) {
+                Pick::Claimed(claim) => Ok(self.leased(claim)),
+                Pick::Full => Err(NoLease::QueueFull),
+                Pick::NoneUp => Err(NoLease::NoneUp),
+                Pick::NoneUntried => Err(NoLease::NoneUntried),
+            };
+        }
+        // Nobody overtakes those who wait.
+        if self.lasting.queue.is_empty() {
+            match self.lasting.pick(tried) {
+                Pick::Claimed(claim) => return Ok(self.leased(claim)),
+                Pick::Full => {}
+                Pick::NoneUp => return Err(NoLease::NoneUp),
+                Pick::NoneUntried => return Err(NoLease::NoneUntried),
+            }
+        }
+        let queue = &self.config.queue;
+        let (ticket, call) = self.lasting.queue.join(tried, queue.length).ok_or(NoLease::QueueFull)?;
+        let mut place = Place { lasting: &self.lasting, ticket, call };
+        self.lasting.pump();
+        match tokio::time::timeout(queue.timeout, &mut place.call).await {
+            Ok(Ok(claim)) => Ok(self.leased(claim)),
+            Ok(Err(_)) => Err(NoLease::NoneUp),
+            Err(_) => Err(NoLease::QueueLate),
+        }
+    }
+
+    /// Serves who waits, after an endpoint came up or the roster changed.
+    pub fn pump(&self) {
+        self.lasting.pump();
+    }
+
+    fn leased(&self, claim: Claim) -> Lease {
+        let endpoint = Arc::clone(claim.endpoint());
+        Lease { claim: Some(claim), endpoint, lasting: Arc::clone(&self.lasting) }
+    }
+}
+
+impl Lasting {
+    fn pick(&self, tried: &[EndpointId]) -> Pick {
+        self.roster.load().pick(&self.rule.load(), tried)
+    }
+
+    fn pump(&self) {
+        self.queue.pump(|tried| self.pick(tried));
+    }
+}
+
+/// A place in the line. Dropping it leaves the line and passes on a claim that came too late.
+struct Place<'a> {
+    lasting: &'a Lasting,
+    ticket: u64,
+    call: oneshot::Receiver<Claim>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.lasting.queue.leave(self.ticket);
+        self.call.close();
+        if let Ok(claim) = self.call.try_recv() {
+            drop(claim);
+            self.lasting.pump();
+        }
+    }
+}
+
+impl Lease {
+    /// The endpoint.
+    pub const fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// The lease as one for a tunnel, which frees its exchange slot; `None` when the endpoint carries `most` tunnels.
+    pub fn into_tunnel(mut self, most: u32) -> Option<Self> {
+        let claim = self.claim.take()?;
+        self.claim = Some(claim.into_tunnel(most).ok()?);
+        if self.lasting.queue.is_awaited() {
+            self.lasting.pump();
+        }
+        Some(self)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        drop(self.claim.take());
+        if self.lasting.queue.is_awaited() {
+            self.lasting.pump();
+        }
+    }
+}
