@@ -64,7 +64,12 @@ impl Supervisor {
     /// A supervisor without tasks.
     pub fn new() -> Self {
         // One failure is enough to end the process; later ones are dropped.
-        Self { tasks: JoinSet::new(), stop: watch::Sender::new(false), running: Running::default(), failures: mpsc::channel(1) }
+        Self {
+            tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
+            running: Running::default(),
+            failures: mpsc::channel(1),
+        }
     }
 
     /// Starts a task on the current runtime. `make` is called for each start, with the signal that asks the task to
@@ -102,7 +107,11 @@ impl Supervisor {
                 if began.elapsed() >= LONGEST_WAIT {
                     wait = FIRST_WAIT;
                 }
-                tracing::warn!(task = name, wait_ms = wait.as_millis(), "background task ended, starting it again");
+                tracing::warn!(
+                    task = name,
+                    wait_ms = wait.as_millis(),
+                    "background task ended, starting it again"
+                );
                 tokio::select! {
                     () = stop.stopped() => return,
                     () = tokio::time::sleep(wait) => {}
@@ -217,7 +226,11 @@ mod tests {
     async fn task_that_ignores_the_stop_is_named_and_cut() {
         let mut supervisor = Supervisor::new();
         supervisor.start("deaf", Policy::Restart, |_| std::future::pending());
-        supervisor.start("polite", Policy::Restart, |mut stop| async move { stop.stopped().await });
+        supervisor.start(
+            "polite",
+            Policy::Restart,
+            |mut stop| async move { stop.stopped().await },
+        );
 
         let unfinished = supervisor.shut_down(Duration::from_secs(2)).await;
 

@@ -134,7 +134,13 @@ struct Done {
 impl Prober {
     /// A prober of `pools`. `clock` is the one that live traffic is noted by.
     pub fn new(pools: Arc<dyn Pools>, observer: Arc<dyn Observer>, clock: fn() -> u64) -> Self {
-        Self { pools, observer, clock, wake: Arc::default(), watched: HashMap::new() }
+        Self {
+            pools,
+            observer,
+            clock,
+            wake: Arc::default(),
+            watched: HashMap::new(),
+        }
     }
 
     /// Reads the list of endpoints at once when notified, for after a reload.
@@ -194,8 +200,7 @@ impl Prober {
 
     /// The endpoints whose time has come, the longest overdue first.
     fn due(&self, now: Instant, room: usize) -> Vec<EndpointId> {
-        let mut due: Vec<(Instant, EndpointId)> =
-            self.idle().filter(|(due, _)| *due <= now).collect();
+        let mut due: Vec<(Instant, EndpointId)> = self.idle().filter(|(due, _)| *due <= now).collect();
         due.sort_unstable();
         due.into_iter().take(room).map(|(_, id)| id).collect()
     }
@@ -206,20 +211,29 @@ impl Prober {
 
     /// Endpoints without a check under way.
     fn idle(&self) -> impl Iterator<Item = (Instant, EndpointId)> {
-        self.watched.iter().filter(|(_, watched)| watched.jar.is_some()).map(|(id, watched)| (watched.due, *id))
+        self.watched
+            .iter()
+            .filter(|(_, watched)| watched.jar.is_some())
+            .map(|(id, watched)| (watched.due, *id))
     }
 
     fn begin(&mut self, id: EndpointId) -> Option<BoxFuture<'static, Done>> {
         let watched = self.watched.get_mut(&id)?;
         let jar = watched.jar.take()?;
         watched.asked_at = (self.clock)();
-        let (pool, endpoint, tls) = (Arc::clone(&watched.pool), Arc::clone(&watched.endpoint), watched.tls.clone());
+        let (pool, endpoint, tls) = (
+            Arc::clone(&watched.pool),
+            Arc::clone(&watched.endpoint),
+            watched.tls.clone(),
+        );
         Some(Box::pin(check(pool, endpoint, tls, jar)))
     }
 
     fn absorb(&mut self, done: Done) {
         // Gone meanwhile: nobody is interested.
-        let Some(watched) = self.watched.get_mut(&done.id) else { return };
+        let Some(watched) = self.watched.get_mut(&done.id) else {
+            return;
+        };
         watched.jar = Some(done.jar);
         watched.judge(&done.report, &*self.observer);
     }
@@ -246,7 +260,14 @@ impl Watched {
     }
 
     /// Takes over what this generation says; a check under way ends by the old one.
-    fn renew(&mut self, pool: &Arc<Pool>, endpoint: &Arc<Endpoint>, tls: Option<&Arc<ClientConfig>>, health: &Health, now: Instant) {
+    fn renew(
+        &mut self,
+        pool: &Arc<Pool>,
+        endpoint: &Arc<Endpoint>,
+        tls: Option<&Arc<ClientConfig>>,
+        health: &Health,
+        now: Instant,
+    ) {
         self.present = true;
         self.tls = tls.cloned();
         self.endpoint = Arc::clone(endpoint);
@@ -256,7 +277,12 @@ impl Watched {
             self.due = self.due.min(now + jittered(health.interval, health));
         }
         // Users have met a failure since the last check: look at once, though no more often than in transition.
-        if endpoint.vitals.recent().failed_at.is_some_and(|failed| failed > self.asked_at) {
+        if endpoint
+            .vitals
+            .recent()
+            .failed_at
+            .is_some_and(|failed| failed > self.asked_at)
+        {
             self.due = self.due.min(now + jittered(health.fast_interval, health));
         }
     }
@@ -270,12 +296,20 @@ impl Watched {
             self.endpoint.vitals.set_standing(flip.to, &reason);
             observer.flipped(&self.pool.name, &self.endpoint, flip.from, flip.to, &reason);
         }
-        let wait = if self.streak.is_settled() { health.interval } else { health.fast_interval };
+        let wait = if self.streak.is_settled() {
+            health.interval
+        } else {
+            health.fast_interval
+        };
         self.due = Instant::now() + jittered(wait, health);
     }
 
     fn answered_since_asked(&self) -> bool {
-        self.endpoint.vitals.recent().answered_at.is_some_and(|answered| answered >= self.asked_at)
+        self.endpoint
+            .vitals
+            .recent()
+            .answered_at
+            .is_some_and(|answered| answered >= self.asked_at)
     }
 }
 
@@ -283,15 +317,17 @@ impl Watched {
 fn verdict(report: &Report, health: &Health, answered_since: bool) -> (Outcome, String) {
     match (&report.result, &report.deep) {
         // Busy is not dead: the check waited behind users' queries, and one of those was answered.
-        (Err(Why::Silent(after)), _) if answered_since => {
-            (Outcome::Late, format!("no answer within {after:?}, but live traffic was answered"))
-        }
+        (Err(Why::Silent(after)), _) if answered_since => (
+            Outcome::Late,
+            format!("no answer within {after:?}, but live traffic was answered"),
+        ),
         (Err(why), _) => (Outcome::Bad, why.to_string()),
         // A failing database degrades its replicas; to eject them would help nobody.
         (Ok(()), Some(Err(why))) => (Outcome::Late, format!("deep check: {why}")),
-        (Ok(()), _) if report.took > health.late_after => {
-            (Outcome::Late, format!("answered after {:?}, late after {:?}", report.took, health.late_after))
-        }
+        (Ok(()), _) if report.took > health.late_after => (
+            Outcome::Late,
+            format!("answered after {:?}, late after {:?}", report.took, health.late_after),
+        ),
         (Ok(()), _) => (Outcome::Good, "checks pass".to_owned()),
     }
 }
@@ -312,7 +348,9 @@ async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, tls: Option<Arc<ClientC
             Err(why) => result = Err(why),
             Ok(to) => {
                 let silent = |_| Err(Why::Silent(health.timeout));
-                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar)).await.unwrap_or_else(silent);
+                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar))
+                    .await
+                    .unwrap_or_else(silent);
                 took = began.elapsed();
                 if let (Ok(()), Some(check)) = (&result, &health.deep) {
                     let probe = http::probe(&to, check, &host, &mut jar);
@@ -324,7 +362,11 @@ async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, tls: Option<Arc<ClientC
     if result.is_err() {
         jar.clear();
     }
-    Done { id: endpoint.id, jar, report: Report { result, took, deep } }
+    Done {
+        id: endpoint.id,
+        jar,
+        report: Report { result, took, deep },
+    }
 }
 
 async fn main_check(to: &To, health: &Health, host: &str, jar: &mut Jar) -> Result<(), Why> {
@@ -345,13 +387,20 @@ fn destination(pool: &Pool, endpoint: &Endpoint, tls: Option<Arc<ClientConfig>>)
             Some((config, name))
         }
     };
-    Ok(To { addresses: endpoint.vitals.addresses(), tls })
+    Ok(To {
+        addresses: endpoint.vitals.addresses(),
+        tls,
+    })
 }
 
 /// Host and port as a `Host` field writes them (RFC 9110 §7.2).
 fn authority(endpoint: &Endpoint) -> String {
     let host = bare(&endpoint.host);
-    if host.contains(':') { format!("[{host}]:{}", endpoint.port) } else { format!("{host}:{}", endpoint.port) }
+    if host.contains(':') {
+        format!("[{host}]:{}", endpoint.port)
+    } else {
+        format!("{host}:{}", endpoint.port)
+    }
 }
 
 fn bare(host: &str) -> &str {
