@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The upstream side: pools at run time, leases, connections to endpoints, HTTP/1 towards them.
 //!
 //! Floor 3. Each worker keeps its own idle connections ([`Idle`]); what must be exact over all workers (claims, the
@@ -10,19 +9,13 @@ pub mod connect;
 pub mod error;
 pub mod idle;
 pub mod link;
+pub mod observer;
 pub mod pool;
 pub mod queue;
 mod response;
+pub mod tunnel;
 
 pub use error::{Failure, Sent};
 pub use idle::Idle;
 pub use link::{Exchange, Link, Outcome};
 pub use pool::{Lease, Pool};
-=======
-//! The endpoints' side.
-//!
-//! Floor 3.
-
-pub mod observer;
-pub mod tunnel;
->>>>>>> h2
