@@ -4,13 +4,13 @@ use std::path::Path;
 
 use super::Exit;
 use super::output::Output;
-use crate::app::{self, ConfigFrom, Options};
+use crate::app::{self, Options};
 
 /// Runs the proxy. Blocks until it has drained or failed.
 pub(super) fn run(file: &Path, output: &mut Output) -> Exit {
     finish(
         app::run(Options {
-            config: ConfigFrom::File(file.to_owned()),
+            file: file.to_owned(),
             ready: None,
         }),
         output,

@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::telemetry::events;
+
 /// What happens when a task ends, by panic or by itself, while the process lives on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Policy {
@@ -107,11 +109,7 @@ impl Supervisor {
                 if began.elapsed() >= LONGEST_WAIT {
                     wait = FIRST_WAIT;
                 }
-                tracing::warn!(
-                    task = name,
-                    wait_ms = wait.as_millis(),
-                    "background task ended, starting it again"
-                );
+                events::task_restarted(name, wait);
                 tokio::select! {
                     () = stop.stopped() => return,
                     () = tokio::time::sleep(wait) => {}

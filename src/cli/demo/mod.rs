@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::output::Output;
 use super::{Exit, run};
-use crate::app::{self, Bound, ConfigFrom, Options};
+use crate::app::{self, Options, Running as Proxy};
 use crate::config::{Config, Findings, Listener};
 use crate::lifecycle::{Lifecycle, Phase};
 
@@ -79,7 +79,7 @@ struct Stage {
     directory: TempDir,
     replicas: Vec<Running>,
     lifecycle: Lifecycle,
-    config: Config,
+    file: PathBuf,
     live: bool,
     records: bool,
 }
@@ -109,19 +109,18 @@ impl Stage {
         });
         let file = directory.path().join("demo.toml");
         fs::write(&file, &text)?;
-        let config = Config::parse(&text, &file).map_err(DemoError::Configuration)?.config;
         Ok(Self {
             directory,
             replicas,
             lifecycle,
-            config,
+            file,
             live,
             records,
         })
     }
 
     fn play(self, output: &mut Output) -> Exit {
-        let (ready, bound) = std::sync::mpsc::channel();
+        let (ready, started) = std::sync::mpsc::channel();
         let cast = self.replicas.iter().map(Running::part).collect();
         let introduction = Introduction {
             directory: self.directory.path().to_owned(),
@@ -131,16 +130,19 @@ impl Stage {
         // Prints and draws until `end` is dropped; without it the demo runs all the same.
         let board = std::thread::Builder::new().name("board".to_owned()).spawn(move || {
             let mut output = Output::new();
-            let Ok(bound) = bound.recv() else { return };
-            introduction.print(&bound, &mut output);
+            let Ok(proxy) = started.recv() else { return };
+            introduction.print(&proxy, &mut output);
+            let admin = proxy.admin;
+            // What else it holds is not for keeping.
+            drop(proxy);
             if !records {
-                Board::new(cast, bound.admin, live).show(&ended, &mut output);
+                Board::new(cast, admin, live).show(&ended, &mut output);
             }
         });
         let options = Options {
-            config: ConfigFrom::Built(Box::new(self.config)),
+            file: self.file,
             // The board is gone only when its thread could not start.
-            ready: Some(Box::new(move |bound: &Bound| drop(ready.send(bound.clone())))),
+            ready: Some(Box::new(move |proxy| drop(ready.send(proxy)))),
         };
         let exit = run::finish(app::run(options), output);
         drop(end);
@@ -258,8 +260,8 @@ struct Introduction {
 }
 
 impl Introduction {
-    fn print(&self, bound: &Bound, output: &mut Output) {
-        let port = bound
+    fn print(&self, proxy: &Proxy, output: &mut Output) {
+        let port = proxy
             .listeners
             .first()
             .map_or(HTTPS_PORT, |(_, address)| address.port());
@@ -268,7 +270,7 @@ impl Introduction {
         output.line("Sluicegate demo: three replicas behind one door.\n");
         output.line(format_args!("  Open      {site}/superset/dashboard/1/"));
         output.line("            log in as admin / admin; the browser will warn about the self-signed certificate");
-        if let Some(admin) = bound.admin {
+        if let Some(admin) = proxy.admin {
             output.line(format_args!(
                 "  Operate   http://{admin}/status   http://{admin}/metrics   http://{admin}/ready"
             ));

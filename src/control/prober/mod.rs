@@ -7,6 +7,7 @@
 //! id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately absent: picking;
 //! workers read standings and never wait for a check.
 
+mod check;
 mod http;
 mod jar;
 mod tcp;
@@ -22,20 +23,19 @@ use ::http::StatusCode;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::Pools;
 use super::supervisor::Stop;
 use crate::balance::{Endpoint, EndpointId, Standing};
 use crate::config::Pool;
-use crate::config::pool::{Check, Health};
+use crate::config::pool::Health;
 use crate::health::{Outcome, Streak};
 use crate::lexicon::PoolName;
 
+use check::{Done, check};
 use jar::Jar;
-use wire::To;
 
 /// Checks under way at once.
 pub const AT_ONCE: usize = 64;
@@ -122,13 +122,6 @@ struct Watched {
     asked_at: u64,
     /// Seen at the last refresh.
     present: bool,
-}
-
-/// What a check brings back.
-struct Done {
-    id: EndpointId,
-    jar: Jar,
-    report: Report,
 }
 
 impl Prober {
@@ -336,75 +329,6 @@ fn verdict(report: &Report, health: &Health, answered_since: bool) -> (Outcome, 
 fn jittered(wait: Duration, health: &Health) -> Duration {
     let share = f64::from(health.jitter_percent.min(100)) / 100.0;
     wait.mul_f64((fastrand::f64() * 2.0 - 1.0).mul_add(share, 1.0))
-}
-
-/// Checks an endpoint once.
-async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, tls: Option<Arc<ClientConfig>>, mut jar: Jar) -> Done {
-    let began = Instant::now();
-    let (mut result, mut deep, mut took) = (Err(Why::Unresolved), None, Duration::ZERO);
-    if let Some(health) = &pool.health {
-        let host = authority(&endpoint);
-        match destination(&pool, &endpoint, tls) {
-            Err(why) => result = Err(why),
-            Ok(to) => {
-                let silent = |_| Err(Why::Silent(health.timeout));
-                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar))
-                    .await
-                    .unwrap_or_else(silent);
-                took = began.elapsed();
-                if let (Ok(()), Some(check)) = (&result, &health.deep) {
-                    let probe = http::probe(&to, check, &host, &mut jar);
-                    deep = Some(timeout(health.timeout, probe).await.unwrap_or_else(silent));
-                }
-            }
-        }
-    }
-    if result.is_err() {
-        jar.clear();
-    }
-    Done {
-        id: endpoint.id,
-        jar,
-        report: Report { result, took, deep },
-    }
-}
-
-async fn main_check(to: &To, health: &Health, host: &str, jar: &mut Jar) -> Result<(), Why> {
-    match &health.check {
-        Check::Http(check) => http::probe(to, check, host, jar).await,
-        Check::Tcp => tcp::probe(to).await,
-        Check::WebSocket { path, host: named } => websocket::probe(to, path, named.as_deref().unwrap_or(host)).await,
-    }
-}
-
-fn destination(pool: &Pool, endpoint: &Endpoint, tls: Option<Arc<ClientConfig>>) -> Result<To, Why> {
-    let tls = match tls {
-        None => None,
-        Some(config) => {
-            let named = pool.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-            let name = named.unwrap_or_else(|| bare(&endpoint.host)).to_owned();
-            let name = ServerName::try_from(name).map_err(|error| Why::Tls(io::Error::other(error)))?;
-            Some((config, name))
-        }
-    };
-    Ok(To {
-        addresses: endpoint.vitals.addresses(),
-        tls,
-    })
-}
-
-/// Host and port as a `Host` field writes them (RFC 9110 §7.2).
-fn authority(endpoint: &Endpoint) -> String {
-    let host = bare(&endpoint.host);
-    if host.contains(':') {
-        format!("[{host}]:{}", endpoint.port)
-    } else {
-        format!("{host}:{}", endpoint.port)
-    }
-}
-
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 #[cfg(test)]

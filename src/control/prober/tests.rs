@@ -10,7 +10,7 @@ use super::super::supervisor::{Policy, Supervisor};
 use super::super::{Visit, testing};
 use super::*;
 use crate::balance::{Live, Roster};
-use crate::config::pool::HttpCheck;
+use crate::config::pool::{Check, HttpCheck};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
 
