@@ -9,7 +9,9 @@ pub mod config;
 // Floor 2: pure cores, messages, telemetry.
 pub mod balance;
 pub mod h1;
+pub mod limit;
 pub mod message;
+pub mod route;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
