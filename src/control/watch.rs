@@ -112,10 +112,7 @@ struct State {
 async fn look(paths: &[PathBuf]) -> Vec<Print> {
     let mut prints = Vec::with_capacity(paths.len());
     for path in paths {
-        prints.push(Print {
-            path: path.clone(),
-            state: state(path).await.ok(),
-        });
+        prints.push(Print { path: path.clone(), state: state(path).await.ok() });
     }
     prints
 }
@@ -151,10 +148,7 @@ impl Directories {
         let watcher = notify::recommended_watcher(tell)
             .inspect_err(|error| tracing::warn!(%error, "no file notifications, looking every 30 s"))
             .ok();
-        Self {
-            watcher,
-            watched: BTreeSet::new(),
-        }
+        Self { watcher, watched: BTreeSet::new() }
     }
 
     /// Watches the directories of the paths as written and of the files they lead to, and no others.
@@ -163,12 +157,7 @@ impl Directories {
         let mut wanted = BTreeSet::new();
         for print in prints {
             let real = print.state.as_ref().map(|state| state.real.as_path());
-            wanted.extend(
-                [Some(print.path.as_path()), real]
-                    .into_iter()
-                    .flatten()
-                    .filter_map(directory),
-            );
+            wanted.extend([Some(print.path.as_path()), real].into_iter().flatten().filter_map(directory));
         }
         for gone in self.watched.difference(&wanted) {
             // Fails when the directory itself is gone: the same result.
@@ -185,11 +174,7 @@ impl Directories {
 
 fn directory(path: &Path) -> Option<PathBuf> {
     let parent = path.parent()?;
-    Some(if parent.as_os_str().is_empty() {
-        PathBuf::from(".")
-    } else {
-        parent.to_owned()
-    })
+    Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
 }
 
 #[cfg(test)]
@@ -216,9 +201,7 @@ mod tests {
         let (sender, files) = watch::channel(Arc::from([dir.path().join(path), proof.clone()]));
         let (tell, mut changed) = channel();
         let mut supervisor = Supervisor::new();
-        supervisor.start("watch", Policy::Restart, move |stop| {
-            run(files.clone(), tell.clone(), stop)
-        });
+        supervisor.start("watch", Policy::Restart, move |stop| run(files.clone(), tell.clone(), stop));
         let mut round = 0;
         loop {
             round += 1;
@@ -229,11 +212,7 @@ mod tests {
         }
         // What the last round may have left behind.
         while timeout(Duration::from_millis(600), changed.recv()).await.is_ok() {}
-        Watched {
-            changed,
-            _files: sender,
-            _supervisor: supervisor,
-        }
+        Watched { changed, _files: sender, _supervisor: supervisor }
     }
 
     async fn told(watched: &mut Watched) -> bool {
@@ -250,11 +229,7 @@ mod tests {
         fs::rename(dir.path().join("a.toml.new"), dir.path().join("a.toml")).unwrap();
 
         assert!(told(&mut watched).await);
-        assert!(
-            timeout(Duration::from_millis(700), watched.changed.recv())
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(700), watched.changed.recv()).await.is_err());
     }
 
     // The way of Kubernetes: a.toml -> ..data/a.toml, ..data -> ..one; a swap renames a new ..data over the old one.
@@ -284,10 +259,6 @@ mod tests {
 
         fs::write(dir.path().join("access.log"), "line").unwrap();
 
-        assert!(
-            timeout(Duration::from_millis(700), watched.changed.recv())
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(700), watched.changed.recv()).await.is_err());
     }
 }

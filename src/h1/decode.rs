@@ -97,7 +97,13 @@ mod tests {
         loop {
             match decoder.decode(&mut bytes)? {
                 Decoded::Data(data) => content.extend_from_slice(&data),
-                Decoded::Trailers(trailers) => return Ok((content, Some(trailers), bytes.len() + feed.map(<[u8]>::len).sum::<usize>())),
+                Decoded::Trailers(trailers) => {
+                    return Ok((
+                        content,
+                        Some(trailers),
+                        bytes.len() + feed.map(<[u8]>::len).sum::<usize>(),
+                    ));
+                }
                 Decoded::End => return Ok((content, None, bytes.len() + feed.map(<[u8]>::len).sum::<usize>())),
                 Decoded::NeedMore => match feed.next() {
                     Some(more) => bytes.extend_from_slice(more),
@@ -140,7 +146,11 @@ mod tests {
         ];
         for wire in cases {
             let got = chunks(wire, 1);
-            assert!(matches!(got, Err(what) if what != "incomplete"), "{}", String::from_utf8_lossy(wire));
+            assert!(
+                matches!(got, Err(what) if what != "incomplete"),
+                "{}",
+                String::from_utf8_lossy(wire)
+            );
         }
     }
 }

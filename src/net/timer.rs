@@ -24,7 +24,10 @@ pub struct Timer {
 impl Timer {
     /// A timer that is not armed.
     pub const fn new() -> Self {
-        Self { deadline: None, sleep: None }
+        Self {
+            deadline: None,
+            sleep: None,
+        }
     }
 
     /// Sets the deadline `after` from now, replacing any other.
@@ -54,11 +57,15 @@ impl Timer {
 
     /// Ready once the deadline has passed; pending for ever when none is set.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
         loop {
             let sleep = match &mut self.sleep {
                 Some(sleep) => sleep,
-                None => self.sleep.insert(Box::pin(sleep_until(deadline.min(Instant::now() + COARSE)))),
+                None => self
+                    .sleep
+                    .insert(Box::pin(sleep_until(deadline.min(Instant::now() + COARSE)))),
             };
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
@@ -77,7 +84,6 @@ impl Timer {
         std::future::poll_fn(|cx| self.poll(cx)).await;
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -100,7 +106,11 @@ mod tests {
         let mut timer = Timer::new();
         let start = Instant::now();
         timer.arm(Duration::from_secs(60));
-        assert!(tokio::time::timeout(Duration::from_millis(1), timer.expired()).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), timer.expired())
+                .await
+                .is_err()
+        );
 
         timer.arm(Duration::from_millis(200));
         timer.expired().await;
@@ -114,6 +124,10 @@ mod tests {
         timer.arm(Duration::from_millis(5));
         timer.disarm();
 
-        assert!(tokio::time::timeout(Duration::from_secs(600), timer.expired()).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(600), timer.expired())
+                .await
+                .is_err()
+        );
     }
 }

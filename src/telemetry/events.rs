@@ -254,13 +254,13 @@ pub fn access_log_reopened(target: &str, why: &'static str) {
     debug!(access_log.target = target, why, "access log reopened");
 }
 
-/// A panic was caught: a bug of ours. `place` is a constant name such as `exchange` or a task's.
-pub fn panic_caught(metrics: &Metrics, place: &'static str, message: &str) {
+/// A panic was caught: a bug of ours, which ended one exchange. The panic hook has written where it was.
+pub fn panic_caught(metrics: &Metrics) {
     metrics.panic();
-    error!(place, message, "panic caught");
+    error!("panic caught");
 }
 
-/// A background task ended that should not; the supervisor starts it again after `pause`.
+/// A background task ended that should not, most likely by a panic; the supervisor starts it again after `pause`.
 pub fn task_restarted(task: &'static str, pause: Duration) {
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     warn!(task, pause_ms, "task restarts");

@@ -54,7 +54,9 @@ async fn establish(addresses: &[SocketAddr], host: &str, security: Option<&Secur
 async fn secure(tcp: TcpStream, host: &str, security: Option<&Security>) -> Result<UpstreamIo, Failure> {
     // A socket that is already dead says so again at the first write.
     drop(tcp.set_nodelay(true));
-    let Some(security) = security else { return Ok(UpstreamIo::Plain(tcp)) };
+    let Some(security) = security else {
+        return Ok(UpstreamIo::Plain(tcp));
+    };
     let name = match &security.server_name {
         Some(name) => name.clone(),
         None => ServerName::try_from(host.to_owned())

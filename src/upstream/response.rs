@@ -44,7 +44,14 @@ impl Response {
             }
             return Body::empty();
         }
-        Body::stream(Self { link: Some(link), sending, decoder, persistent, limits, home })
+        Body::stream(Self {
+            link: Some(link),
+            sending,
+            decoder,
+            persistent,
+            limits,
+            home,
+        })
     }
 
     /// The body has ended: both sides have said all they had to say, or the connection is closed.
@@ -66,7 +73,9 @@ impl Response {
 impl Source for Response {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         loop {
-            let Some(link) = &mut self.link else { return Poll::Ready(None) };
+            let Some(link) = &mut self.link else {
+                return Poll::Ready(None);
+            };
             if let Some(sending) = &mut self.sending {
                 match link.poll_send(cx, sending) {
                     Poll::Ready(Ok(())) => self.sending = None,
@@ -114,13 +123,21 @@ impl Source for Response {
                     }
                     ready!(link.timer.poll(cx));
                     let over = self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                    return self.fail(BodyError::Late(if over { Clock::Exchange } else { Clock::BetweenBytes }));
+                    return self.fail(BodyError::Late(if over {
+                        Clock::Exchange
+                    } else {
+                        Clock::BetweenBytes
+                    }));
                 }
             }
         }
     }
 
     fn remaining(&self) -> Option<u64> {
-        if self.link.is_none() { Some(0) } else { self.decoder.remaining() }
+        if self.link.is_none() {
+            Some(0)
+        } else {
+            self.decoder.remaining()
+        }
     }
 }

@@ -43,11 +43,7 @@ impl Jar {
     /// The `Cookie` field to send; `None` when there is nothing to send.
     pub(crate) fn field(&self) -> Option<HeaderValue> {
         let pairs: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        if pairs.is_empty() {
-            None
-        } else {
-            HeaderValue::try_from(pairs.join("; ")).ok()
-        }
+        if pairs.is_empty() { None } else { HeaderValue::try_from(pairs.join("; ")).ok() }
     }
 
     /// Forgets everything: a cookie that an endpoint no longer likes must not keep it down.
@@ -96,11 +92,7 @@ mod tests {
 
     #[test]
     fn later_value_replaces_the_earlier_one() {
-        let jar = jar(&[
-            "session=old; Path=/",
-            "async-token=x; HttpOnly",
-            "session=new; Secure; SameSite=Lax",
-        ]);
+        let jar = jar(&["session=old; Path=/", "async-token=x; HttpOnly", "session=new; Secure; SameSite=Lax"]);
 
         assert_eq!(jar.field().unwrap(), "async-token=x; session=new");
     }
@@ -128,10 +120,7 @@ mod tests {
         assert_eq!(jar.0.len(), MAX_COOKIES);
 
         for number in 0..10 {
-            jar.absorb(
-                format!("big{number}={}", "v".repeat(3_000)).as_bytes(),
-                SystemTime::now(),
-            );
+            jar.absorb(format!("big{number}={}", "v".repeat(3_000)).as_bytes(), SystemTime::now());
         }
         assert!(jar.field().unwrap().len() <= MAX_BYTES);
 

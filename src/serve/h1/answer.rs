@@ -54,7 +54,11 @@ impl<I: Duplex + 'static> Server<I> {
         };
         date::stamp(&mut head.headers);
         encode::response_head(self.outbox.head(), &head, delimiting, persistence);
-        let body = if delimiting == Delimiting::Absent { Body::empty() } else { body };
+        let body = if delimiting == Delimiting::Absent {
+            Body::empty()
+        } else {
+            body
+        };
         let complete = self.write_body(body, delimiting).await;
         match (complete, persistence) {
             (false, _) => Written::Broken,
@@ -127,7 +131,9 @@ impl<I: Duplex + 'static> Server<I> {
             return Poll::Ready(Ok(()));
         }
         let mut wire = self.wire.lock();
-        let Some(io) = &mut wire.io else { return Poll::Ready(Err(Stuck)) };
+        let Some(io) = &mut wire.io else {
+            return Poll::Ready(Err(Stuck));
+        };
         let mut moved = false;
         let mut written = self.outbox.poll_write(io, cx, &mut moved);
         if let Poll::Ready(Ok(())) = written {

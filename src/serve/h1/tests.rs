@@ -90,11 +90,9 @@ async fn ask(request: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn pipelined_requests_are_answered_in_turn() {
-    let answers = ask(
-        "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\none\
+    let answers = ask("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\none\
          POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\nT: x\r\n\r\n\
-         GET /c HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-    )
+         GET /c HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     .await;
 
     let one = answers.find("\r\n\r\none").unwrap();
@@ -173,7 +171,10 @@ async fn client_that_leaves_ends_its_exchange() {
 
     drop(io);
 
-    tokio::time::timeout(Duration::from_millis(10), served).await.expect("ended at once").unwrap();
+    tokio::time::timeout(Duration::from_millis(10), served)
+        .await
+        .expect("ended at once")
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]

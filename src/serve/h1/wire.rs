@@ -108,7 +108,9 @@ impl<I: Duplex> Wire<I> {
 
     /// Reads ahead, through the stack, so that an idle connection holds no buffer. `Ok(0)` is the end.
     pub(super) fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(io) = &mut self.io else { return Poll::Ready(Ok(0)) };
+        let Some(io) = &mut self.io else {
+            return Poll::Ready(Ok(0));
+        };
         let mut space = [std::mem::MaybeUninit::uninit(); HEAD_READ];
         let mut space = ReadBuf::uninit(&mut space);
         ready!(Pin::new(io).poll_read(cx, &mut space))?;
@@ -144,7 +146,9 @@ impl<I: Duplex> Wire<I> {
             if let Some(interim) = self.continues.take() {
                 interim.push(StatusCode::CONTINUE, HeaderMap::new());
             }
-            let Some(io) = &mut self.io else { return self.fail(BodyError::Gone(None)) };
+            let Some(io) = &mut self.io else {
+                return self.fail(BodyError::Gone(None));
+            };
             self.received.reserve(BODY_READ);
             match pin!(io.read_buf(&mut self.received)).poll(cx) {
                 Poll::Ready(Ok(0)) => return self.fail(BodyError::Gone(None)),

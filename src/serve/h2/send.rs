@@ -18,8 +18,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, respons
 use super::head;
 use super::ledger::{Charged, Ledger};
 use crate::body::{Body, BodyError, Frame};
-use crate::net::timer::Timer;
 use crate::net::date;
+use crate::net::timer::Timer;
 
 /// The sending half of a stream after its head.
 pub(super) struct Sending {
