@@ -176,10 +176,7 @@ mod tests {
     #[test]
     fn keys_in_the_help_exist() {
         for key in ["pools.superset.health", "health.interval"] {
-            assert!(
-                AFTER_EXPLAIN.contains(key) && crate::config::explain(key).is_ok(),
-                "{key}"
-            );
+            assert!(AFTER_EXPLAIN.contains(key) && crate::config::explain(key).is_ok(), "{key}");
         }
     }
 
