@@ -2,8 +2,8 @@
 //!
 //! Superset answers every request without a session cookie with a new session, which it writes to Redis: probes that
 //! send none fill Redis with millions of sessions a month. Only what serves that end is here: name and value are kept,
-//! deletion is heeded (RFC 6265 §5.2, §5.3). `Path`, `Domain` and `Secure` are not: the jar belongs to one endpoint, and
-//! a plain connection to it must still return the `Secure` cookie it has set.
+//! deletion is heeded (RFC 6265 §5.2, §5.3). `Path`, `Domain` and `Secure` are not: the jar belongs to one endpoint,
+//! and a plain connection to it must still return the `Secure` cookie it has set.
 
 use std::time::SystemTime;
 

@@ -1,11 +1,11 @@
 //! Active health checks.
 //!
 //! Floor 5. One task checks every endpoint of the present generation, a bounded number at once, each in its own rhythm:
-//! jitter from the first check on keeps replicas of the proxy, and endpoints of a pool, from being asked in step. In: the
-//! endpoints with their pools' `health`. Out: standings and their reasons in the vitals, and one call of the
-//! [`Observer`] for each flip. The judgement is [`streak`]'s, which is pure; here are the sockets and the clock. State is kept by endpoint
-//! id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately absent: picking;
-//! workers read standings and never wait for a check.
+//! jitter from the first check on keeps replicas of the proxy, and endpoints of a pool, from being asked in step. In:
+//! the endpoints with their pools' `health`. Out: standings and their reasons in the vitals, and one call of the
+//! [`Observer`] for each flip. The judgement is `streak`'s, which is pure; here are the sockets and the clock. State is
+//! kept by endpoint id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately
+//! absent: picking; workers read standings and never wait for a check.
 
 mod check;
 mod http;
