@@ -16,6 +16,8 @@ pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
 pub mod upstream;
+// Floor 5: background tasks.
+pub mod control;
 // Floor 6: the faces to clients and operators.
 pub mod admin;
 pub mod serve;
