@@ -99,7 +99,7 @@ enum Command {
     /// Say what a configuration key does: unit, default, range
     #[command(after_help = AFTER_EXPLAIN)]
     Explain {
-        /// A key with its section, e.g. `pools.health.interval`; without it all keys are listed
+        /// A key, with as much of its path as makes it clear, e.g. `health.interval`; without it, the reference of all keys
         #[arg(value_name = "KEY")]
         key: Option<String>,
     },
@@ -115,8 +115,9 @@ Start here:
 
 The smallest configuration:
   [[listeners]]
-  address = \"[::]:443\"
-  certificates = [{ certificate = \"tls.crt\", key = \"tls.key\" }]
+  address = \"0.0.0.0:443\"
+  certificate = \"tls.crt\"
+  key = \"tls.key\"
 
   [pools.superset]
   endpoints = [\"10.0.0.1:8088\", \"10.0.0.2:8088\"]
@@ -147,8 +148,8 @@ Examples:
 Exit codes: 0 good, perhaps with warnings, 78 refused.";
 
 const AFTER_DEMO: &str = "\
-Starts three embedded endpoints that behave like Superset, a self-signed certificate, HTTPS on port 8443 (or a free one)
-and the admin listener, and prints what to try. Log in as admin / admin. Ctrl-C drains.";
+Starts three embedded endpoints that behave like Superset, makes a self-signed certificate, serves HTTPS on port 8443 (or
+a free one) and the admin listener, and prints what to try. Log in as admin / admin. Ctrl-C drains.";
 
 const AFTER_SCHEMA: &str = "\
 Example:
@@ -157,9 +158,9 @@ Example:
 
 const AFTER_EXPLAIN: &str = "\
 Examples:
-  sluicegate explain                            every key, one line each
-  sluicegate explain pools.health.interval
-  sluicegate explain listeners                  a section with all its keys";
+  sluicegate explain                            the reference of all keys, as Markdown
+  sluicegate explain pools.superset.health      a section, with the names of its keys
+  sluicegate explain health.interval            the end of a path is enough when it is clear";
 
 #[cfg(test)]
 mod tests {
@@ -170,6 +171,13 @@ mod tests {
     #[test]
     fn definition_of_the_arguments_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn keys_in_the_help_exist() {
+        for key in ["pools.superset.health", "health.interval"] {
+            assert!(AFTER_EXPLAIN.contains(key) && crate::config::explain(key).is_ok(), "{key}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::raw::key::{Absence, Entry, Section};
+use super::raw::key::{Absence, Below, Entry, Nesting, Section};
 use super::raw::{ROOT, nearest, section_schema};
 
 /// What one key is about.
@@ -141,8 +141,8 @@ fn collect(rows: &mut Vec<Explanation>, prefix: &str, section: &dyn Section) {
     for entry in section.entries() {
         let mut row = Explanation::of(prefix, entry);
         let mut inner = Vec::new();
-        if let Some((joint, section)) = entry.kind().section() {
-            let prefix = format!("{}{joint}", row.key);
+        if let Some(Below { nesting, section }) = entry.kind().below() {
+            let prefix = prefix_below(&row.key, nesting);
             row.below = section
                 .entries()
                 .iter()
@@ -201,26 +201,31 @@ fn write_section(text: &mut String, path: &str, heading: &str, section: &dyn Sec
         text.push('\n');
     }
     for (row, entry) in rows.iter().zip(section.entries()) {
-        if let Some((joint, below)) = entry.kind().section() {
-            let path = format!("{}{joint}", row.key);
-            let heading = heading_of(path.trim_end_matches('.'), entry.kind().shape() == "tables");
-            write_section(text, &path, &heading, below);
+        if let Some(Below { nesting, section }) = entry.kind().below() {
+            let path = prefix_below(&row.key, nesting);
+            let key = path.trim_end_matches('.');
+            let heading = if nesting == Nesting::Many {
+                format!("[[{key}]]")
+            } else {
+                format!("[{key}]")
+            };
+            write_section(text, &path, &heading, section);
         }
     }
 }
 
-/// `[pools.NAME]`, or `[[routes]]` for what may be there several times.
-fn heading_of(path: &str, several: bool) -> String {
-    if several {
-        format!("[[{path}]]")
-    } else {
-        format!("[{path}]")
+/// How the paths of the keys below a key begin.
+fn prefix_below(key: &str, nesting: Nesting) -> String {
+    match nesting {
+        Nesting::One | Nesting::Many => format!("{key}."),
+        Nesting::Named => format!("{key}.NAME."),
     }
 }
 
 fn table_row(row: &Explanation, entry: &dyn Entry) -> String {
     let default = match entry.absence() {
         Absence::Error => "required".into(),
+        Absence::Default("{}") => "see below".into(),
         Absence::Default(_) => format!("`{}`", row.default.as_deref().unwrap_or_default()),
         Absence::Means(text) => text.to_owned(),
     };

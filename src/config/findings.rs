@@ -114,7 +114,9 @@ impl Finding {
         let mark = AnnotationKind::Primary.span(within).label(label);
         let help = self.help.as_deref().map(|help| Level::HELP.message(help));
         let group = if self.line == 0 {
-            title.elements(help)
+            let expected =
+                (!self.expected.is_empty()).then(|| Level::NOTE.message(format!("expected {}", self.expected)));
+            title.elements(expected).elements(help)
         } else {
             let snippet = Snippet::source(excerpt)
                 .path(&*file)
@@ -127,11 +129,13 @@ impl Finding {
     }
 
     fn headline(&self) -> String {
-        match (self.line, self.key.is_empty()) {
-            (0, _) => format!("{} {}", self.file.display(), self.problem),
-            (_, true) => self.problem.clone(),
-            (_, false) => format!("`{}` {}", self.key, self.problem),
-        }
+        let place = match (self.line, self.key.is_empty()) {
+            (0, true) => format!("{} ", self.file.display()),
+            (0, false) => format!("{}: `{}` ", self.file.display(), self.key),
+            (_, true) => String::new(),
+            (_, false) => format!("`{}` ", self.key),
+        };
+        place + &self.problem
     }
 }
 
@@ -159,7 +163,7 @@ pub struct Findings(Vec<Finding>);
 impl Findings {
     /// Sorts by place, and drops what is said twice.
     pub(super) fn new(mut findings: Vec<Finding>) -> Self {
-        findings.sort_by(|a, b| (a.line, a.column, a.severity).cmp(&(b.line, b.column, b.severity)));
+        findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
         findings.dedup();
         Self(findings)
     }

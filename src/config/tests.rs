@@ -1,12 +1,13 @@
 //! What a configuration file means, and what is found in a bad one.
 
-mod golden;
-mod meaning;
-
-use std::path::Path;
+mod found;
+mod keys;
+mod meant;
+mod wild;
 
 use super::*;
 
+/// A good beginning, ended by an open `[pools.superset]`.
 const PREAMBLE: &str = "[[listeners]]\naddress = \"127.0.0.1:8080\"\n[pools.superset]\nendpoints = [\"a:8088\"]\n";
 
 fn parse(text: &str) -> Result<Loaded, Findings> {
@@ -18,10 +19,7 @@ fn with(more: &str) -> Loaded {
     parse(&format!("{PREAMBLE}{more}")).unwrap_or_else(|findings| panic!("{}", findings.render(false)))
 }
 
-/// The findings of a good configuration with something bad in it.
-fn spoilt(more: &str) -> Findings {
-    match parse(&format!("{PREAMBLE}{more}")) {
-        Ok(loaded) => loaded.warnings,
-        Err(findings) => findings,
-    }
+/// A file of the repository.
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -25,5 +25,8 @@ use crate::config::Pool;
 pub trait Pools: Send + Sync + 'static {
     /// Calls `visit` for each endpoint with its pool's configuration and, when the pool speaks TLS, its client
     /// configuration. Called often: must not block.
-    fn each(&self, visit: &mut dyn FnMut(&Arc<Pool>, &Arc<Endpoint>, Option<&Arc<ClientConfig>>));
+    fn each(&self, visit: Visit<'_>);
 }
+
+/// Takes one endpoint after the other.
+pub type Visit<'a> = &'a mut dyn FnMut(&Arc<Pool>, &Arc<Endpoint>, Option<&Arc<ClientConfig>>);

@@ -157,17 +157,15 @@ fn is_address(host: &str) -> bool {
 mod tests {
     use std::sync::Mutex;
 
-    use rustls::ClientConfig;
-
     use super::*;
     use crate::balance::Roster;
     use crate::config::Pool;
-    use crate::control::testing;
+    use crate::control::{Visit, testing};
 
     struct One(Arc<Pool>, Roster);
 
     impl Pools for One {
-        fn each(&self, visit: &mut dyn FnMut(&Arc<Pool>, &Arc<Endpoint>, Option<&Arc<ClientConfig>>)) {
+        fn each(&self, visit: Visit<'_>) {
             for endpoint in self.1.endpoints() {
                 visit(&self.0, endpoint, None);
             }
@@ -191,7 +189,9 @@ mod tests {
     }
 
     /// One endpoint, `superset:8088`, and a resolver that gives `answers` in turn.
-    fn rig(answers: &[&[&str]]) -> (Names<impl Fn(String) -> std::future::Ready<io::Result<Vec<IpAddr>>>>, Arc<One>, Arc<Heard>) {
+    fn rig(
+        answers: &[&[&str]],
+    ) -> (Names<impl Fn(String) -> std::future::Ready<io::Result<Vec<IpAddr>>>>, Arc<One>, Arc<Heard>) {
         let pool = testing::pool(&[("superset", 8088)], None);
         let one = Arc::new(One(Arc::clone(&pool), Roster::new(&pool.endpoints)));
         let heard = Arc::new(Heard::default());

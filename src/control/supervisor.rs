@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::telemetry::events;
+
 /// What happens when a task ends, by panic or by itself, while the process lives on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Policy {
@@ -64,7 +66,12 @@ impl Supervisor {
     /// A supervisor without tasks.
     pub fn new() -> Self {
         // One failure is enough to end the process; later ones are dropped.
-        Self { tasks: JoinSet::new(), stop: watch::Sender::new(false), running: Running::default(), failures: mpsc::channel(1) }
+        Self {
+            tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
+            running: Running::default(),
+            failures: mpsc::channel(1),
+        }
     }
 
     /// Starts a task on the current runtime. `make` is called for each start, with the signal that asks the task to
@@ -102,7 +109,7 @@ impl Supervisor {
                 if began.elapsed() >= LONGEST_WAIT {
                     wait = FIRST_WAIT;
                 }
-                tracing::warn!(task = name, wait_ms = wait.as_millis(), "background task ended, starting it again");
+                events::task_restarted(name, wait);
                 tokio::select! {
                     () = stop.stopped() => return,
                     () = tokio::time::sleep(wait) => {}

@@ -71,7 +71,8 @@ pub async fn run(mut files: Files, changed: mpsc::Sender<()>, mut stop: Stop) {
         let now = look(&wanted).await;
         if now != prints {
             for (now, before) in now.iter().zip(&prints).filter(|(now, before)| now != before) {
-                tracing::info!(path = %now.path.display(), missing = now.state.is_none(), was_missing = before.state.is_none(), "file changed");
+                let (missing, was_missing) = (now.state.is_none(), before.state.is_none());
+                tracing::info!(path = %now.path.display(), missing, was_missing, "file changed");
             }
             prints = now;
             directories.follow(&prints);

@@ -2,6 +2,7 @@
 //!
 //! Floor 3.
 
+pub mod bind;
 pub mod date;
 pub mod io;
 pub mod outbox;

@@ -2,5 +2,9 @@
 //!
 //! Floor 6. Deliberately absent: what a request means; that is the [`Handler`](crate::message::Handler)'s.
 
+pub mod gate;
 pub mod h1;
 pub mod h2;
+pub mod redirect;
+pub mod tcp;
+pub mod worker;

@@ -157,6 +157,32 @@ pub fn reload_failed(metrics: &Metrics, generation: Generation, file: &Path, err
     );
 }
 
+/// Something in the configuration is unsafe or without effect.
+pub fn configuration_warning(finding: &dyn fmt::Display) {
+    warn!(%finding, "configuration warning");
+}
+
+/// The admin listener accepts connections.
+pub fn admin_bound(address: SocketAddr) {
+    info!(%address, "admin listening");
+}
+
+/// Everything is bound and running.
+pub fn serving(took: Duration) {
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    info!(took_ms, version = env!("CARGO_PKG_VERSION"), "serving");
+}
+
+/// A background task did not finish in time.
+pub fn task_cut(task: &str) {
+    warn!(task, "background task cut at the end");
+}
+
+/// An endpoint's name has other addresses than before.
+pub fn name_resolved(pool: &PoolName, endpoint: &EndpointName, before: usize, now: usize) {
+    info!(%pool, %endpoint, addresses.before = before, addresses.now = now, "name resolved");
+}
+
 /// A setting was changed that is only read at start.
 pub fn needs_restart(setting: &str) {
     warn!(config.key = setting, "change takes effect after a restart");
@@ -254,13 +280,13 @@ pub fn access_log_reopened(target: &str, why: &'static str) {
     debug!(access_log.target = target, why, "access log reopened");
 }
 
-/// A panic was caught: a bug of ours. `place` is a constant name such as `exchange` or a task's.
-pub fn panic_caught(metrics: &Metrics, place: &'static str, message: &str) {
+/// A panic was caught: a bug of ours, which ended one exchange. The panic hook has written where it was.
+pub fn panic_caught(metrics: &Metrics) {
     metrics.panic();
-    error!(place, message, "panic caught");
+    error!("panic caught");
 }
 
-/// A background task ended that should not; the supervisor starts it again after `pause`.
+/// A background task ended that should not, most likely by a panic; the supervisor starts it again after `pause`.
 pub fn task_restarted(task: &'static str, pause: Duration) {
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     warn!(task, pause_ms, "task restarts");

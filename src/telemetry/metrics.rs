@@ -25,7 +25,7 @@ pub use causes::{
 pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
-pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
 
 use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
 use crate::lifecycle::Phase;
@@ -42,7 +42,6 @@ struct Inner {
     listeners: Handles<ListenerName, ListenerMetrics>,
     routes: Handles<RouteName, RouteMetrics>,
     pools: Handles<PoolName, PoolMetrics>,
-    faults: Mutex<BTreeMap<&'static str, Arc<Count>>>,
     reloads: Causes<Reload>,
     panics: Count,
     log: Arc<LogMetrics>,
@@ -131,7 +130,6 @@ impl Metrics {
             listeners: Handles::default(),
             routes: Handles::default(),
             pools: Handles::default(),
-            faults: Mutex::default(),
             reloads: Causes::default(),
             panics: Count::default(),
             log: Arc::default(),
@@ -157,18 +155,6 @@ impl Metrics {
     /// The handle of a pool.
     pub fn pool(&self, name: &PoolName) -> Arc<PoolMetrics> {
         self.0.pools.get(name, || PoolMetrics::new(self.0.workers))
-    }
-
-    /// The counter of a fault's code. Hold it: asking takes a lock.
-    pub fn fault(&self, code: &'static str) -> Arc<Count> {
-        Arc::clone(
-            self.0
-                .faults
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(code)
-                .or_default(),
-        )
     }
 
     /// Counts a reload.
@@ -206,11 +192,6 @@ impl Inner {
         gauges
             .and_then(|gauges| gauges.upgrade())
             .map_or_else(State::default, |gauges| gauges.state())
-    }
-
-    fn faults(&self) -> Vec<(&'static str, Arc<Count>)> {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.iter().map(|(code, count)| (*code, Arc::clone(count))).collect()
     }
 }
 

@@ -9,9 +9,11 @@ pub mod connect;
 pub mod error;
 pub mod idle;
 pub mod link;
+pub mod observer;
 pub mod pool;
 pub mod queue;
 mod response;
+pub mod tunnel;
 
 pub use error::{Failure, Sent};
 pub use idle::Idle;

@@ -56,7 +56,7 @@ impl Session {
 pub(super) fn nonce() -> String {
     let mut bytes = [0; 16];
     // Without a source of randomness the demo's certificate could not have been made.
-    drop(aws_lc_rs::rand::fill(&mut bytes));
+    aws_lc_rs::rand::fill(&mut bytes).ok();
     hex(&bytes)
 }
 
@@ -64,7 +64,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
-        drop(write!(text, "{byte:02x}"));
+        write!(text, "{byte:02x}").ok();
         text
     })
 }

@@ -52,12 +52,17 @@ struct Inner {
     keys: Arc<Keys>,
     pages: Arc<Pages>,
     kill: Kill,
-    served: AtomicU64,
+    served: Arc<AtomicU64>,
 }
 
 impl Replica {
     pub(super) fn new(name: &'static str, keys: Arc<Keys>, pages: Arc<Pages>, kill: Kill) -> Self {
-        Self(Arc::new(Inner { name, keys, pages, kill, served: AtomicU64::new(0) }))
+        Self(Arc::new(Inner { name, keys, pages, kill, served: Arc::default() }))
+    }
+
+    /// Counts the requests that it has taken, checks included.
+    pub(super) fn served(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.served)
     }
 }
 
@@ -170,11 +175,16 @@ impl Inner {
     }
 
     async fn log_in(&self, request: &mut Request, session: Option<Session>) -> Answer {
-        let Some(form) = collect(&mut request.body).await else { return text(StatusCode::BAD_REQUEST, "too long\n") };
+        let Some(form) = collect(&mut request.body).await else {
+            return text(StatusCode::BAD_REQUEST, "too long\n");
+        };
         let form = String::from_utf8_lossy(&form).into_owned();
         let csrf = parameter(Some(&form), "csrf_token");
         let Some(session) = session.filter(|session| csrf.is_some_and(|csrf| csrf == self.keys.csrf(session))) else {
-            return text(StatusCode::BAD_REQUEST, "Bad Request: the CSRF session token is missing or does not match.\n");
+            return text(
+                StatusCode::BAD_REQUEST,
+                "Bad Request: the CSRF session token is missing or does not match.\n",
+            );
         };
         // What Flask-WTF does over HTTPS: a proxy that loses the port or the Referer breaks the login right here.
         if !comes_from_here(&request.head.headers) {

@@ -9,19 +9,26 @@ use super::super::pool::Pool;
 use super::super::process::{Admin, Clients, Process};
 use super::super::route::Action;
 use super::key::Table;
+use super::listener::Draft;
 use super::shapes::At;
 use super::sheet::{Place, Words, Written};
-use super::{ROOT, listener, route};
+use super::{ROOT, route};
 use crate::lexicon::{ListenerName, PoolName};
 
 /// What is there of the sections; broken ones are missing.
 pub(super) struct Parts<'a> {
-    pub(super) listeners: &'a [At<listener::Draft>],
-    pub(super) pools: &'a [At<Pool>],
-    pub(super) routes: &'a [At<route::Draft>],
+    pub(super) listeners: &'a [At<Option<Draft>>],
+    pub(super) pools: &'a [At<Option<Pool>>],
+    pub(super) routes: &'a [At<Option<route::Draft>>],
     pub(super) process: Option<&'a Process>,
     pub(super) clients: Option<&'a Clients>,
     pub(super) admin: Option<&'a Admin>,
+}
+
+/// The unbroken ones with their places.
+fn good<T>(list: &[At<Option<T>>]) -> impl Iterator<Item = (&T, &Place)> {
+    list.iter()
+        .filter_map(|at| at.value.as_ref().map(|value| (value, &at.place)))
 }
 
 impl Parts<'_> {
@@ -39,9 +46,9 @@ impl Parts<'_> {
 
     fn same_addresses(&self, root: &Written<'_>) {
         let mut bound: HashSet<SocketAddr> = self.admin.iter().map(|admin| admin.address).collect();
-        for draft in self.listeners {
-            for (address, place) in draft.value.listener.addresses.iter().zip(&draft.value.places) {
-                if !bound.insert(*address) && address.port() != 0 {
+        for (draft, _) in good(self.listeners) {
+            for (address, place) in draft.listener.addresses.iter().zip(&draft.places) {
+                if address.port() != 0 && !bound.insert(*address) {
                     let words = Words::new("is bound twice").found(address.to_string());
                     root.sheet
                         .report(Severity::Error, place, words.expected("an address of its own"));
@@ -52,15 +59,12 @@ impl Parts<'_> {
 
     fn same_names(&self, root: &Written<'_>) {
         let mut names = HashSet::new();
-        for draft in self.listeners.iter().filter(|draft| draft.value.name.value) {
-            let name = draft.value.listener.name.as_str();
+        for (draft, _) in good(self.listeners).filter(|(draft, _)| draft.name.value) {
+            let name = draft.listener.name.as_str();
             if !names.insert(name) {
                 let words = Words::new("is the name of another listener").found(format!("{name:?}"));
-                root.sheet.report(
-                    Severity::Error,
-                    &draft.value.name.place,
-                    words.expected("a name of its own"),
-                );
+                root.sheet
+                    .report(Severity::Error, &draft.name.place, words.expected("a name of its own"));
             }
         }
     }
@@ -70,8 +74,7 @@ impl Parts<'_> {
         if self.clients.is_none_or(|clients| !clients.trusted_proxies.is_empty()) {
             return;
         }
-        for draft in self.listeners {
-            let listener = &draft.value.listener;
+        for (Draft { listener, .. }, place) in good(self.listeners) {
             let ended_before = !listener.proxy_protocol.is_empty();
             let plain = listener.tls.is_none() && listener.redirect_to_https.is_none() && !ended_before;
             let public = listener.addresses.iter().any(|address| !address.ip().is_loopback());
@@ -79,26 +82,27 @@ impl Parts<'_> {
                 let words = Words::new("serves plain HTTP to the network: passwords and sessions are readable there");
                 let words = words.expected("`certificate` and `key`, or `redirect_to_https = true`");
                 let help = "if a proxy in front ends TLS, name its networks in `clients.trusted_proxies`";
-                root.sheet.report(Severity::Warning, &draft.place, words.help(help));
+                root.sheet.report(Severity::Warning, place, words.help(help));
             }
         }
     }
 
     fn same_routes(&self, root: &Written<'_>) {
         let (mut matches, mut names) = (HashSet::new(), HashSet::new());
-        for draft in self.routes {
-            let route = &draft.value.route;
+        for (draft, place) in good(self.routes) {
+            let route = &draft.route;
             let name = route.name.as_str();
-            let any = [String::new()];
-            let hosts = if route.hosts.is_empty() { &any[..] } else { &route.hosts };
+            let hosts: Vec<&str> = route.hosts.iter().map(String::as_str).collect();
+            let hosts = if hosts.is_empty() { vec!["every host"] } else { hosts };
+            // `count` rather than `all`: every host is noted.
             let new = hosts
                 .iter()
-                .filter(|host| matches.insert(((*host).clone(), &route.path, route.exact)))
+                .filter(|host| matches.insert((**host, route.path.as_str(), route.exact)))
                 .count();
             let words = if new < hosts.len() {
                 Words::new("matches what another route matches").expected("another host or path")
             } else if !names.insert(name) {
-                let problem = if draft.value.has_name {
+                let problem = if draft.has_name {
                     "has the name of another route"
                 } else {
                     "needs a name"
@@ -109,25 +113,18 @@ impl Parts<'_> {
             } else {
                 continue;
             };
-            root.sheet.report(Severity::Error, &draft.place, words);
+            root.sheet.report(Severity::Error, place, words);
         }
     }
 
     fn stripped_roots(&self, root: &Written<'_>) {
-        let pool_of = |draft: &At<route::Draft>| match &draft.value.route.action {
-            Action::Forward(pool) => Some(pool.clone()),
-            Action::Redirect { .. } | Action::Answer { .. } => None,
-        };
-        let stripped = |draft: &At<route::Draft>| draft.value.route.strip_prefix.is_some();
-        let kept: HashSet<PoolName> = self
-            .routes
-            .iter()
-            .filter(|draft| !stripped(draft))
-            .filter_map(pool_of)
+        let stripped = |draft: &route::Draft| draft.route.strip_prefix.is_some();
+        let kept: HashSet<&PoolName> = good(self.routes)
+            .filter(|(draft, _)| !stripped(draft))
+            .filter_map(|(draft, _)| pool_of(draft))
             .collect();
-        for draft in self.routes.iter().filter(|draft| stripped(draft)) {
-            let both = pool_of(draft).is_some_and(|pool| kept.contains(&pool));
-            let (severity, problem) = if both {
+        for (draft, _) in good(self.routes).filter(|(draft, _)| stripped(draft)) {
+            let (severity, problem) = if pool_of(draft).is_some_and(|pool| kept.contains(pool)) {
                 (
                     Severity::Error,
                     "is removed here, while another route keeps its prefix on the way to the same pool",
@@ -135,49 +132,58 @@ impl Parts<'_> {
             } else {
                 (
                     Severity::Warning,
-                    "breaks Superset: its pages name `/static/...` and its own root, whatever is removed",
+                    "breaks Superset, whose pages name `/static/...` and its own root all the same",
                 )
             };
-            let help = "keep the prefix and set Superset's SUPERSET_APP_ROOT; right for other services only";
+            let help = "keep the prefix and set SUPERSET_APP_ROOT; right for other services only";
             root.sheet
-                .report(severity, &draft.value.strip, Words::new(problem).help(help));
+                .report(severity, &draft.strip, Words::new(problem).help(help));
         }
     }
 
     fn unused_pools(&self, root: &Written<'_>) {
-        let used = |pool: &At<Pool>| {
-            self.routes
-                .iter()
-                .any(|draft| matches!(&draft.value.route.action, Action::Forward(name) if *name == pool.value.name))
-        };
-        // Without routes the only pool is used by the default route, and several are an error of their own.
-        for pool in self.pools.iter().filter(|pool| !self.routes.is_empty() && !used(pool)) {
+        // Without routes the only pool is used by the default route, and several are an error of their own. A broken
+        // route may be the one that uses the pool.
+        if self.routes.is_empty() || self.routes.iter().any(|route| route.value.is_none()) {
+            return;
+        }
+        let used: HashSet<&PoolName> = good(self.routes).filter_map(|(draft, _)| pool_of(draft)).collect();
+        for (_, place) in good(self.pools).filter(|(pool, _)| !used.contains(&pool.name)) {
             root.sheet
-                .report(Severity::Warning, &pool.place, Words::new("is used by no route"));
+                .report(Severity::Warning, place, Words::new("is used by no route"));
         }
     }
 
     fn buffers(&self, root: &Written<'_>) {
         let Some(process) = self.process else { return };
-        for draft in self.routes {
-            let Some(buffer) = &draft.value.route.request_buffer else {
+        for (draft, place) in good(self.routes) {
+            let Some(buffer) = &draft.route.request_buffer else {
                 continue;
             };
             let place = |key: &str| Place {
-                path: format!("{}.{key}", draft.place.path),
-                span: draft.place.span.clone(),
+                path: format!("{}.{key}", place.path),
+                span: place.span.clone(),
             };
-            if buffer.max > process.temp_bytes.saturating_add(buffer.memory as u64) {
+            let memory = u64::try_from(buffer.memory).unwrap_or(u64::MAX);
+            if buffer.max > process.temp_bytes.saturating_add(memory) {
                 let words = Words::new("is more than all temporary files may hold (`process.temp_bytes`)");
                 root.sheet
                     .report(Severity::Warning, &place("request_buffer.max"), words);
             }
-            if buffer.memory as u64 > process.buffer_memory {
+            if memory > process.buffer_memory {
                 let words = Words::new("is more than all bodies may hold in memory (`process.buffer_memory`)");
                 root.sheet
                     .report(Severity::Warning, &place("request_buffer.memory"), words);
             }
         }
+    }
+}
+
+/// The pool that a route forwards to.
+const fn pool_of(draft: &route::Draft) -> Option<&PoolName> {
+    match &draft.route.action {
+        Action::Forward(pool) => Some(pool),
+        Action::Redirect { .. } | Action::Answer { .. } => None,
     }
 }
 
@@ -197,10 +203,10 @@ pub(super) fn default_route(table: &Table<'_>) -> Option<Vec<route::Draft>> {
 }
 
 /// The listeners, with numbers behind names that were taken from equal addresses (port 0).
-pub(super) fn distinct_names(drafts: Vec<At<listener::Draft>>) -> Vec<Listener> {
+pub(super) fn distinct_names(drafts: Vec<Draft>) -> Vec<Listener> {
     let mut names = HashSet::new();
-    let distinct = |draft: At<listener::Draft>| {
-        let mut listener = draft.value.listener;
+    let distinct = |draft: Draft| {
+        let mut listener = draft.listener;
         let written = listener.name.clone();
         let mut number = 2;
         while !names.insert(listener.name.clone()) {

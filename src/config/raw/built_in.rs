@@ -1,9 +1,11 @@
 //! Routes that are there without being written.
 //!
 //! With one pool and no routes: everything goes to the pool. For every application root (a forwarding route that no
-//! other forwarding route of its hosts encloses): Superset's upload and import paths, with a body limit that fits
+//! other forwarding route of the same host encloses): Superset's upload and import paths, with a body limit that fits
 //! them, and `/version`, which shows the exact build to anybody, answered 404. A written route for the same path, and
 //! a written `max_body`, always count more. Pure.
+
+use std::collections::BTreeMap;
 
 use http::{HeaderValue, StatusCode};
 
@@ -27,100 +29,139 @@ const UPLOADS: [&str; 7] = [
 const MAX_UPLOAD: u64 = 200 * MIB;
 
 /// The written routes with what belongs to them.
-pub(super) fn complete(mut drafts: Vec<Draft>) -> Vec<Route> {
-    let written = drafts.clone();
-    let mut added = Vec::new();
-    for root in roots(&written) {
-        added.extend(UPLOADS.iter().filter_map(|upload| upload_route(&written, root, upload)));
-        added.extend(version_route(&written, &root.route));
-    }
-    for draft in &mut drafts {
-        let root = roots(&written).find(|root| encloses(root, draft) && root.route.path != "/");
-        if let (Some(root), false) = (root, draft.has_read_only_posts) {
-            draft
-                .route
-                .read_only_posts
-                .iter_mut()
-                .for_each(|post| post.insert_str(0, &root.route.path));
-        }
-    }
-    let mut routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).collect();
-    for route in added {
-        // Names are unique: a written route may have taken the one that this one would have.
-        if !routes.iter().any(|known| known.name == route.name) {
-            routes.push(route);
+pub(super) fn complete(drafts: &[Draft]) -> Vec<Route> {
+    let groups = groups(drafts);
+    let roots: Vec<&Draft> = groups.iter().flat_map(|group| group.roots()).collect();
+    let mut routes: Vec<Route> = drafts.iter().map(|draft| below_its_root(&roots, draft)).collect();
+    for group in &groups {
+        for root in group.roots() {
+            routes.extend(UPLOADS.iter().filter_map(|upload| group.upload_route(root, upload)));
+            routes.extend(group.version_route(drafts, &root.route));
         }
     }
     routes
 }
 
-/// Forwarding routes that no other forwarding route of the same hosts encloses.
-fn roots(drafts: &[Draft]) -> impl Iterator<Item = &Draft> {
-    let outermost = |draft: &&Draft| {
-        forwards(draft)
-            && !drafts
-                .iter()
-                .any(|other| encloses(other, draft) && other.route.path != draft.route.path)
+/// Hosts that the same routes serve, with these routes. What is added for them is added once.
+struct Group<'a> {
+    /// Empty for every host.
+    hosts: Vec<String>,
+    drafts: Vec<&'a Draft>,
+}
+
+fn groups(drafts: &[Draft]) -> Vec<Group<'_>> {
+    let mut by_host: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+    for (at, draft) in drafts.iter().enumerate() {
+        let every = draft.route.hosts.is_empty().then_some(None);
+        for host in draft.route.hosts.iter().map(|host| Some(host.as_str())).chain(every) {
+            by_host.entry(host).or_default().push(at);
+        }
+    }
+    let mut by_routes: BTreeMap<Vec<usize>, Vec<String>> = BTreeMap::new();
+    for (host, routes) in by_host {
+        by_routes.entry(routes).or_default().extend(host.map(str::to_owned));
+    }
+    let group = |(routes, hosts): (Vec<usize>, Vec<String>)| {
+        let drafts = routes.into_iter().filter_map(|at| drafts.get(at)).collect();
+        Group { hosts, drafts }
     };
-    drafts.iter().filter(outermost)
+    by_routes.into_iter().map(group).collect()
+}
+
+impl<'a> Group<'a> {
+    /// Forwarding routes that no other forwarding route encloses.
+    fn roots(&self) -> impl Iterator<Item = &'a Draft> {
+        let enclosed = |draft: &Draft| {
+            let others = self.drafts.iter().filter(|other| other.route.path != draft.route.path);
+            others.into_iter().any(|other| encloses(other, draft))
+        };
+        self.drafts
+            .iter()
+            .copied()
+            .filter(move |draft| forwards(draft) && !enclosed(draft))
+    }
+
+    /// The route of an upload path: a copy of the one that serves it, with a larger limit.
+    fn upload_route(&self, root: &Draft, upload: &str) -> Option<Route> {
+        let path = joined(&root.route.path, upload);
+        let serves = |draft: &&&Draft| match draft.route.exact {
+            true => draft.route.path == path,
+            false => is_below(&path, &draft.route.path),
+        };
+        let serving = self
+            .drafts
+            .iter()
+            .filter(serves)
+            .max_by_key(|draft| draft.route.path.len())?;
+        if serving.has_max_body || serving.route.path == path || !forwards(serving) {
+            return None;
+        }
+        let written = below_its_root(&[root], serving);
+        Some(Route {
+            name: self.named(&path),
+            hosts: self.hosts.clone(),
+            path,
+            max_body: MAX_UPLOAD,
+            ..written
+        })
+    }
+
+    fn version_route(&self, drafts: &[Draft], root: &Route) -> Option<Route> {
+        let path = joined(&root.path, "/version");
+        if drafts.iter().any(|draft| draft.route.path == path) {
+            return None;
+        }
+        Some(Route {
+            name: self.named(&path),
+            hosts: self.hosts.clone(),
+            path,
+            action: Action::Answer {
+                status: StatusCode::NOT_FOUND,
+                body: String::new(),
+                content_type: HeaderValue::from_static("text/plain; charset=utf-8"),
+            },
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            websocket: None,
+            strip_prefix: None,
+            read_only_posts: Vec::new(),
+            ..root.clone()
+        })
+    }
+
+    /// The name that a written route would have without a `name`; written ones cannot be equal, for they have no `/`.
+    fn named(&self, path: &str) -> RouteName {
+        RouteName::new(&format!("{}{path}", self.hosts.join(",")))
+    }
+}
+
+/// A written route. The default `read_only_posts` are Superset's, so they begin with its application root.
+fn below_its_root(roots: &[&Draft], draft: &Draft) -> Route {
+    let mut route = draft.route.clone();
+    let root = roots
+        .iter()
+        .find(|root| encloses(root, draft))
+        .map_or("/", |root| &root.route.path);
+    if !draft.has_read_only_posts && root != "/" {
+        route
+            .read_only_posts
+            .iter_mut()
+            .for_each(|post| post.insert_str(0, root));
+    }
+    route
 }
 
 const fn forwards(draft: &Draft) -> bool {
     matches!(draft.route.action, Action::Forward(_)) && !draft.route.exact
 }
 
+/// Whether a forwarding route would get the requests of another one that shares a host with it.
 fn encloses(outer: &Draft, inner: &Draft) -> bool {
-    forwards(outer) && outer.route.hosts == inner.route.hosts && is_below(&inner.route.path, &outer.route.path)
-}
-
-/// The route of an upload path: a copy of the one that serves it, with a larger limit.
-fn upload_route(drafts: &[Draft], root: &Draft, upload: &str) -> Option<Route> {
-    let path = joined(&root.route.path, upload);
-    let serves = |draft: &&Draft| {
-        draft.route.hosts == root.route.hosts && !draft.route.exact && is_below(&path, &draft.route.path)
-    };
-    let serving = drafts
-        .iter()
-        .filter(serves)
-        .max_by_key(|draft| draft.route.path.len())?;
-    if serving.has_max_body || serving.route.path == path || !forwards(serving) {
-        return None;
-    }
-    let name = named(&serving.route.hosts, &path);
-    Some(Route {
-        name,
-        path,
-        max_body: MAX_UPLOAD,
-        ..serving.route.clone()
-    })
-}
-
-fn version_route(drafts: &[Draft], root: &Route) -> Option<Route> {
-    let path = joined(&root.path, "/version");
-    if drafts.iter().any(|draft| draft.route.path == path) {
-        return None;
-    }
-    Some(Route {
-        name: named(&root.hosts, &path),
-        path,
-        action: Action::Answer {
-            status: StatusCode::NOT_FOUND,
-            body: String::new(),
-            content_type: HeaderValue::from_static("text/plain; charset=utf-8"),
-        },
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-        websocket: None,
-        strip_prefix: None,
-        read_only_posts: Vec::new(),
-        ..root.clone()
-    })
+    let (wide, narrow) = (&outer.route.hosts, &inner.route.hosts);
+    let shared = (wide.is_empty() && narrow.is_empty()) || wide.iter().any(|host| narrow.contains(host));
+    forwards(outer) && shared && is_below(&inner.route.path, &outer.route.path)
 }
 
 fn joined(root: &str, path: &str) -> String {
     format!("{}{path}", root.trim_end_matches('/'))
-}
-
-fn named(hosts: &[String], path: &str) -> RouteName {
-    RouteName::new(&format!("{}{path}", hosts.join(",")))
 }

@@ -13,7 +13,7 @@ use super::words::{Fields, header_name};
 section! {
     /// Edits of a request's fields.
     pub(super) REQUEST_EDITS: RequestKeys {
-        /// Fields removed.
+        /// Names of fields removed.
         remove: List<Parsed<HeaderName>> = list(parsed("header field name", header_name)), Or("[]");
         /// Fields replaced, or added where they are not.
         set: Fields = Fields { sensitive: false }, Or("{}");
@@ -25,7 +25,7 @@ section! {
 section! {
     /// Edits of a response's fields.
     pub(super) RESPONSE_EDITS: ResponseKeys {
-        /// Fields removed.
+        /// Names of fields removed.
         remove: List<Parsed<HeaderName>> = list(parsed("header field name", header_name)), Or("[]");
         /// Fields replaced, or added where they are not.
         set: Fields = Fields { sensitive: false }, Or("{}");
@@ -64,12 +64,10 @@ const LOGIN: [&str; 5] = ["host", "referer", "origin", "cookie", "x-csrftoken"];
 pub(super) fn request_edits(table: &Table<'_>) -> Option<HeaderEdits> {
     let remove = table.get(&REQUEST_EDITS.remove);
     let (set, add) = (table.get(&REQUEST_EDITS.set), table.get(&REQUEST_EDITS.add));
-    let places = Places {
-        set: table.place(&REQUEST_EDITS.set),
-        add: table.place(&REQUEST_EDITS.add),
-    };
-    let edits = edits(table, &places, remove?, set?, add?)?;
-    for (name, place) in edits.named(&places) {
+    let (set_at, add_at) = (table.place(&REQUEST_EDITS.set), table.place(&REQUEST_EDITS.add));
+    let edits = Placed::new(remove?, set?, add?, [set_at, add_at]);
+    let framing = edits.refuse_framing(table);
+    for (name, place) in edits.named() {
         if FORWARDED.contains(&name.as_str()) {
             let words = Words::new(format!("edits `{name}`, which the proxy writes itself")).help("`clients` rules it");
             table.written.sheet.report(Severity::Error, place, words);
@@ -80,20 +78,17 @@ pub(super) fn request_edits(table: &Table<'_>) -> Option<HeaderEdits> {
             table.written.sheet.report(Severity::Warning, place, words);
         }
     }
-    Some(edits.edits)
+    framing.map(|()| edits.edits)
 }
 
 /// What edits of the response mean.
 pub(super) fn response_edits(table: &Table<'_>) -> Option<HeaderEdits> {
     let remove = table.get(&RESPONSE_EDITS.remove);
     let (set, add) = (table.get(&RESPONSE_EDITS.set), table.get(&RESPONSE_EDITS.add));
-    let places = Places {
-        set: table.place(&RESPONSE_EDITS.set),
-        add: table.place(&RESPONSE_EDITS.add),
-    };
-    let edits = edits(table, &places, remove?, set?, add?)?.edits;
-    let written = [(&edits.set, &places.set), (&edits.add, &places.add)];
-    for (fields, place) in written {
+    let (set_at, add_at) = (table.place(&RESPONSE_EDITS.set), table.place(&RESPONSE_EDITS.add));
+    let edits = Placed::new(remove?, set?, add?, [set_at, add_at]);
+    let framing = edits.refuse_framing(table);
+    for (fields, place) in [(&edits.edits.set, &edits.set), (&edits.edits.add, &edits.add)] {
         let silent = |(name, value): &(HeaderName, HeaderValue)| {
             *name == header::REFERRER_POLICY && value.as_bytes().eq_ignore_ascii_case(b"no-referrer")
         };
@@ -106,59 +101,56 @@ pub(super) fn response_edits(table: &Table<'_>) -> Option<HeaderEdits> {
             );
         }
     }
-    Some(edits)
+    framing.map(|()| edits.edits)
 }
 
-/// Places of the tables.
-struct Places {
+/// Edits with the places that say so.
+struct Placed {
+    edits: HeaderEdits,
+    removed: Vec<Place>,
     set: Place,
     add: Place,
 }
 
-/// Edits with the places of what is removed.
-struct Placed {
-    edits: HeaderEdits,
-    removed: Vec<Place>,
-}
-
 impl Placed {
-    /// Every field that is edited, with the place that says so.
-    fn named<'a>(&'a self, places: &'a Places) -> impl Iterator<Item = (&'a HeaderName, &'a Place)> {
-        let removed = self.edits.remove.iter().zip(&self.removed);
-        let set = self.edits.set.iter().map(|(name, _)| (name, &places.set));
-        removed
-            .chain(set)
-            .chain(self.edits.add.iter().map(|(name, _)| (name, &places.add)))
-    }
-}
-
-fn edits(
-    table: &Table<'_>,
-    places: &Places,
-    remove: Vec<At<HeaderName>>,
-    set: HeaderMap,
-    add: HeaderMap,
-) -> Option<Placed> {
-    let (remove, removed) = remove.into_iter().map(|at| (at.value, at.place)).unzip();
-    let placed = Placed {
-        edits: HeaderEdits {
+    fn new(remove: Vec<At<HeaderName>>, set: HeaderMap, add: HeaderMap, places: [Place; 2]) -> Self {
+        let (remove, removed) = remove.into_iter().map(|at| (at.value, at.place)).unzip();
+        let edits = HeaderEdits {
             remove,
             set: pairs(set),
             add: pairs(add),
-        },
-        removed,
-    };
-    let mut good = true;
-    for (name, place) in placed.named(places).filter(|(name, _)| FRAMING.contains(name)) {
-        good = false;
-        let words = Words::new(format!("edits `{name}`, by which messages are framed"));
-        table.written.sheet.report(
-            Severity::Error,
-            place,
-            words.help("RFC 9110 §7.6.1: each hop writes its own"),
-        );
+        };
+        let [set, add] = places;
+        Self {
+            edits,
+            removed,
+            set,
+            add,
+        }
     }
-    good.then_some(placed)
+
+    /// Every field that is edited, with its place.
+    fn named(&self) -> impl Iterator<Item = (&HeaderName, &Place)> {
+        let removed = self.edits.remove.iter().zip(&self.removed);
+        let set = self.edits.set.iter().map(|(name, _)| (name, &self.set));
+        removed
+            .chain(set)
+            .chain(self.edits.add.iter().map(|(name, _)| (name, &self.add)))
+    }
+
+    fn refuse_framing(&self, table: &Table<'_>) -> Option<()> {
+        let mut good = Some(());
+        for (name, place) in self.named().filter(|(name, _)| FRAMING.contains(name)) {
+            good = None;
+            let words = Words::new(format!("edits `{name}`, by which messages are framed"));
+            table.written.sheet.report(
+                Severity::Error,
+                place,
+                words.help("RFC 9110 §7.6.1: each hop writes its own"),
+            );
+        }
+        good
+    }
 }
 
 fn pairs(fields: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {

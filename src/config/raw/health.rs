@@ -33,7 +33,8 @@ section! {
     pub(super) HEALTH: HealthKeys {
         /// `http`: a request. `tcp`: a connection; not for Gunicorn, which accepts and never answers while it starts or
         /// stops. `websocket`: a handshake, for superset-websocket.
-        kind: Choice<Sort> = choice(&[("http", Sort::Http), ("tcp", Sort::Tcp), ("websocket", Sort::WebSocket)]), Or("'http'");
+        kind: Choice<Sort> =
+            choice(&[("http", Sort::Http), ("tcp", Sort::Tcp), ("websocket", Sort::WebSocket)]), Or("'http'");
         /// Method of the request.
         method: Choice<Method> = choice(METHODS), Or("'GET'");
         /// Path, perhaps with a query.
@@ -43,7 +44,8 @@ section! {
         /// Good statuses.
         statuses: List<Status> = list(FINAL).some(), Or("[200]");
         /// Text that the first 4 KiB of the body must contain; `\"\"` asks for none.
-        body: Parsed<String> = parsed("text", body_text), May("`OK` on `/health`, `/healthcheck` and `/ping`, none elsewhere");
+        body: Parsed<String> =
+            parsed("text", body_text), May("`OK` on `/health`, `/healthcheck` and `/ping`, none elsewhere");
         /// Further header fields. For a secret, prefer a path that needs none.
         headers: Fields = Fields { sensitive: true }, Or("{}");
         /// Time between two checks of a settled endpoint.

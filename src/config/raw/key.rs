@@ -27,10 +27,28 @@ pub(crate) trait Describe: Sync {
     /// Its JSON Schema.
     fn schema(&self) -> Value;
 
-    /// The keys below, and what stands between in their paths.
-    fn section(&self) -> Option<(&'static str, &'static dyn Section)> {
+    /// The keys below.
+    fn below(&self) -> Option<Below> {
         None
     }
+}
+
+/// The keys below a key.
+#[derive(Clone, Copy)]
+pub(crate) struct Below {
+    pub(crate) nesting: Nesting,
+    pub(crate) section: &'static dyn Section,
+}
+
+/// How a table stands below a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Nesting {
+    /// `[key]`.
+    One,
+    /// `[[key]]`.
+    Many,
+    /// `[key.NAME]`.
+    Named,
 }
 
 /// What may be written for a key, as the reader sees it.

@@ -59,7 +59,7 @@ impl<T> Describe for Whole<T> {
     }
 
     fn range(&self) -> String {
-        format!("{} to {}", self.min, self.max)
+        format!("{} to {}", grouped(self.min), grouped(self.max))
     }
 
     fn schema(&self) -> Value {
@@ -83,6 +83,14 @@ impl<T: TryFrom<u64>> Kind for Whole<T> {
             written.refuse("is out of range", expected());
         }
         meant
+    }
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    match (number / 1_000, number % 1_000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{},{rest:03}", grouped(thousands)),
     }
 }
 
@@ -365,5 +373,5 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().map(|network| network.trunc());
     network
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "is no network".into())
+        .map_err(|_| "is no network such as 10.0.0.0/8".into())
 }

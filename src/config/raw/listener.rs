@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::super::listener::{
-    Certificate, ClientCertificates, ClientClocks, Hsts, Http2, Listener, RedirectToHttps, RequestLimits, Tls,
-    TlsVersion,
-};
+use super::super::listener::{Certificate, ClientClocks, Hsts, Http2, Listener, RedirectToHttps, RequestLimits, Tls};
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
-    Bytes, Choice, DAY, File, Flag, HOUR, KIB, Lasting, MIB, MINUTE, Parsed, SECOND, WATCHED, Whole, bytes, choice,
-    lasting, network, parsed, socket_address, whole,
+    Bytes, DAY, File, Flag, HOUR, KIB, Lasting, MIB, MINUTE, Parsed, SECOND, WATCHED, Whole, bytes, lasting, network,
+    parsed, socket_address, whole,
 };
 use super::shapes::{At, List, Sub, Switch, list, sub, switch, values};
 use super::sheet::{Place, Words};
+use super::transport::{TLS, tls};
 use super::words::{name, prefix};
 use crate::lexicon::ListenerName;
 
@@ -24,7 +22,8 @@ section! {
     pub(super) LISTENER: ListenerKeys {
         /// Bound address, or a list of them: `"0.0.0.0:443"`, `"[::]:443"`. IPv6 ones never cover IPv4. Port 0 picks
         /// a free port. Needs a restart.
-        address: List<Parsed<SocketAddr>> = list(parsed("IP address with port", socket_address)).some().or_one(), Must();
+        address: List<Parsed<SocketAddr>> =
+            list(parsed("IP address with port", socket_address)).some().or_one(), Must();
         /// Unique name; a metric label.
         name: Parsed<String> = parsed("name", name), May("the first address");
         /// Certificate chain, a PEM file with the leaf first: short for one entry of `tls.certificates`.
@@ -35,7 +34,7 @@ section! {
         tls: Sub<Tls> = sub(&TLS, tls), Or("{}");
         /// Networks whose connections must begin with a PROXY protocol header (v1 or v2). Connections from elsewhere
         /// are taken as they are.
-        proxy_protocol: List<Parsed<IpNet>> = list(parsed("network, such as 10.0.0.0/8", network)), Or("[]");
+        proxy_protocol: List<Parsed<IpNet>> = list(parsed("network", network)), Or("[]");
         /// Open connections on this listener; beyond it new ones are refused at once and counted.
         max_connections: Whole<usize> = whole(1, 10_000_000), Or("10_000");
         /// Open connections per client address.
@@ -46,11 +45,11 @@ section! {
         redirect_to_https: Switch<Sub<RedirectToHttps>> = switch(sub(&REDIRECT, redirect)), Or("false");
         /// `Strict-Transport-Security` (RFC 6797) on answers over TLS. `false` leaves Superset's own.
         hsts: Switch<Sub<Hsts>> = switch(sub(&HSTS, hsts)), Or("false");
-        /// Bounds on requests.
+        /// Bounds on the size and pace of requests.
         limits: Sub<(RequestLimits, u64)> = sub(&LIMITS, limits), Or("{}");
         /// Clocks on the client's side.
         timeouts: Sub<Timeouts> = sub(&TIMEOUTS, timeouts), Or("{}");
-        /// HTTP/2.
+        /// HTTP/2 and its bounds.
         http2: Sub<Http2> = sub(&HTTP2, http2), Or("{}");
         /// Age after which a connection is asked to end at its next answer, so that load spreads again.
         max_connection_age: Lasting = lasting(MINUTE, 7 * DAY), Or("'1h'");
@@ -180,74 +179,6 @@ fn transport(table: &Table<'_>) -> Option<Option<Tls>> {
 }
 
 section! {
-    /// TLS on a listener.
-    TLS: TlsKeys {
-        /// Certificates with their keys; the first is the default for unknown or missing SNI.
-        certificates: List<Sub<Certificate>> = list(sub(&CERTIFICATE, certificate)), Or("[]");
-        /// Oldest version of the protocol.
-        min_version: Choice<TlsVersion> = choice(&[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]), Or("'1.2'");
-        /// Client certificates (mTLS).
-        client_certificates: Switch<Sub<ClientCertificates>> = switch(sub(&CLIENTS, client_certificates)), Or("false");
-        /// Longest handshake.
-        handshake_timeout: Lasting = lasting(100, 5 * MINUTE), Or("'10s'");
-        /// Handshakes under way at once, over all workers; beyond it new connections wait unaccepted.
-        max_handshakes: Whole<usize> = whole(1, 1_000_000), Or("1_000");
-    }
-}
-
-fn tls(table: &Table<'_>) -> Option<Tls> {
-    let certificates = table.get(&TLS.certificates).map(values);
-    let min_version = table.get(&TLS.min_version);
-    let client_certificates = table.get(&TLS.client_certificates);
-    let handshake_timeout = table.get(&TLS.handshake_timeout);
-    let max_handshakes = table.get(&TLS.max_handshakes);
-    Some(Tls {
-        certificates: certificates?,
-        min_version: min_version?,
-        client_certificates: client_certificates?,
-        handshake_timeout: handshake_timeout?,
-        max_handshakes: max_handshakes?,
-    })
-}
-
-section! {
-    /// A certificate chain with its key.
-    pub(super) CERTIFICATE: CertificateKeys {
-        /// PEM file, leaf first.
-        certificate: File = WATCHED, Must();
-        /// PEM file: PKCS#8, PKCS#1 or SEC1.
-        key: File = WATCHED, Must();
-    }
-}
-
-/// What a certificate with its key means.
-pub(super) fn certificate(table: &Table<'_>) -> Option<Certificate> {
-    let (certificate, key) = (table.get(&CERTIFICATE.certificate), table.get(&CERTIFICATE.key));
-    Some(Certificate {
-        certificate: certificate?,
-        key: key?,
-    })
-}
-
-section! {
-    /// Certificates of clients (mTLS).
-    CLIENTS: ClientsKeys {
-        /// PEM file of the authorities that sign them.
-        authorities: File = WATCHED, Must();
-        /// Whether a client without one is refused in the handshake.
-        required: Flag = Flag, Or("true");
-    }
-}
-
-fn client_certificates(table: &Table<'_>) -> Option<ClientCertificates> {
-    let (authorities, required) = (table.get(&CLIENTS.authorities), table.get(&CLIENTS.required));
-    Some(ClientCertificates {
-        authorities: authorities?,
-        required: required?,
-    })
-}
-
-section! {
     /// Redirect of a plain listener.
     REDIRECT: RedirectKeys {
         /// Port in the redirect; 443 is left out of the URL.
@@ -270,7 +201,7 @@ section! {
     HSTS: HstsKeys {
         /// How long browsers remember it.
         max_age: Lasting = lasting(0, 3_650 * DAY), Or("'365d'");
-        /// Whether it covers subdomains.
+        /// Whether it covers subdomains too.
         include_subdomains: Flag = Flag, Or("false");
     }
 }
@@ -292,7 +223,7 @@ section! {
         uri_bytes: Bytes<usize> = bytes(KIB, MIB), Or("'32KiB'");
         /// Header fields. Beyond it: 431 `too_many_fields`. Gunicorn's own limit is 100.
         fields: Whole<usize> = whole(10, 1_000), Or("100");
-        /// Trailer section.
+        /// Trailer section of a request, all fields.
         trailer_bytes: Bytes<usize> = bytes(0, MIB), Or("'8KiB'");
         /// Least average rate of a request body per second, after a grace of `timeouts.body_idle`. Below it: 408.
         min_body_rate: Bytes<u64> = bytes(0, MIB), Or("'240'");
@@ -357,7 +288,7 @@ fn timeouts(table: &Table<'_>) -> Option<Timeouts> {
 section! {
     /// HTTP/2 on a listener.
     HTTP2: Http2Keys {
-        /// Offer `h2` by ALPN.
+        /// Whether `h2` is offered by ALPN.
         enabled: Flag = Flag, Or("true");
         /// Accept HTTP/2 by prior knowledge on a plain listener (h2c).
         cleartext: Flag = Flag, Or("false");

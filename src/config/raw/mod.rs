@@ -8,6 +8,7 @@ mod across;
 mod built_in;
 mod edits;
 mod health;
+mod json;
 pub(super) mod key;
 mod kinds;
 mod listener;
@@ -16,6 +17,7 @@ mod process;
 mod route;
 mod shapes;
 mod sheet;
+mod transport;
 mod words;
 
 use std::ops::Range;
@@ -28,28 +30,30 @@ use super::findings::{Finding, Findings, Severity};
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
 use super::{Config, Loaded};
 use key::{Entry, Key, Must, Or, Section, Table, section};
-use shapes::{List, Named, Sub, list, named, sub};
+use shapes::{List, Loose, Named, Sub, list, loose, named, sub, whole_list};
 use sheet::{Place, Sheet, Written};
 
-pub(super) use shapes::section_schema;
+pub(super) use json::section_schema;
 pub(super) use sheet::nearest;
 
 section! {
     /// Configuration of Sluicegate.
     pub(super) ROOT: RootKeys {
         /// Bound addresses, and everything about the client's side of a connection.
-        listeners: List<Sub<listener::Draft>> = list(sub(&listener::LISTENER, listener::listener)).some().headed("[[listeners]]"), Must();
+        listeners: List<Loose<Sub<listener::Draft>>> =
+            list(loose(sub(&listener::LISTENER, listener::listener))).some().headed("[[listeners]]"), Must();
         /// Named sets of interchangeable endpoints.
-        pools: Named<super::Pool> = named(&pool::POOL, words::plain_name, pool::pool), Must();
+        pools: Named<super::Pool> = named("[pools.NAME]", &pool::POOL, words::plain_name, pool::pool), Must();
         /// Which requests go where, under which limits.
-        routes: List<Sub<route::Draft>> = list(sub(&route::ROUTE, route::route)).headed("[[routes]]"), Or("[]");
+        routes: List<Loose<Sub<route::Draft>>> =
+            list(loose(sub(&route::ROUTE, route::route))).headed("[[routes]]"), Or("[]");
         /// The process as a whole.
         process: Sub<Process> = sub(&process::PROCESS, process::process), Or("{}");
         /// What is believed about clients.
         clients: Sub<Clients> = sub(&process::CLIENTS, process::clients), Or("{}");
         /// The operators' listener.
         admin: Sub<Option<Admin>> = sub(&process::ADMIN, process::admin), Or("{}");
-        /// Where records go.
+        /// Where the records of exchanges and tunnels go.
         access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
         /// Own pages for the proxy's own answers.
         fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
@@ -116,14 +120,17 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     parts.check(table);
     let routes = match routes? {
         written if written.is_empty() => across::default_route(table)?,
-        written => shapes::values(written),
+        written => whole_list(written)?,
     };
     Some(Config {
         process: process?,
         clients: clients?,
-        listeners: across::distinct_names(listeners?).into_iter().map(Arc::new).collect(),
-        pools: pools?.into_iter().map(|pool| Arc::new(pool.value)).collect(),
-        routes: built_in::complete(routes).into_iter().map(Arc::new).collect(),
+        listeners: across::distinct_names(whole_list(listeners?)?)
+            .into_iter()
+            .map(Arc::new)
+            .collect(),
+        pools: whole_list(pools?)?.into_iter().map(Arc::new).collect(),
+        routes: built_in::complete(&routes).into_iter().map(Arc::new).collect(),
         admin: admin?,
         access_log: access_log?,
         fault_pages: fault_pages?,

@@ -16,9 +16,12 @@ section! {
     /// A named set of interchangeable endpoints.
     pub(super) POOL: PoolKeys {
         /// Addresses of the endpoints, `"host:port"`, or tables with more settings.
-        endpoints: List<Brief<Parsed<Endpoint>, Sub<Endpoint>>> = list(brief(parsed("host:port", endpoint_text), sub(&ENDPOINT, endpoint))).some(), Must();
+        endpoints: List<Brief<Parsed<Endpoint>, Sub<Endpoint>>> =
+            list(brief(parsed("host:port", endpoint_text), sub(&ENDPOINT, endpoint))).some(), Must();
         /// How an endpoint is chosen: in turn by weight, or the one with the fewest exchanges and tunnels in flight.
-        strategy: Choice<Strategy> = choice(&[("round-robin", Strategy::RoundRobin), ("least-connection", Strategy::LeastConnection)]), Or("'round-robin'");
+        strategy: Choice<Strategy> =
+            choice(&[("round-robin", Strategy::RoundRobin), ("least-connection", Strategy::LeastConnection)]),
+            Or("'round-robin'");
         /// TLS to the endpoints.
         tls: Switch<Sub<UpstreamTls>> = switch(sub(&TLS, tls)), Or("false");
         /// Exchanges in flight per endpoint, tunnels not counted. 20 suits Superset's image: one worker of 20 threads.
@@ -36,7 +39,8 @@ section! {
         /// Active checks. `false` trusts every endpoint.
         health: Switch<Sub<Health>> = switch(sub(&HEALTH, health)), Or("true");
         /// When no endpoint is up: answer 503 `no_endpoint`, or try all that are not disabled.
-        when_all_down: Choice<WhenAllDown> = choice(&[("reject", WhenAllDown::Reject), ("use-all", WhenAllDown::UseAll)]), Or("'reject'");
+        when_all_down: Choice<WhenAllDown> =
+            choice(&[("reject", WhenAllDown::Reject), ("use-all", WhenAllDown::UseAll)]), Or("'reject'");
         /// Share of endpoints, in percent, that must be up for health to be heeded; below it every endpoint is used,
         /// since a dependency that all share has failed rather than they. 0 switches it off.
         panic_threshold: Whole<u8> = whole(0, 100), Or("50");
@@ -121,7 +125,7 @@ section! {
         address: Parsed<Endpoint> = parsed("host:port", endpoint_text), Must();
         /// Share of traffic relative to the others.
         weight: Whole<u16> = whole(1, 256), Or("1");
-        /// Failure domain.
+        /// Failure domain, such as a rack or an availability zone.
         zone: Parsed<String> = parsed("name", name), May("none");
         /// Taken out: no new exchanges and no checks.
         disabled: Flag = Flag, Or("false");
@@ -162,9 +166,9 @@ fn endpoint_text(text: &str) -> Result<Endpoint, String> {
 section! {
     /// Exchanges that wait when every endpoint is full, first in, first out.
     QUEUE: QueueKeys {
-        /// How many; 0 refuses at once. Beyond it: 503 with `Retry-After`.
+        /// How many may wait; 0 refuses at once. Beyond it: 503 with `Retry-After`.
         length: Whole<usize> = whole(0, 100_000), Or("64");
-        /// How long.
+        /// How long an exchange waits at most. Beyond it: 503 with `Retry-After`.
         timeout: Lasting = lasting(10, 10 * MINUTE), Or("'10s'");
     }
 }

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::super::process::{AccessLog, Admin, Clients, FaultPages, LogFormat, LogTarget, Process};
 use super::super::secret::SecretSource;
-use super::key::{Describe, Entry, Key, Kind, May, Or, Section, Table, section};
+use super::key::{Below, Describe, Entry, Key, Kind, May, Or, Section, Table, section};
 use super::kinds::{
     Bytes, Choice, File, Flag, HOUR, KIB, Lasting, PLACE, Parsed, TIB, WATCHED, Whole, bytes, choice, lasting, network,
     parsed, socket_address, whole,
@@ -154,8 +154,8 @@ impl Describe for Secret {
         schema
     }
 
-    fn section(&self) -> Option<(&'static str, &'static dyn Section)> {
-        PLACE_OF_SECRET.section()
+    fn below(&self) -> Option<Below> {
+        PLACE_OF_SECRET.below()
     }
 }
 
@@ -179,14 +179,20 @@ section! {
     pub(super) CLIENTS: ClientsKeys {
         /// Networks of proxies in front of this one, whose `X-Forwarded-For`, request id and `traceparent` are
         /// believed. From elsewhere they are replaced.
-        trusted_proxies: List<Parsed<IpNet>> = list(parsed("network, such as 10.0.0.0/8", network)), Or("[]");
+        trusted_proxies: List<Parsed<IpNet>> = list(parsed("network", network)), Or("[]");
         /// Also send RFC 7239 `Forwarded`. Superset does not read it.
         forwarded: Flag = Flag, Or("false");
         /// Request fields removed before anything is forwarded, beside the forwarded family, which is always
         /// replaced: names by which an application might believe who the user is.
-        strip: List<Parsed<HeaderName>> = list(parsed("header field name", header_name)), Or("['x-proxy-remote-user', 'x-remote-user', 'remote-user', 'x-script-name', 'x-forwarded-user', 'x-client-certificate-subject']");
+        strip: List<Parsed<HeaderName>> =
+            list(parsed("header field name", header_name)),
+            Or("['x-proxy-remote-user', 'x-remote-user', 'remote-user', 'x-script-name', \
+                'x-forwarded-user', 'x-client-certificate-subject']");
         /// Query keys whose values never reach a record.
-        secret_query_keys: List<Parsed<String>> = list(parsed("query key", short_text)), Or("['token', 'access_token', 'refresh_token', 'id_token', 'guest_token', 'code', 'state', 'password', 'secret', 'api_key', 'signature', 'session']");
+        secret_query_keys: List<Parsed<String>> =
+            list(parsed("query key", short_text)),
+            Or("['token', 'access_token', 'refresh_token', 'id_token', 'guest_token', 'code', \
+                'state', 'password', 'secret', 'api_key', 'signature', 'session']");
         /// Leading bits of an IPv6 address that tell clients apart; a household has a /64.
         ipv6_prefix: Whole<u8> = whole(32, 128), Or("64");
         /// Client addresses tracked at once for the caps per client; beyond it the idle ones are forgotten.
@@ -226,7 +232,7 @@ pub(super) fn clients(table: &Table<'_>) -> Option<Clients> {
 section! {
     /// The operators' listener: `/live`, `/ready`, `/metrics`, `/status`.
     pub(super) ADMIN: AdminKeys {
-        /// Whether there is one.
+        /// Whether there is such a listener.
         enabled: Flag = Flag, Or("true");
         /// Bound address; port 0 picks a free one. It has no login: keep it on loopback or a private network. Needs
         /// a restart.
@@ -256,7 +262,8 @@ section! {
         /// File to write instead. It is opened again on SIGUSR1, and when it was moved away.
         path: File = PLACE, May("none");
         /// `json`: one object a line. `combined`: Apache's format.
-        format: Choice<LogFormat> = choice(&[("json", LogFormat::Json), ("combined", LogFormat::Combined)]), Or("'json'");
+        format: Choice<LogFormat> =
+            choice(&[("json", LogFormat::Json), ("combined", LogFormat::Combined)]), Or("'json'");
         /// Size at which a file is rotated; 0 never.
         rotate_size: Bytes<u64> = bytes(0, TIB), Or("'100MiB'");
         /// Rotated files kept.

@@ -32,11 +32,13 @@ section! {
         /// Pool to forward to. A route has one of `pool`, `redirect` and `answer`.
         pool: Parsed<String> = parsed("name of a pool", name), May("none");
         /// Answer with a redirect: the place, or a table.
-        redirect: Brief<Parsed<Action>, Sub<Action>> = brief(parsed("URL or path", redirect_text), sub(&REDIRECT_TABLE, redirect)), May("none");
-        /// Answer as is.
+        redirect: Brief<Parsed<Action>, Sub<Action>> =
+            brief(parsed("URL or path", redirect_text), sub(&REDIRECT_TABLE, redirect)), May("none");
+        /// Answer as is, without an endpoint.
         answer: Sub<Action> = sub(&ANSWER, answer), May("none");
         /// Longest request body. Beyond it: 413 `body_too_large`.
-        max_body: Bytes<u64> = bytes(0, 64 * TIB), May("16MiB; 200MiB on Superset's upload and import paths, for which routes are added");
+        max_body: Bytes<u64> =
+            bytes(0, 64 * TIB), May("16MiB; 200MiB on Superset's upload and import paths, for which routes are added");
         /// Collect request bodies before an endpoint is leased, so that a slow client holds no Gunicorn thread. `false`
         /// streams them under the listener's `min_body_rate`.
         request_buffer: Switch<Sub<RequestBuffer>> = switch(sub(&BUFFER, buffer)), Or("true");
@@ -51,8 +53,10 @@ section! {
         /// Prefix removed before forwarding, then also sent as `X-Forwarded-Prefix`. Superset wants its application
         /// root kept: leave it out.
         strip_prefix: Parsed<String> = parsed("path prefix", prefix), May("the path is kept");
-        /// POST paths that only read and may be retried like GET. Never SQL Lab's `execute`.
-        read_only_posts: List<Parsed<String>> = list(parsed("path prefix", prefix)), Or("['/api/v1/chart/data', '/datasource/samples', '/superset/explore_json']");
+        /// POST paths, whole ones, that only read and may be retried like GET. Never SQL Lab's `execute`.
+        read_only_posts: List<Parsed<String>> =
+            list(parsed("path", prefix)),
+            Or("['/api/v1/chart/data', '/datasource/samples', '/superset/explore_json']");
     }
 }
 
@@ -248,11 +252,11 @@ fn place(text: &str) -> Result<String, String> {
 section! {
     /// A fixed answer.
     ANSWER: AnswerKeys {
-        /// Its status.
+        /// Status of the answer.
         status: Status = FINAL, Or("200");
-        /// Its body, at most 64 KiB.
+        /// Body of the answer, at most 64 KiB.
         body: Parsed<String> = parsed("text", long_text), Or("''");
-        /// Its `Content-Type`.
+        /// `Content-Type` of the answer.
         content_type: Parsed<HeaderValue> = parsed("content type", header_value), Or("'text/plain; charset=utf-8'");
     }
 }

@@ -1,10 +1,11 @@
 //! Values made of values: lists, tables, named tables, switches with settings.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::key::{Absence, Describe, Kind, Section, Table};
+use super::json::section_schema;
+use super::key::{Below, Describe, Kind, Nesting, Section, Table};
 use super::sheet::{Place, Words, Written};
 
 /// A value with its place, for checks that need both.
@@ -12,6 +13,11 @@ use super::sheet::{Place, Words, Written};
 pub(crate) struct At<V> {
     pub(crate) value: V,
     pub(crate) place: Place,
+}
+
+/// The values, if none is broken.
+pub(crate) fn whole_list<V>(list: Vec<At<Option<V>>>) -> Option<Vec<V>> {
+    list.into_iter().map(|at| at.value).collect()
 }
 
 /// Values without their places.
@@ -64,9 +70,9 @@ impl<K> List<K> {
 impl<K: Describe> Describe for List<K> {
     fn shape(&self) -> String {
         match (self.lone, self.written) {
-            (true, _) => format!("{0}, or list of {0}", self.each.shape()),
-            (false, Some(_)) => "tables".into(),
-            (false, None) => format!("list of {}", self.each.shape()),
+            (true, _) => format!("{}, or list", self.each.shape()),
+            (false, Some(header)) => format!("`{header}`"),
+            (false, None) => format!("list: {}", self.each.shape()),
         }
     }
 
@@ -84,8 +90,11 @@ impl<K: Describe> Describe for List<K> {
         }
     }
 
-    fn section(&self) -> Option<(&'static str, &'static dyn Section)> {
-        self.each.section()
+    fn below(&self) -> Option<Below> {
+        self.each.below().map(|below| Below {
+            nesting: Nesting::Many,
+            ..below
+        })
     }
 }
 
@@ -105,17 +114,17 @@ impl<K: Kind> Kind for List<K> {
             match self.written {
                 Some(header) => written
                     .error(Words::new("must be a list of tables").help(format!("write `{header}` with two brackets"))),
-                None => written.wrong_type(&format!("a {}", self.shape())),
+                None => written.wrong_type(&format!("a list of {}", self.each.shape())),
             }
             return None;
         };
-        if !(self.min..=self.max).contains(&array.len()) {
-            let expected = format!("{} to {} of {}", self.min, self.max, self.each.shape());
-            written.error(
-                Words::new("has the wrong length")
-                    .found(array.len().to_string())
-                    .expected(expected),
-            );
+        let (problem, expected) = match array.len() {
+            short if short < self.min => ("is empty", format!("at least {} of {}", self.min, self.each.shape())),
+            long if long > self.max => ("is too long", format!("at most {} of {}", self.max, self.each.shape())),
+            _ => ("", String::new()),
+        };
+        if !problem.is_empty() {
+            written.error(Words::new(problem).expected(expected));
             return None;
         }
         let one = |(at, value): (usize, &Spanned<DeValue<'_>>)| {
@@ -151,8 +160,11 @@ impl<T> Describe for Sub<T> {
         section_schema(self.section)
     }
 
-    fn section(&self) -> Option<(&'static str, &'static dyn Section)> {
-        Some((".", self.section))
+    fn below(&self) -> Option<Below> {
+        Some(Below {
+            nesting: Nesting::One,
+            section: self.section,
+        })
     }
 }
 
@@ -166,6 +178,7 @@ impl<T> Kind for Sub<T> {
 
 /// Tables under names of the operator's choice.
 pub(crate) struct Named<T> {
+    header: &'static str,
     section: &'static dyn Section,
     name: fn(&str) -> Result<(), String>,
     resolve: fn(&str, &Table<'_>) -> Option<T>,
@@ -173,37 +186,46 @@ pub(crate) struct Named<T> {
 
 /// Tables of this section by name.
 pub(crate) const fn named<T>(
+    header: &'static str,
     section: &'static dyn Section,
     name: fn(&str) -> Result<(), String>,
     resolve: fn(&str, &Table<'_>) -> Option<T>,
 ) -> Named<T> {
-    Named { section, name, resolve }
+    Named {
+        header,
+        section,
+        name,
+        resolve,
+    }
 }
 
 impl<T> Describe for Named<T> {
     fn shape(&self) -> String {
-        "tables by name".into()
+        format!("`{}`", self.header)
     }
 
     fn schema(&self) -> Value {
         json!({ "type": "object", "minProperties": 1, "additionalProperties": section_schema(self.section) })
     }
 
-    fn section(&self) -> Option<(&'static str, &'static dyn Section)> {
-        Some((".NAME.", self.section))
+    fn below(&self) -> Option<Below> {
+        Some(Below {
+            nesting: Nesting::Named,
+            section: self.section,
+        })
     }
 }
 
 impl<T> Kind for Named<T> {
-    type Value = Vec<At<T>>;
+    type Value = Vec<At<Option<T>>>;
 
     fn read(&self, written: &Written<'_>) -> Option<Self::Value> {
         let Some(tables) = written.value.as_table() else {
-            written.wrong_type("tables by name");
+            written.wrong_type(&self.shape());
             return None;
         };
         if tables.is_empty() {
-            written.error(Words::new("is empty").expected("at least one table"));
+            written.error(Words::new("is empty").expected(self.shape()));
             return None;
         }
         let mut in_order: Vec<_> = tables.iter().collect();
@@ -216,15 +238,43 @@ impl<T> Kind for Named<T> {
                 written.below(name, key.span(), value.get_ref()).error(words);
             }
             let written = written.below(name, value.span(), value.get_ref());
-            let meant = (self.resolve)(name, &Table::open(&written, self.section)?);
-            named.ok()?;
-            meant.map(|value| At {
-                value,
+            let meant = Table::open(&written, self.section).and_then(|table| (self.resolve)(name, &table));
+            At {
+                value: named.ok().and(meant),
                 place: written.place,
-            })
+            }
         };
-        let read: Vec<_> = in_order.into_iter().map(one).collect();
-        read.into_iter().collect()
+        Some(in_order.into_iter().map(one).collect())
+    }
+}
+
+/// A value that counts as `None` when it is broken, so that checks across values still see the others.
+pub(crate) struct Loose<K>(K);
+
+/// The same value, if it is good.
+pub(crate) const fn loose<K>(each: K) -> Loose<K> {
+    Loose(each)
+}
+
+impl<K: Describe> Describe for Loose<K> {
+    fn shape(&self) -> String {
+        self.0.shape()
+    }
+
+    fn schema(&self) -> Value {
+        self.0.schema()
+    }
+
+    fn below(&self) -> Option<Below> {
+        self.0.below()
+    }
+}
+
+impl<K: Kind> Kind for Loose<K> {
+    type Value = Option<K::Value>;
+
+    fn read(&self, written: &Written<'_>) -> Option<Self::Value> {
+        Some(self.0.read(written))
     }
 }
 
@@ -251,8 +301,8 @@ impl<K: Describe> Describe for Switch<K> {
         json!({ "anyOf": [{ "type": "boolean" }, self.settings.schema()] })
     }
 
-    fn section(&self) -> Option<(&'static str, &'static dyn Section)> {
-        self.settings.section()
+    fn below(&self) -> Option<Below> {
+        self.settings.below()
     }
 }
 
@@ -297,8 +347,8 @@ impl<K: Describe, S: Describe> Describe for Brief<K, S> {
         json!({ "anyOf": [self.text.schema(), self.table.schema()] })
     }
 
-    fn section(&self) -> Option<(&'static str, &'static dyn Section)> {
-        self.table.section()
+    fn below(&self) -> Option<Below> {
+        self.table.below()
     }
 }
 
@@ -318,58 +368,5 @@ impl<K: Kind, S: Kind<Value = K::Value>> Kind for Brief<K, S> {
                 None
             }
         }
-    }
-}
-
-/// The JSON Schema of a table.
-pub(crate) fn section_schema(section: &dyn Section) -> Value {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for entry in section.entries() {
-        let mut schema = entry.kind().schema();
-        let mut description = entry.doc();
-        let mut put = |key: &str, value: Value| schema.as_object_mut().map(|fields| fields.insert(key.into(), value));
-        match entry.absence() {
-            Absence::Error => required.push(entry.name()),
-            Absence::Default(text) => drop(default_as_json(text).map(|value| put("default", value))),
-            Absence::Means(text) => description = format!("{description} Default: {text}."),
-        }
-        let range = entry.kind().range();
-        if !range.is_empty() {
-            description = format!("{description} Range: {range}.");
-        }
-        put("description", description.into());
-        properties.insert(entry.name().into(), schema);
-    }
-    json!({
-        "type": "object",
-        "description": section.about(),
-        "properties": properties,
-        "required": required,
-        "additionalProperties": false,
-    })
-}
-
-/// A default's TOML text as JSON; both are values of the same few types.
-fn default_as_json(text: &str) -> Option<Value> {
-    let default = DeValue::parse(text).ok()?;
-    as_json(default.get_ref())
-}
-
-fn as_json(value: &DeValue<'_>) -> Option<Value> {
-    match value {
-        DeValue::String(text) => Some(json!(text)),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(Value::from),
-        DeValue::Boolean(value) => Some(json!(value)),
-        DeValue::Array(array) => array.iter().map(|each| as_json(each.get_ref())).collect(),
-        DeValue::Table(table) => {
-            let pairs = table
-                .iter()
-                .map(|(key, value)| Some((key.get_ref().to_string(), as_json(value.get_ref())?)));
-            pairs.collect::<Option<Map<_, _>>>().map(Value::Object)
-        }
-        DeValue::Float(_) | DeValue::Datetime(_) => None,
     }
 }

@@ -58,7 +58,11 @@ impl<'a> Sheet<'a> {
     pub(crate) fn into_results(self) -> (Vec<Finding>, Vec<PathBuf>) {
         let mask = self.mask.into_inner();
         let finding = |(severity, place, words): (Severity, Place, Words)| {
-            let mut finding = Finding::at(self.file, self.text, &place.span, &mask);
+            let mut finding = match place.span.end {
+                // Only the file as a whole has no place: something is missing from it.
+                0 => Finding::whole_file(self.file, String::new()),
+                _ => Finding::at(self.file, self.text, &place.span, &mask),
+            };
             finding.severity = severity;
             finding.key = place.path;
             finding.problem = words.problem;

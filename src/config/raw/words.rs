@@ -109,10 +109,11 @@ pub(crate) fn path_and_query(text: &str) -> Result<String, String> {
 /// A path prefix on segment borders: without its last slash, unless it is `/`.
 pub(crate) fn prefix(text: &str) -> Result<String, String> {
     let path = path(text)?;
-    Ok(path
+    let shorter = path
         .strip_suffix('/')
         .filter(|rest| !rest.is_empty())
-        .map_or(path.clone(), str::to_owned))
+        .map(str::to_owned);
+    Ok(shorter.unwrap_or(path))
 }
 
 /// A header field's name.
@@ -137,7 +138,7 @@ pub(crate) struct Status {
 
 /// Any final status.
 pub(crate) const FINAL: Status = Status {
-    allowed: |code| code >= 200 && code < 600,
+    allowed: |code| matches!(code, 200..600),
     range: "200 to 599",
 };
 /// A redirect's status.

@@ -13,14 +13,19 @@ use super::wire::{Ask, To, exchange};
 use crate::config::pool::HttpCheck;
 
 /// Sent unless the check names its own.
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("sluicegate/", env!("CARGO_PKG_VERSION"), " (health)"));
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("sluicegate/", env!("CARGO_PKG_VERSION"), " (health)"));
 
 /// Checks an endpoint once. `host` is sent when the check names none; cookies go out of the jar and into it.
 pub(crate) async fn probe(to: &To, check: &HttpCheck, host: &str, jar: &mut Jar) -> Result<(), Why> {
     let fields = fields(check, jar);
     let mut stream = to.connect().await?;
-    let ask =
-        Ask { method: &check.method, target: &check.path, host: check.host.as_deref().unwrap_or(host), fields: &fields };
+    let ask = Ask {
+        method: &check.method,
+        target: &check.path,
+        host: check.host.as_deref().unwrap_or(host),
+        fields: &fields,
+    };
     let reply = exchange(&mut *stream, &ask).await?;
     if !check.statuses.contains(&reply.status) {
         return Err(Why::Status(reply.status));

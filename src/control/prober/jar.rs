@@ -2,8 +2,8 @@
 //!
 //! Superset answers every request without a session cookie with a new session, which it writes to Redis: probes that
 //! send none fill Redis with millions of sessions a month. Only what serves that end is here: name and value are kept,
-//! deletion is heeded (RFC 6265 §5.2, §5.3). `Path`, `Domain` and `Secure` are not: the jar belongs to one endpoint, and
-//! a plain connection to it must still return the `Secure` cookie it has set.
+//! deletion is heeded (RFC 6265 §5.2, §5.3). `Path`, `Domain` and `Secure` are not: the jar belongs to one endpoint,
+//! and a plain connection to it must still return the `Secure` cookie it has set.
 
 use std::time::SystemTime;
 
@@ -24,7 +24,9 @@ impl Jar {
     pub(crate) fn absorb(&mut self, value: &[u8], now: SystemTime) {
         let Ok(text) = std::str::from_utf8(value) else { return };
         let mut parts = text.split(';');
-        let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return };
+        let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else {
+            return;
+        };
         let (name, value) = (name.trim(), value.trim());
         if name.is_empty() || !is_clean(name) || !is_clean(value) {
             return;

@@ -1,14 +1,16 @@
 //! Active health checks.
 //!
 //! Floor 5. One task checks every endpoint of the present generation, a bounded number at once, each in its own rhythm:
-//! jitter from the first check on keeps replicas of the proxy, and endpoints of a pool, from being asked in step. In: the
-//! endpoints with their pools' `health`. Out: standings and their reasons in the vitals, and one call of the
-//! [`Observer`] for each flip. The judgement is `health`'s; here are the sockets and the clock. State is kept by endpoint
-//! id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately absent: picking;
-//! workers read standings and never wait for a check.
+//! jitter from the first check on keeps replicas of the proxy, and endpoints of a pool, from being asked in step. In:
+//! the endpoints with their pools' `health`. Out: standings and their reasons in the vitals, and one call of the
+//! [`Observer`] for each flip. The judgement is `streak`'s, which is pure; here are the sockets and the clock. State is
+//! kept by endpoint id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately
+//! absent: picking; workers read standings and never wait for a check.
 
+mod check;
 mod http;
 mod jar;
+mod streak;
 mod tcp;
 mod websocket;
 mod wire;
@@ -22,20 +24,19 @@ use ::http::StatusCode;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::Pools;
 use super::supervisor::Stop;
 use crate::balance::{Endpoint, EndpointId, Standing};
 use crate::config::Pool;
-use crate::config::pool::{Check, Health};
-use crate::health::{Outcome, Streak};
+use crate::config::pool::Health;
 use crate::lexicon::PoolName;
 
+use check::{Done, check};
 use jar::Jar;
-use wire::To;
+use streak::{Outcome, Streak};
 
 /// Checks under way at once.
 pub const AT_ONCE: usize = 64;
@@ -124,13 +125,6 @@ struct Watched {
     present: bool,
 }
 
-/// What a check brings back.
-struct Done {
-    id: EndpointId,
-    jar: Jar,
-    report: Report,
-}
-
 impl Prober {
     /// A prober of `pools`. `clock` is the one that live traffic is noted by.
     pub fn new(pools: Arc<dyn Pools>, observer: Arc<dyn Observer>, clock: fn() -> u64) -> Self {
@@ -194,8 +188,7 @@ impl Prober {
 
     /// The endpoints whose time has come, the longest overdue first.
     fn due(&self, now: Instant, room: usize) -> Vec<EndpointId> {
-        let mut due: Vec<(Instant, EndpointId)> =
-            self.idle().filter(|(due, _)| *due <= now).collect();
+        let mut due: Vec<(Instant, EndpointId)> = self.idle().filter(|(due, _)| *due <= now).collect();
         due.sort_unstable();
         due.into_iter().take(room).map(|(_, id)| id).collect()
     }
@@ -219,7 +212,9 @@ impl Prober {
 
     fn absorb(&mut self, done: Done) {
         // Gone meanwhile: nobody is interested.
-        let Some(watched) = self.watched.get_mut(&done.id) else { return };
+        let Some(watched) = self.watched.get_mut(&done.id) else {
+            return;
+        };
         watched.jar = Some(done.jar);
         watched.judge(&done.report, &*self.observer);
     }
@@ -246,7 +241,14 @@ impl Watched {
     }
 
     /// Takes over what this generation says; a check under way ends by the old one.
-    fn renew(&mut self, pool: &Arc<Pool>, endpoint: &Arc<Endpoint>, tls: Option<&Arc<ClientConfig>>, health: &Health, now: Instant) {
+    fn renew(
+        &mut self,
+        pool: &Arc<Pool>,
+        endpoint: &Arc<Endpoint>,
+        tls: Option<&Arc<ClientConfig>>,
+        health: &Health,
+        now: Instant,
+    ) {
         self.present = true;
         self.tls = tls.cloned();
         self.endpoint = Arc::clone(endpoint);
@@ -300,62 +302,6 @@ fn verdict(report: &Report, health: &Health, answered_since: bool) -> (Outcome, 
 fn jittered(wait: Duration, health: &Health) -> Duration {
     let share = f64::from(health.jitter_percent.min(100)) / 100.0;
     wait.mul_f64((fastrand::f64() * 2.0 - 1.0).mul_add(share, 1.0))
-}
-
-/// Checks an endpoint once.
-async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, tls: Option<Arc<ClientConfig>>, mut jar: Jar) -> Done {
-    let began = Instant::now();
-    let (mut result, mut deep, mut took) = (Err(Why::Unresolved), None, Duration::ZERO);
-    if let Some(health) = &pool.health {
-        let host = authority(&endpoint);
-        match destination(&pool, &endpoint, tls) {
-            Err(why) => result = Err(why),
-            Ok(to) => {
-                let silent = |_| Err(Why::Silent(health.timeout));
-                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar)).await.unwrap_or_else(silent);
-                took = began.elapsed();
-                if let (Ok(()), Some(check)) = (&result, &health.deep) {
-                    let probe = http::probe(&to, check, &host, &mut jar);
-                    deep = Some(timeout(health.timeout, probe).await.unwrap_or_else(silent));
-                }
-            }
-        }
-    }
-    if result.is_err() {
-        jar.clear();
-    }
-    Done { id: endpoint.id, jar, report: Report { result, took, deep } }
-}
-
-async fn main_check(to: &To, health: &Health, host: &str, jar: &mut Jar) -> Result<(), Why> {
-    match &health.check {
-        Check::Http(check) => http::probe(to, check, host, jar).await,
-        Check::Tcp => tcp::probe(to).await,
-        Check::WebSocket { path, host: named } => websocket::probe(to, path, named.as_deref().unwrap_or(host)).await,
-    }
-}
-
-fn destination(pool: &Pool, endpoint: &Endpoint, tls: Option<Arc<ClientConfig>>) -> Result<To, Why> {
-    let tls = match tls {
-        None => None,
-        Some(config) => {
-            let named = pool.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-            let name = named.unwrap_or_else(|| bare(&endpoint.host)).to_owned();
-            let name = ServerName::try_from(name).map_err(|error| Why::Tls(io::Error::other(error)))?;
-            Some((config, name))
-        }
-    };
-    Ok(To { addresses: endpoint.vitals.addresses(), tls })
-}
-
-/// Host and port as a `Host` field writes them (RFC 9110 §7.2).
-fn authority(endpoint: &Endpoint) -> String {
-    let host = bare(&endpoint.host);
-    if host.contains(':') { format!("[{host}]:{}", endpoint.port) } else { format!("{host}:{}", endpoint.port) }
-}
-
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::super::supervisor::{Policy, Supervisor};
-use super::super::testing;
+use super::super::{Visit, testing};
 use super::*;
 use crate::balance::{Live, Roster};
-use crate::config::pool::HttpCheck;
+use crate::config::pool::{Check, HttpCheck};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
 
@@ -46,7 +46,7 @@ struct Rig {
 struct One(Arc<Pool>, Arc<Roster>);
 
 impl Pools for One {
-    fn each(&self, visit: &mut dyn FnMut(&Arc<Pool>, &Arc<Endpoint>, Option<&Arc<ClientConfig>>)) {
+    fn each(&self, visit: Visit<'_>) {
         for endpoint in self.1.endpoints() {
             visit(&self.0, endpoint, None);
         }
@@ -296,12 +296,16 @@ async fn websocket_endpoint_that_closes_without_an_answer_is_alive() {
     let mut rig = rig(Does::Close, health(check)).await;
     assert_eq!(rig.flip().await.0, Standing::Up);
 
-    rig.now(answers("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: ACCEPT\r\n\r\n"));
+    rig.now(answers(
+        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: ACCEPT\r\n\r\n",
+    ));
     while rig.reports.try_recv().is_ok() {}
     rig.report().await;
     assert_eq!(rig.report().await, "good");
 
-    rig.now(answers("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: no\r\n\r\n"));
+    rig.now(answers(
+        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: no\r\n\r\n",
+    ));
     assert_eq!(rig.flip().await.0, Standing::Down);
 }
 
@@ -335,11 +339,8 @@ async fn disabled_endpoints_are_not_checked_and_forget_their_standing() {
     succeeded.endpoints()[0].vitals.set_standing(Standing::Up, "before");
     let (report, _reports) = mpsc::channel(1);
     let (flip, _flips) = mpsc::channel(1);
-    let mut prober = Prober::new(
-        Arc::new(One(Arc::clone(&rig.pool), Arc::clone(&rig.roster))),
-        Arc::new(Heard(report, flip)),
-        || 7,
-    );
+    let mut prober =
+        Prober::new(Arc::new(One(Arc::clone(&rig.pool), Arc::clone(&rig.roster))), Arc::new(Heard(report, flip)), || 7);
     prober.refresh(Instant::now());
     assert_eq!(prober.watched.len(), 1);
 

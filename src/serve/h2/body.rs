@@ -115,6 +115,9 @@ impl Incoming {
             Ok(Some(trailers)) if head::size(&trailers) > self.trailer_bytes => {
                 Poll::Ready(Some(Err(BodyError::Malformed("trailer section exceeds its bound"))))
             }
+            Ok(Some(trailers)) if head::values(&trailers).is_err() => {
+                Poll::Ready(Some(Err(BodyError::Malformed("white space around a trailer's value"))))
+            }
             Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
             Err(error) => Poll::Ready(Some(Err(broken(error)))),
         }

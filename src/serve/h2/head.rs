@@ -3,8 +3,8 @@
 //! Floor 6. In: a head as the h2 crate decoded it. Out: the head as the pipeline shall see it, or why it is refused.
 //! The crate refuses by itself (stream or connection error PROTOCOL_ERROR): upper-case names, CR, LF and NUL,
 //! connection-specific fields, `te` other than `trailers`, repeated, unknown or misplaced pseudo-headers, `:status`,
-//! content lengths that differ from each other or from the content. Here stands what it lets pass. Deliberately
-//! absent: repair. Nothing but cookie crumbs is put together.
+//! content lengths that differ from each other or from the content. Here stands what it lets pass, but for
+//! pseudo-headers among trailers: those it drops unseen (h2 0.4.20). Deliberately absent: repair. Nothing but cookie crumbs is put together.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, request};
@@ -86,7 +86,7 @@ pub(super) fn size(headers: &HeaderMap) -> usize {
 }
 
 /// RFC 9113 §8.2.1: a value neither starts nor ends with white space. (The crate has refused control characters.)
-fn values(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn values(headers: &HeaderMap) -> Result<(), Refusal> {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     for value in headers.values() {
         if blank(value.as_bytes().first()) || blank(value.as_bytes().last()) {

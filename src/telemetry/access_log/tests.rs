@@ -333,3 +333,14 @@ fn files_are_not_readable_by_others() {
     assert!(log.flush(SOON));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0);
 }
+
+#[test]
+fn closed_standard_output_is_an_error_and_not_the_end() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let mut sink = sink::Sink::Stdout(fs::File::from(std::os::fd::OwnedFd::from(writer)));
+
+    let error = sink.write(b"line\n").unwrap_err();
+
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}

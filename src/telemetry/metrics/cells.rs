@@ -70,6 +70,11 @@ impl<T: Default> Shards<T> {
         }
     }
 
+    pub(super) fn each(&self, mut with: impl FnMut(&T)) {
+        with(&self.first.0);
+        self.rest.iter().for_each(|shard| with(&shard.0));
+    }
+
     pub(super) fn sum(&self, of: impl Fn(&T) -> u64) -> u64 {
         self.rest
             .iter()

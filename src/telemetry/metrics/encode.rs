@@ -3,6 +3,9 @@
 //! Floor 2. In: the handles that are alive and the state at this moment. Runs on the control runtime, never on a
 //! worker.
 
+mod upstream;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -12,15 +15,12 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit as ClientUnit;
 
-use super::cells::{CLASSES, Count, Histogram};
+use super::cells::{CLASSES, Histogram};
 use super::families as f;
 use super::families::{Family, Kind, Unit};
 use super::handles::TLS_VERSIONS;
-use super::{
-    Cause, Direction, EndpointMetrics, Inner, ListenerMetrics, LogDrop, PoolMetrics, RaceOutcome, Reload, State,
-    phase_word,
-};
-use crate::lexicon::{EndpointName, ListenerName, PoolName, Protocol, RouteName};
+use super::{Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word};
+use crate::lexicon::{ListenerName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use crate::telemetry::record::{End, Stage, Who};
 
@@ -90,7 +90,7 @@ impl Collector for Inner {
         let pools = self.pools.alive();
         let routes = self.routes.alive();
         process(self, &state, &mut encoder)?;
-        exchanges(self, &listeners, &mut encoder)?;
+        exchanges(&listeners, &mut encoder)?;
         connections(&listeners, &state, &mut encoder)?;
         family(&mut encoder, &f::ROUTE_EXCHANGES, |samples| {
             routes.iter().try_for_each(|(name, route): &(RouteName, _)| {
@@ -99,8 +99,8 @@ impl Collector for Inner {
                 })
             })
         })?;
-        of_pools(&pools, &state, &mut encoder)?;
-        of_endpoints(&pools, &state, &mut encoder)?;
+        upstream::of_pools(&pools, &state, &mut encoder)?;
+        upstream::of_endpoints(&pools, &state, &mut encoder)?;
         family(&mut encoder, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
         family(&mut encoder, &f::BUFFERED, |samples| {
             samples.gauge(&[], state.buffered_bytes)
@@ -127,15 +127,11 @@ fn by_cause<C: Cause>(samples: &mut Samples<'_>, labels: &[&str], count: impl Fn
 
 fn process(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     family(encoder, &f::BUILD, |samples| samples.info(env!("CARGO_PKG_VERSION")))?;
-    family(encoder, &f::STARTED, |samples| {
-        samples.gauge(
-            &[],
-            inner
-                .started
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-        )
-    })?;
+    let started = inner
+        .started
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    family(encoder, &f::STARTED, |samples| samples.gauge(&[], started))?;
     family(encoder, &f::GENERATION, |samples| samples.gauge(&[], state.generation))?;
     family(encoder, &f::RELOADS, |samples| {
         by_cause(samples, &[], |result: Reload| inner.reloads.get(result))
@@ -148,11 +144,7 @@ fn process(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) ->
     family(encoder, &f::PANICS, |samples| samples.counter(&[], inner.panics.get()))
 }
 
-fn exchanges(
-    inner: &Inner,
-    listeners: &[(ListenerName, Arc<ListenerMetrics>)],
-    encoder: &mut DescriptorEncoder<'_>,
-) -> fmt::Result {
+fn exchanges(listeners: &[(ListenerName, Arc<ListenerMetrics>)], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     family(encoder, &f::EXCHANGES, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             by_class(samples, &[name.as_str(), Protocol::Http1.as_str()], |class| {
@@ -187,10 +179,13 @@ fn exchanges(
         })
     })?;
     family(encoder, &f::FAULTS, |samples| {
-        inner
-            .faults()
-            .iter()
-            .try_for_each(|(code, count)| samples.counter(&[*code], count.get()))
+        listeners.iter().try_for_each(|(name, listener)| {
+            let mut codes = BTreeMap::new();
+            listener.shards.each(|shard| shard.faults.add_to(&mut codes));
+            codes
+                .iter()
+                .try_for_each(|(code, count)| samples.counter(&[name.as_str(), code], *count))
+        })
     })
 }
 
@@ -271,138 +266,6 @@ fn connections(
                 samples.gauge(&[listener.name.as_str(), certificate], expiry)
             })
         })
-    })
-}
-
-fn of_pools(pools: &[(PoolName, Arc<PoolMetrics>)], state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    family(encoder, &f::POOL_EXCHANGES, |samples| {
-        pools.iter().try_for_each(|(name, pool)| {
-            by_class(samples, &[name.as_str()], |class| {
-                pool.shards.sum(|shard| shard.statuses.get(class))
-            })
-        })
-    })?;
-    family(encoder, &f::DURATION, |samples| {
-        pools.iter().try_for_each(|(name, pool)| {
-            let name = name.as_str();
-            let shards = &pool.shards;
-            samples.histogram(&[name, "queue"], &Histogram::of(shards, |shard| &shard.queue))?;
-            samples.histogram(&[name, "connect"], &Histogram::of(shards, |shard| &shard.connect))?;
-            samples.histogram(&[name, "first_byte"], &Histogram::of(shards, |shard| &shard.first_byte))?;
-            samples.histogram(&[name, "total"], &Histogram::of(shards, |shard| &shard.total))
-        })
-    })?;
-    family(encoder, &f::QUEUE, |samples| {
-        state
-            .pools
-            .iter()
-            .try_for_each(|pool| samples.gauge(&[pool.name.as_str()], pool.queue_length))
-    })?;
-    let each = |samples: &mut Samples<'_>, count: fn(&PoolMetrics) -> &Count| {
-        pools
-            .iter()
-            .try_for_each(|(name, pool)| samples.counter(&[name.as_str()], count(pool).get()))
-    };
-    family(encoder, &f::RETRIES, |samples| {
-        pools
-            .iter()
-            .try_for_each(|(name, pool)| by_cause(samples, &[name.as_str()], |cause| pool.retries.get(cause)))
-    })?;
-    family(encoder, &f::RETRIES_REFUSED, |samples| {
-        each(samples, |pool| &pool.retries_refused)
-    })?;
-    family(encoder, &f::RACES, |samples| {
-        pools.iter().try_for_each(|(name, pool)| {
-            by_cause(samples, &[name.as_str()], |outcome: RaceOutcome| {
-                pool.races.get(outcome)
-            })
-        })
-    })?;
-    family(encoder, &f::TUNNELS, |samples| each(samples, |pool| &pool.tunnels))?;
-    family(encoder, &f::TUNNEL_MESSAGES, |samples| {
-        pools.iter().try_for_each(|(name, pool)| {
-            samples.counter(&[name.as_str(), Direction::FromClient.as_str()], pool.messages_in.get())?;
-            samples.counter(&[name.as_str(), Direction::ToClient.as_str()], pool.messages_out.get())
-        })
-    })?;
-    family(encoder, &f::TUNNEL_BYTES, |samples| {
-        pools.iter().try_for_each(|(name, pool)| {
-            samples.counter(&[name.as_str(), Direction::FromClient.as_str()], pool.tunnel_in.get())?;
-            samples.counter(&[name.as_str(), Direction::ToClient.as_str()], pool.tunnel_out.get())
-        })
-    })
-}
-
-fn of_endpoints(
-    pools: &[(PoolName, Arc<PoolMetrics>)],
-    state: &State,
-    encoder: &mut DescriptorEncoder<'_>,
-) -> fmt::Result {
-    let endpoints: Vec<(&str, EndpointName, Arc<EndpointMetrics>)> = pools
-        .iter()
-        .flat_map(|(pool, metrics)| {
-            metrics
-                .endpoints()
-                .into_iter()
-                .map(|(name, endpoint)| (pool.as_str(), name, endpoint))
-        })
-        .collect();
-    family(encoder, &f::ENDPOINT_EXCHANGES, |samples| {
-        endpoints.iter().try_for_each(|(pool, name, endpoint)| {
-            by_class(samples, &[*pool, name.as_str()], |class| {
-                endpoint.shards.sum(|shard| shard.get(class))
-            })
-        })
-    })?;
-    family(encoder, &f::UPSTREAM_CONNECTIONS, |samples| {
-        endpoints.iter().try_for_each(|(pool, name, endpoint)| {
-            by_cause(samples, &[*pool, name.as_str()], |result| {
-                endpoint.connections.get(result)
-            })
-        })
-    })?;
-    family(encoder, &f::FLIPS, |samples| {
-        endpoints.iter().try_for_each(|(pool, name, endpoint)| {
-            by_cause(samples, &[*pool, name.as_str()], |standing| {
-                endpoint.flips.get(standing)
-            })
-        })
-    })?;
-    family(encoder, &f::PROBES, |samples| {
-        endpoints.iter().try_for_each(|(pool, name, endpoint)| {
-            by_cause(samples, &[*pool, name.as_str()], |result| endpoint.probes.get(result))
-        })
-    })?;
-    let now: Vec<_> = state
-        .pools
-        .iter()
-        .flat_map(|pool| {
-            pool.endpoints
-                .iter()
-                .map(move |endpoint| (pool.name.as_str(), endpoint.name.as_str(), endpoint))
-        })
-        .collect();
-    family(encoder, &f::STANDING, |samples| {
-        now.iter().try_for_each(|(pool, name, endpoint)| {
-            super::Standing::ALL.iter().try_for_each(|standing| {
-                samples.gauge(
-                    &[*pool, *name, standing.as_str()],
-                    u64::from(endpoint.standing == *standing),
-                )
-            })
-        })
-    })?;
-    family(encoder, &f::DISABLED, |samples| {
-        now.iter()
-            .try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], u64::from(endpoint.disabled)))
-    })?;
-    family(encoder, &f::IN_FLIGHT, |samples| {
-        now.iter()
-            .try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.in_flight))
-    })?;
-    family(encoder, &f::TUNNELS_OPEN, |samples| {
-        now.iter()
-            .try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.tunnels))
     })
 }
 

@@ -68,7 +68,7 @@ families! {
     ENDS = Counter "exchange_ends", None, ["listener", "end"], "Exchanges ended, by two-letter end code; -- is complete";
     REQUEST_BODY = Counter "request_body", Bytes, ["listener"], "Request body bytes received";
     RESPONSE_BODY = Counter "response_body", Bytes, ["listener"], "Response body bytes sent";
-    FAULTS = Counter "faults", None, ["code"], "Answers by the proxy itself and exchanges it broke off, by reason code";
+    FAULTS = Counter "faults", None, ["listener", "code"], "Answers by the proxy itself and exchanges it broke off, by reason code";
 
     CONNECTIONS = Counter "connections", None, ["listener"], "Client connections accepted";
     CONNECTIONS_OPEN = Gauge "connections_open", None, ["listener"], "Client connections open now";

@@ -4,14 +4,17 @@
 //! sharded by worker; what is rare is one shared counter.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::cells::{Causes, Count, Durations, Shards, Statuses};
+use serde::Serialize;
+
+use super::Cause;
+use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
 use super::{
     ConnectResult, ConnectionRefusal, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause, Standing,
 };
 use crate::lexicon::{EndpointName, Protocol};
-use crate::telemetry::record::{End, Record};
+use crate::telemetry::record::{End, Kind, Record};
 
 /// Client side of a listener.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub(super) struct ListenerShard {
     pub(super) http1: Statuses,
     pub(super) http2: Statuses,
     pub(super) ends: Ends,
+    pub(super) faults: Codes,
     pub(super) bytes_in: Count,
     pub(super) bytes_out: Count,
 }
@@ -75,7 +79,12 @@ impl ListenerMetrics {
         self.backoffs.inc();
     }
 
-    /// An exchange has ended.
+    /// The proxy itself answered, or broke an exchange off; `code` is the fault's reason code.
+    pub fn fault(&self, code: &'static str) {
+        self.shards.mine().faults.inc(code);
+    }
+
+    /// An exchange has ended, or the tunnel that it became.
     pub fn exchange(&self, record: &Record) {
         let shard = self.shards.mine();
         match record.protocol {
@@ -83,8 +92,42 @@ impl ListenerMetrics {
             Protocol::Http2 => shard.http2.inc(record.status),
         }
         shard.ends.inc(record.end);
-        shard.bytes_in.add(record.bytes_in);
-        shard.bytes_out.add(record.bytes_out);
+        // A tunnel's bytes are no bodies; its pool counts them.
+        if record.kind == Kind::Exchange {
+            shard.bytes_in.add(record.bytes_in);
+            shard.bytes_out.add(record.bytes_out);
+        }
+    }
+}
+
+/// Faults by reason code. Codes are constants of the table of faults, so there are a few dozen at most. The lock is a
+/// worker's own: a scrape alone ever meets it.
+#[derive(Debug, Default)]
+pub(super) struct Codes(RwLock<Vec<(&'static str, Count)>>);
+
+impl Codes {
+    fn inc(&self, code: &'static str) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = known.iter().find(|(known, _)| *known == code) {
+            return count.inc();
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match known.iter().find(|(known, _)| *known == code) {
+            // Another thread without a worker was quicker.
+            Some((_, count)) => count.inc(),
+            None => {
+                let count = Count::default();
+                count.inc();
+                known.push((code, count));
+            }
+        }
+    }
+
+    pub(super) fn add_to(&self, sums: &mut BTreeMap<&'static str, u64>) {
+        for (code, count) in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            *sums.entry(code).or_default() += count.get();
+        }
     }
 }
 
@@ -265,6 +308,28 @@ impl EndpointMetrics {
         self.shards.mine().inc(record.status);
     }
 
+    /// What was counted so far.
+    pub fn counts(&self) -> EndpointCounts {
+        let class = |class| self.shards.sum(|shard| shard.get(class));
+        let connections = |results: &[ConnectResult]| results.iter().map(|result| self.connections.get(*result)).sum();
+        let checks: u64 = ProbeResult::ALL.iter().map(|result| self.probes.get(*result)).sum();
+        EndpointCounts {
+            exchanges: (0..CLASSES.len()).map(class).sum(),
+            server_errors: class(5),
+            connections_opened: connections(&[ConnectResult::Opened]),
+            connections_failed: connections(&[
+                ConnectResult::Refused,
+                ConnectResult::Timeout,
+                ConnectResult::Tls,
+                ConnectResult::Unresolved,
+                ConnectResult::Error,
+            ]),
+            checks,
+            checks_failed: checks - self.probes.get(ProbeResult::Good).min(checks),
+            flips: Standing::ALL.iter().map(|standing| self.flips.get(*standing)).sum(),
+        }
+    }
+
     /// A connection was wanted.
     pub fn connection(&self, result: ConnectResult) {
         self.connections.inc(result);
@@ -279,6 +344,25 @@ impl EndpointMetrics {
     pub fn probe(&self, result: ProbeResult) {
         self.probes.inc(result);
     }
+}
+
+/// What was counted of one endpoint, for operators.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct EndpointCounts {
+    /// Exchanges whose last attempt was here.
+    pub exchanges: u64,
+    /// Those with a 5xx answer.
+    pub server_errors: u64,
+    /// New connections.
+    pub connections_opened: u64,
+    /// Connections that did not come about.
+    pub connections_failed: u64,
+    /// Active checks.
+    pub checks: u64,
+    /// Those without a good answer in time.
+    pub checks_failed: u64,
+    /// Changes of standing.
+    pub flips: u64,
 }
 
 /// The access log.

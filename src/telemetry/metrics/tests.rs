@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::telemetry::record::{End, Record, Stage, Stages, Who};
+use crate::telemetry::record::{End, Kind as RecordKind, Record, Stage, Stages, Who};
 use crate::telemetry::samples;
 
 fn record(status: Option<u16>) -> Record {
@@ -100,6 +100,33 @@ fn client_gone_before_an_answer_is_status_none() {
 
     let text = metrics.expose(Exposition::OpenMetrics).unwrap();
     assert!(text.contains(r#"exchanges_total{listener="main",protocol="h2",status="none"} 1"#));
+}
+
+#[test]
+fn bytes_of_a_tunnel_belong_to_its_pool_and_not_to_bodies() {
+    let metrics = Metrics::new(1);
+    let listener = metrics.listener(&ListenerName::new("main"));
+    let pool = metrics.pool(&PoolName::new("ws"));
+    let end = Record {
+        kind: RecordKind::TunnelEnd,
+        messages: Some((2, 5)),
+        ..record(Some(101))
+    };
+
+    pool.tunnel_opened();
+    pool.tunnel_ended(&end);
+    listener.exchange(&end);
+
+    let text = metrics.expose(Exposition::OpenMetrics).unwrap();
+    for line in [
+        r#"sluicegate_tunnels_total{pool="ws"} 1"#,
+        r#"sluicegate_tunnel_messages_total{pool="ws",direction="to_client"} 5"#,
+        r#"sluicegate_tunnel_bytes_total{pool="ws",direction="from_client"} 3"#,
+        r#"sluicegate_request_body_bytes_total{listener="main"} 0"#,
+        r#"sluicegate_exchanges_total{listener="main",protocol="h2",status="1xx"} 1"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
 }
 
 #[test]
@@ -220,15 +247,22 @@ fn names_from_the_configuration_are_escaped_in_labels() {
 }
 
 #[test]
-fn fault_counter_is_shared_by_code() {
-    let metrics = Metrics::new(1);
-    metrics.fault("no_route").inc();
-    metrics.fault("no_route").inc();
+fn faults_of_all_workers_are_summed_by_code() {
+    let metrics = Metrics::new(2);
+    let listener = metrics.listener(&ListenerName::new("main"));
+    for worker in 0..2 {
+        let listener = Arc::clone(&listener);
+        std::thread::spawn(move || {
+            set_worker(worker);
+            listener.fault("no_route");
+            listener.fault("first_byte");
+            listener.fault("no_route");
+        })
+        .join()
+        .unwrap();
+    }
 
-    assert!(
-        metrics
-            .expose(Exposition::OpenMetrics)
-            .unwrap()
-            .contains(r#"faults_total{code="no_route"} 2"#)
-    );
+    let text = metrics.expose(Exposition::OpenMetrics).unwrap();
+    assert!(text.contains(r#"faults_total{listener="main",code="no_route"} 4"#));
+    assert!(text.contains(r#"faults_total{listener="main",code="first_byte"} 2"#));
 }

@@ -1,0 +1,209 @@
+//! The process as `/status` shows it.
+//!
+//! Floor 6. Plain values, filled by `app` at each request; field names are the JSON's. What gauges need is read from
+//! the same values, so that `/status` and `/metrics` cannot disagree.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use crate::lexicon::{EndpointName, ListenerName, PoolName};
+use crate::lifecycle::Phase;
+use crate::telemetry::metrics::{EndpointCounts, EndpointState, ListenerState, PoolState, Standing, State, phase_word};
+
+/// Everything about the process.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: &'static str,
+    /// Generation of the configuration in use; 0 before the first.
+    pub generation: u64,
+    /// When that generation was loaded.
+    #[serde(serialize_with = "optional_time")]
+    pub loaded_at: Option<SystemTime>,
+    /// The configuration's file.
+    pub config_file: String,
+    /// Phase of the process.
+    #[serde(serialize_with = "phase")]
+    pub phase: Phase,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Data-plane threads.
+    pub workers: usize,
+    /// Reloads so far.
+    pub reloads: Reloads,
+    /// Request bodies in temporary files, bytes.
+    pub temp_bytes: u64,
+    /// Request bodies in memory, bytes.
+    pub buffered_bytes: u64,
+    /// Listeners.
+    pub listeners: Vec<Listener>,
+    /// Pools.
+    pub pools: Vec<Pool>,
+}
+
+/// Reloads by result.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Reloads {
+    /// Took effect.
+    pub ok: u64,
+    /// Left the old generation in place.
+    pub failed: u64,
+}
+
+/// A listener.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listener {
+    /// Its name.
+    #[serde(serialize_with = "word")]
+    pub name: ListenerName,
+    /// Addresses that are bound, port 0 resolved. Empty: not up.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Open connections.
+    pub connections: u64,
+    /// Its certificates.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate.
+#[derive(Clone, Debug, Serialize)]
+pub struct Certificate {
+    /// The file it came from.
+    pub file: String,
+    /// End of its validity.
+    #[serde(serialize_with = "time")]
+    pub not_after: SystemTime,
+    /// Whole days until then; negative when it has expired.
+    pub days_left: i64,
+}
+
+impl Certificate {
+    /// A certificate as of `now`.
+    pub fn new(file: String, not_after: SystemTime, now: SystemTime) -> Self {
+        let days = |seconds: u64| i64::try_from(seconds / 86_400).unwrap_or(i64::MAX);
+        let days_left = match not_after.duration_since(now) {
+            Ok(left) => days(left.as_secs()),
+            Err(past) => -days(past.duration().as_secs()) - 1,
+        };
+        Self {
+            file,
+            not_after,
+            days_left,
+        }
+    }
+}
+
+/// A pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pool {
+    /// Its name.
+    #[serde(serialize_with = "word")]
+    pub name: PoolName,
+    /// `round_robin` or `least_connection`.
+    pub strategy: &'static str,
+    /// Exchanges waiting for a free endpoint.
+    pub queue_length: u64,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint {
+    /// Its name: the address as configured.
+    #[serde(serialize_with = "word")]
+    pub name: EndpointName,
+    /// Addresses that the name has now.
+    pub addresses: Vec<SocketAddr>,
+    /// Its standing.
+    #[serde(serialize_with = "standing")]
+    pub standing: Standing,
+    /// Why it has that standing.
+    pub reason: String,
+    /// Since when.
+    #[serde(serialize_with = "optional_time")]
+    pub since: Option<SystemTime>,
+    /// Taken out by configuration or drained.
+    pub disabled: bool,
+    /// Exchanges in flight.
+    pub in_flight: u64,
+    /// Open tunnels.
+    pub tunnels: u64,
+    /// Weight.
+    pub weight: u16,
+    /// Failure domain.
+    pub zone: Option<String>,
+    /// What was counted since the process (or the endpoint) began.
+    pub counts: EndpointCounts,
+}
+
+impl Status {
+    /// What gauges show of it; the bridge from `Source::status` to [`crate::telemetry::metrics::Gauges`].
+    pub fn gauges(&self) -> State {
+        State {
+            generation: self.generation,
+            phase: self.phase,
+            listeners: self.listeners.iter().map(Listener::gauges).collect(),
+            pools: self.pools.iter().map(Pool::gauges).collect(),
+            temp_bytes: self.temp_bytes,
+            buffered_bytes: self.buffered_bytes,
+        }
+    }
+}
+
+impl Listener {
+    fn gauges(&self) -> ListenerState {
+        let certificates = self.certificates.iter();
+        ListenerState {
+            name: self.name.clone(),
+            connections: self.connections,
+            certificates: certificates.map(|each| (each.file.clone(), each.not_after)).collect(),
+        }
+    }
+}
+
+impl Pool {
+    fn gauges(&self) -> PoolState {
+        let endpoints = self.endpoints.iter().map(|endpoint| EndpointState {
+            name: endpoint.name.clone(),
+            standing: endpoint.standing,
+            disabled: endpoint.disabled,
+            in_flight: endpoint.in_flight,
+            tunnels: endpoint.tunnels,
+        });
+        PoolState {
+            name: self.name.clone(),
+            queue_length: self.queue_length,
+            endpoints: endpoints.collect(),
+        }
+    }
+}
+
+fn word<S: Serializer>(name: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(name)
+}
+
+// Serde hands over references.
+fn phase<S: Serializer>(phase: &Phase, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(phase_word(*phase))
+}
+
+fn standing<S: Serializer>(standing: &Standing, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(standing.as_str())
+}
+
+fn time<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    optional_time(&Some(*time), to)
+}
+
+/// RFC 3339 in UTC, whole seconds; `null` for what has no time.
+fn optional_time<S: Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
+    let stamp = time.and_then(|time| jiff::Timestamp::try_from(time).ok());
+    match stamp {
+        Some(stamp) => to.collect_str(&stamp.strftime("%Y-%m-%dT%H:%M:%SZ")),
+        None => to.serialize_none(),
+    }
+}

@@ -1,0 +1,103 @@
+//! Builds, runs, reloads and ends the whole; readable from top to bottom.
+//!
+//! Floor 7, the composition root. [`run`] reads the configuration, binds every address, starts the workers, and then
+//! stays on the control runtime: checks, names, watched files, signals, the admin listener. Deliberately absent: the
+//! data plane, which lives in the workers and asks for nothing here.
+
+mod admin;
+mod end;
+mod observe;
+mod reload;
+mod start;
+mod status;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{Findings, SecretError};
+use crate::lexicon::ListenerName;
+use crate::snapshot::{BuildError, Live};
+use crate::telemetry::metrics::Metrics;
+use crate::tls;
+
+/// What to run.
+pub struct Options {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Called once everything is bound and running.
+    pub ready: Option<Box<dyn FnOnce(Running) + Send>>,
+}
+
+/// What is running, for who embeds it.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Bound addresses.
+    pub listeners: Vec<(ListenerName, SocketAddr)>,
+    /// The admin listener's address.
+    pub admin: Option<SocketAddr>,
+    /// The snapshot in use.
+    pub live: Arc<Live>,
+    /// All metrics.
+    pub metrics: Metrics,
+}
+
+/// Why a run ended otherwise than asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration was refused.
+    #[error("configuration refused")]
+    Configuration(Findings),
+    /// The configuration names something that cannot be used.
+    #[error("{}", all(.0))]
+    Build(Vec<BuildError>),
+    /// A certificate, a key or a client authority cannot be used.
+    #[error("{}", all(.0))]
+    Tls(Vec<tls::LoadError>),
+    /// The fleet secret cannot be read.
+    #[error("fleet secret")]
+    Secret(#[source] SecretError),
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Events cannot be written.
+    #[error("events")]
+    Events(#[source] crate::telemetry::events::InstallError),
+    /// The system gives no thread, no runtime or no signal handler.
+    #[error("{what}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A background task without which nothing works has ended.
+    #[error("{0} has ended")]
+    Task(&'static str),
+}
+
+fn all<E: std::error::Error>(errors: &[E]) -> String {
+    let mut text = String::new();
+    for error in errors {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&crate::telemetry::events::Chain(error).to_string());
+    }
+    text
+}
+
+/// Runs until it is told to end or cannot go on. Blocks.
+///
+/// # Errors
+/// Everything that keeps it from starting; after that only the end of an indispensable task.
+pub fn run(options: Options) -> Result<(), Error> {
+    start::run(options)
+}

@@ -1,0 +1,65 @@
+//! Binds listening sockets, one per worker on each address.
+//!
+//! Floor 3. With `SO_REUSEPORT` the kernel spreads connections over the workers' sockets, so that none of them shares
+//! a queue. Every address is bound before any is listened on, and every error is known before anything starts.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait in the kernel, per socket.
+const BACKLOG: i32 = 4096;
+
+/// Binds `address` once for each of `sockets` workers. Port 0 picks a free port, the same for all.
+///
+/// # Errors
+/// Also when another process listens on the address: sharing a port with it by accident would split the traffic.
+pub fn bind(address: SocketAddr, sockets: usize) -> io::Result<Vec<TcpListener>> {
+    // A bind without SO_REUSEPORT finds out whether the address is free; `SO_REUSEPORT` itself would not tell.
+    let probe = socket(address, false)?;
+    let address = probe.local_addr()?.as_socket().unwrap_or(address);
+    drop(probe);
+    let bound = (0..sockets).map(|_| socket(address, true)).collect::<io::Result<Vec<_>>>()?;
+    bound
+        .into_iter()
+        .map(|socket| {
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are two addresses, whatever the system's default says.
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier process in TIME_WAIT are no obstacle.
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    if !shared {
+        // Only a listening socket tells that another one listens.
+        socket.listen(1)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_that_nobody_else_can_take() {
+        let sockets = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 3).unwrap();
+
+        let address = sockets[0].local_addr().unwrap();
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
+        assert_eq!(bind(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,90 @@
+//! A listener as all workers share it: its settings of the moment and its counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::ServerConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Listener;
+use crate::limit::{Clients, Permit};
+use crate::telemetry::metrics::ListenerMetrics;
+
+/// A listener. A reload changes its settings for connections to come; open ones keep theirs.
+#[derive(Debug)]
+pub struct Gate {
+    /// Settings.
+    pub listener: ArcSwap<Listener>,
+    /// TLS settings, certificates included; empty on a plain listener.
+    pub tls: ArcSwapOption<ServerConfig>,
+    /// What it counts.
+    pub metrics: Arc<ListenerMetrics>,
+    /// Handshakes that may be under way at once.
+    pub handshakes: Semaphore,
+    open: Arc<AtomicUsize>,
+    clients: Clients,
+}
+
+/// A connection's place in everything that is counted; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Place {
+    _process: OwnedSemaphorePermit,
+    _listener: Counted,
+    /// Taken once the client is known: behind a PROXY header it is another than the peer.
+    pub client: Option<Permit>,
+}
+
+/// One more, until dropped.
+#[derive(Debug)]
+pub struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    /// Counts one more, unless `most` are counted already.
+    pub fn below(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let more = |now: usize| (now < most).then(|| now.saturating_add(1));
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(Arc::clone(count)))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Gate {
+    /// A gate whose clients are counted in `clients`.
+    pub fn new(
+        listener: Arc<Listener>,
+        tls: Option<Arc<ServerConfig>>,
+        metrics: Arc<ListenerMetrics>,
+        clients: Clients,
+    ) -> Self {
+        let handshakes = listener.tls.as_ref().map_or(0, |tls| tls.max_handshakes);
+        Self {
+            listener: ArcSwap::from(listener),
+            tls: ArcSwapOption::from(tls),
+            metrics,
+            handshakes: Semaphore::new(handshakes),
+            open: Arc::default(),
+            clients,
+        }
+    }
+
+    /// Open connections.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more connection; `None` when the listener is full.
+    pub fn enter(&self, process: OwnedSemaphorePermit) -> Option<Place> {
+        let listener = Counted::below(&self.open, self.listener.load().max_connections)?;
+        Some(Place { _process: process, _listener: listener, client: None })
+    }
+
+    /// A place for one more connection of the client at `address`; `None` when it has as many as it may.
+    pub fn admit(&self, address: std::net::IpAddr) -> Option<Permit> {
+        self.clients.admit(address, self.listener.load().max_connections_per_client)
+    }
+}

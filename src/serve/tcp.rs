@@ -1,0 +1,138 @@
+//! From an accepted socket to a request: PROXY header, TLS, protocol.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Listener;
+use crate::lexicon::{ConnectionId, Protocol};
+use crate::lifecycle::Life;
+use crate::message::{Connection, Handler, TlsFacts};
+use crate::net::io::{ClientIo, Socket};
+use crate::net::proxy_protocol;
+use crate::telemetry::events;
+use crate::telemetry::metrics::{ConnectionRefusal, HandshakeFailure};
+use crate::tls;
+
+use super::gate::{Gate, Place};
+use super::redirect::Redirecting;
+use super::{h1, h2};
+
+/// What an HTTP/2 client says first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves an accepted connection to its end.
+pub async fn serve<H: Handler>(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    gate: Arc<Gate>,
+    mut place: Place,
+    handler: H,
+    life: Life,
+) {
+    let id = ConnectionId::next();
+    let listener = gate.listener.load_full();
+    let Ok(local) = tcp.local_addr() else { return };
+    // A socket that is already dead says so again at the first read.
+    drop(tcp.set_nodelay(true));
+    let mut socket = Socket::new(tcp);
+    let proxied = match proxy_header(&mut socket, peer, &listener).await {
+        Ok(proxied) => proxied,
+        Err(_) => {
+            events::connection_refused(&gate.metrics, &listener.name, peer, ConnectionRefusal::ProxyHeader);
+            return;
+        }
+    };
+    place.client = gate.admit(proxied.unwrap_or(peer).ip());
+    if place.client.is_none() {
+        events::connection_refused(&gate.metrics, &listener.name, peer, ConnectionRefusal::ClientFull);
+        return;
+    }
+    let (io, facts) = match secure(socket, &gate, &listener).await {
+        Ok(secured) => secured,
+        Err((cause, error)) => {
+            let error = error.as_ref().map(|error| error as &(dyn std::error::Error + 'static));
+            events::handshake_failed(&gate.metrics, &listener.name, id, cause, error);
+            return;
+        }
+    };
+    let (io, protocol) = match protocol(io, &listener).await {
+        Ok(known) => known,
+        Err(_) => return,
+    };
+    let connection = Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts });
+    let handler = Redirecting(handler);
+    match protocol {
+        Protocol::Http1 => h1::serve(io, connection, handler, life).await,
+        Protocol::Http2 => h2::serve(io, connection, handler, life).await,
+    }
+}
+
+/// Reads the header that a trusted proxy begins with; whom it names.
+async fn proxy_header(socket: &mut Socket, peer: SocketAddr, listener: &Listener) -> io::Result<Option<SocketAddr>> {
+    let address = peer.ip().to_canonical();
+    if !listener.proxy_protocol.iter().any(|network| network.contains(&address)) {
+        return Ok(None);
+    }
+    match timeout(listener.clocks.head, proxy_protocol::read(socket)).await {
+        Ok(read) => read,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn secure(
+    socket: Socket,
+    gate: &Gate,
+    listener: &Listener,
+) -> Result<(ClientIo, Option<TlsFacts>), (HandshakeFailure, Option<io::Error>)> {
+    let (Some(config), Some(settings)) = (gate.tls.load_full(), &listener.tls) else {
+        return Ok((ClientIo::Plain(socket), None));
+    };
+    let shaken = timeout(settings.handshake_timeout, async {
+        // Never closed.
+        let _turn = gate.handshakes.acquire().await;
+        TlsAcceptor::from(config).accept(socket).await
+    });
+    match shaken.await {
+        Err(_) => Err((HandshakeFailure::Timeout, None)),
+        Ok(Err(error)) => Err((tls::server::cause(&error), Some(error))),
+        Ok(Ok(stream)) => {
+            let facts = tls::server::facts(stream.get_ref().1);
+            gate.metrics.handshake(facts.version, facts.resumed);
+            Ok((ClientIo::Tls(Box::new(stream)), Some(facts)))
+        }
+    }
+}
+
+/// ALPN decides under TLS (RFC 9113 §3.2); without it HTTP/2 is known by its preface, where that is allowed.
+async fn protocol(io: ClientIo, listener: &Listener) -> io::Result<(ClientIo, Protocol)> {
+    match io {
+        ClientIo::Tls(stream) => {
+            let protocol =
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+            Ok((ClientIo::Tls(stream), protocol))
+        }
+        ClientIo::Plain(socket) if !listener.http2.cleartext => Ok((ClientIo::Plain(socket), Protocol::Http1)),
+        ClientIo::Plain(mut socket) => {
+            let mut first = BytesMut::with_capacity(PREFACE.len());
+            let sniffed = timeout(listener.clocks.head, async {
+                while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+                    if socket.read_buf(&mut first).await? == 0 {
+                        break;
+                    }
+                }
+                Ok::<_, io::Error>(())
+            });
+            sniffed.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+            let protocol = if first.starts_with(PREFACE) { Protocol::Http2 } else { Protocol::Http1 };
+            socket.unread(first.freeze());
+            Ok((ClientIo::Plain(socket), protocol))
+        }
+    }
+}
