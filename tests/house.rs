@@ -21,11 +21,7 @@ use sluicegate::telemetry;
 
 /// Modules that see a neighbour on their own floor, and why. Short, or the floors mean nothing.
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
-    (
-        "h1",
-        "message",
-        "the codec names its refusals with the words of the seam",
-    ),
+    ("h1", "message", "the codec names its refusals with the words of the seam"),
     ("telemetry", "message", "a refusal is counted by its reason"),
     ("upstream", "net", "an upstream connection is a socket with a timer"),
     ("upstream", "tls", "an upstream connection may be TLS"),
@@ -47,14 +43,12 @@ const SPAWNING: &[&str] = &[
 /// Lines of a file before its tests.
 const LONGEST: usize = 400;
 
-const GRAB_BAGS: &[&str] = &[
-    "utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "types", "stuff",
-];
+const GRAB_BAGS: &[&str] =
+    &["utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "types", "stuff"];
 
 /// Suffixes that say nothing, and words outside the lexicon.
-const SUFFIXES: &[&str] = &[
-    "Manager", "Handler", "Helper", "Utils", "Util", "Info", "Context", "Ctx", "Backend", "Node",
-];
+const SUFFIXES: &[&str] =
+    &["Manager", "Handler", "Helper", "Utils", "Util", "Info", "Context", "Ctx", "Backend", "Node"];
 
 /// A source file, in its place.
 struct Source {
@@ -107,15 +101,9 @@ fn modules_use_only_lower_floors() {
     let floors = floors();
     let mut wrong = Vec::new();
 
-    for source in sources()
-        .iter()
-        .filter(|source| source.module != "lib" && source.module != "main")
-    {
+    for source in sources().iter().filter(|source| source.module != "lib" && source.module != "main") {
         let Some(own) = floors.get(&source.module) else {
-            wrong.push(format!(
-                "{}: `{}` has no floor in src/lib.rs",
-                source.path, source.module
-            ));
+            wrong.push(format!("{}: `{}` has no floor in src/lib.rs", source.path, source.module));
             continue;
         };
         for (line, code) in source.code() {
@@ -166,10 +154,7 @@ fn every_module_says_what_it_is_for() {
         if !source.text.starts_with("//! ") && !front && !source.is_test() {
             wrong.push(format!("{}: does not begin with `//!`", source.path));
         }
-        let root = [
-            format!("src/{}.rs", source.module),
-            format!("src/{}/mod.rs", source.module),
-        ];
+        let root = [format!("src/{}.rs", source.module), format!("src/{}/mod.rs", source.module)];
         let Some(floor) = floors.get(&source.module).filter(|_| root.contains(&source.path)) else {
             continue;
         };
@@ -206,18 +191,10 @@ fn names_say_the_role() {
         }
         for (line, code) in source.code() {
             let words: Vec<&str> = code.split_whitespace().collect();
-            let names = words
-                .windows(2)
-                .filter(|pair| ["struct", "enum", "trait", "type"].contains(&pair[0]));
+            let names = words.windows(2).filter(|pair| ["struct", "enum", "trait", "type"].contains(&pair[0]));
             for name in names.map(|pair| pair[1].split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default()) {
-                if SUFFIXES
-                    .iter()
-                    .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
-                {
-                    wrong.push(format!(
-                        "{}:{line}: `{name}` ends in a word that says nothing",
-                        source.path
-                    ));
+                if SUFFIXES.iter().any(|suffix| name.len() > suffix.len() && name.ends_with(suffix)) {
+                    wrong.push(format!("{}:{line}: `{name}` ends in a word that says nothing", source.path));
                 }
             }
         }
@@ -249,12 +226,8 @@ fn configuration_as_typed_stays_within_config() {
         .iter()
         .filter(|source| source.module != "config")
         .flat_map(|source| {
-            let found = source
-                .code()
-                .filter(|(_, code)| code.contains("config::raw") || code.contains("raw::Raw"));
-            found
-                .map(|(line, _)| format!("{}:{line}", source.path))
-                .collect::<Vec<_>>()
+            let found = source.code().filter(|(_, code)| code.contains("config::raw") || code.contains("raw::Raw"));
+            found.map(|(line, _)| format!("{}:{line}", source.path)).collect::<Vec<_>>()
         })
         .collect();
 
@@ -318,12 +291,8 @@ fn tables_of_the_readme_are_what_the_library_generates() {
     let mut wanted = readme.clone();
     for (name, text) in sections {
         let marker = format!("<!-- generated: {name} -->");
-        let (before, rest) = wanted
-            .split_once(&marker)
-            .unwrap_or_else(|| panic!("README.md has no `{marker}`"));
-        let (_, after) = rest
-            .split_once("<!-- end -->")
-            .unwrap_or_else(|| panic!("`{marker}` has no end"));
+        let (before, rest) = wanted.split_once(&marker).unwrap_or_else(|| panic!("README.md has no `{marker}`"));
+        let (_, after) = rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("`{marker}` has no end"));
         wanted = format!("{before}{marker}\n\n{}\n\n<!-- end -->{after}", text.trim());
     }
 
@@ -331,22 +300,14 @@ fn tables_of_the_readme_are_what_the_library_generates() {
         fs::write(&path, wanted).expect("README.md");
         return;
     }
-    assert!(
-        wanted == readme,
-        "README.md is behind: UPDATE=1 cargo test --test house"
-    );
+    assert!(wanted == readme, "README.md is behind: UPDATE=1 cargo test --test house");
 }
 
 #[test]
 fn nothing_tracked_names_a_place_of_ours_or_a_debt() {
     // Put together here, so that this file does not find itself.
     let debts = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
-    let places = [
-        concat!("/wo", "rk/"),
-        concat!("/ho", "me/"),
-        concat!("/Us", "ers/"),
-        concat!("/ro", "ot/"),
-    ];
+    let places = [concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!("/ro", "ot/")];
     let mut wrong = Vec::new();
 
     for path in tracked() {
@@ -368,10 +329,7 @@ fn nothing_tracked_names_a_place_of_ours_or_a_debt() {
 fn crate_modules(code: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for rest in code.split("crate::").skip(1) {
-        let word = |text: &'_ str| {
-            text.find(|c: char| !c.is_alphanumeric() && c != '_')
-                .unwrap_or(text.len())
-        };
+        let word = |text: &'_ str| text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
         if let Some(list) = rest.strip_prefix('{') {
             let mut depth = 0_usize;
             let mut start = true;
@@ -400,17 +358,11 @@ fn crate_modules(code: &str) -> Vec<&str> {
 fn floors() -> BTreeMap<String, u32> {
     let mut floors = BTreeMap::new();
     let mut floor = None;
-    for line in fs::read_to_string(root().join("src/lib.rs"))
-        .expect("src/lib.rs")
-        .lines()
-    {
+    for line in fs::read_to_string(root().join("src/lib.rs")).expect("src/lib.rs").lines() {
         if let Some(rest) = line.strip_prefix("// Floor ") {
             floor = rest.split(':').next().and_then(|number| number.parse().ok());
         }
-        let module = line
-            .trim_start_matches("pub ")
-            .strip_prefix("mod ")
-            .and_then(|rest| rest.strip_suffix(';'));
+        let module = line.trim_start_matches("pub ").strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'));
         if let Some(module) = module {
             let floor = floor.unwrap_or_else(|| panic!("`{module}` stands under no floor"));
             floors.insert(module.to_owned(), floor);
@@ -441,21 +393,9 @@ fn sources() -> Vec<Source> {
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .map(|path| {
-            let place = path
-                .strip_prefix(root())
-                .expect("below the root")
-                .to_string_lossy()
-                .replace('\\', "/");
-            let module = place
-                .trim_start_matches("src/")
-                .split(['/', '.'])
-                .next()
-                .unwrap_or_default();
-            Source {
-                module: module.to_owned(),
-                text: fs::read_to_string(&path).expect("a source"),
-                path: place,
-            }
+            let place = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
+            let module = place.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default();
+            Source { module: module.to_owned(), text: fs::read_to_string(&path).expect("a source"), path: place }
         })
         .collect()
 }
@@ -463,11 +403,7 @@ fn sources() -> Vec<Source> {
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            walk(&path, files)
-        } else {
-            files.push(path)
-        }
+        if path.is_dir() { walk(&path, files) } else { files.push(path) }
     }
 }
 

@@ -113,12 +113,7 @@ const FRAMING: &[Case] = &[
         501,
         "unknown_coding",
     ),
-    (
-        "coding-identity",
-        b"POST PATH HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
-        501,
-        "unknown_coding",
-    ),
+    ("coding-identity", b"POST PATH HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", 501, "unknown_coding"),
     (
         "coding-xchunked",
         b"POST PATH HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
@@ -190,11 +185,9 @@ async fn all_are_refused(cases: &[Case], request: impl Fn(&str, &[u8]) -> Vec<u8
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     assert!(upstream.requests().is_empty(), "{:?}", upstream.requests());
     let mut faults: Vec<&str> = cases.iter().map(|case| case.3).collect();
-    let records = crate::rig::soon(
-        "a record for each",
-        rig.records.find_many(cases.len(), |record| record["fault"].is_string()),
-    )
-    .await;
+    let records =
+        crate::rig::soon("a record for each", rig.records.find_many(cases.len(), |record| record["fault"].is_string()))
+            .await;
     let mut recorded: Vec<&str> = records.iter().filter_map(|record| record["fault"].as_str()).collect();
     faults.sort_unstable();
     recorded.sort_unstable();
@@ -237,11 +230,8 @@ async fn heads_beyond_their_bounds_are_refused_with_the_status_that_says_so() {
     let long_target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(40_000));
     let long_head = format!("GET /head HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(70_000));
     let many_fields = format!("GET /fields HTTP/1.1\r\nHost: a\r\n{many}\r\n");
-    let cases = [
-        (long_target, 414, "uri_too_long"),
-        (long_head, 431, "head_too_large"),
-        (many_fields, 431, "head_too_large"),
-    ];
+    let cases =
+        [(long_target, 414, "uri_too_long"), (long_head, 431, "head_too_large"), (many_fields, 431, "head_too_large")];
     for (bytes, status, fault) in cases {
         let mut client = rig.client().await;
         drop(client.try_send(bytes).await);

@@ -123,7 +123,11 @@ async fn malformed_requests_are_refused_on_their_stream_and_never_forwarded() {
         ("length is no number", and(&[(b"content-length", b"+3")]), Some(b"abc")),
         ("lengths differ", and(&[(b"content-length", b"3"), (b"content-length", b"4")]), Some(b"abc")),
         ("path missing", vec![(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"test")], None),
-        ("path empty", vec![(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"t"), (b":path", b"")], None),
+        (
+            "path empty",
+            vec![(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"t"), (b":path", b"")],
+            None,
+        ),
         ("method missing", vec![(b":scheme", b"https"), (b":authority", b"test"), (b":path", b"/")], None),
         ("no host", vec![(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/")], None),
         (

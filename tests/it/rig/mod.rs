@@ -234,11 +234,7 @@ impl Rig {
 
     /// The `count`th event with `wanted` as its message.
     pub(crate) async fn events(&self, wanted: &str, count: usize) -> Vec<Value> {
-        soon(
-            &format!("{count} events {wanted}"),
-            self.events.find_many(count, |event| message(event) == wanted),
-        )
-        .await
+        soon(&format!("{count} events {wanted}"), self.events.find_many(count, |event| message(event) == wanted)).await
     }
 
     /// What the admin listener answers on `path`.
