@@ -1,4 +1,4 @@
-//! Requests bodies: collected before an endpoint is asked, repeated if need be, bounded; or streamed where that is wanted.
+//! Request bodies: collected before an endpoint is asked, repeated if need be, bounded; or streamed where that is wanted.
 
 use crate::rig::upstream::named;
 use crate::rig::{Rig, Upstream};

@@ -153,7 +153,8 @@ async fn trace_of_a_trusted_proxy_goes_on() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let head = sent_with(&rig, &upstream, &format!("Traceparent: {parent}\r\n")).await;
 
-    assert_eq!(head.get("traceparent").unwrap()[3..35], parent[3..35]);
+    let trace = |text: &str| text.split('-').nth(1).map(str::to_owned);
+    assert_eq!(trace(&head.get("traceparent").unwrap()), trace(parent));
 }
 
 #[tokio::test]

@@ -178,7 +178,6 @@ async fn admin_listener_is_not_the_proxy() {
     let upstream = Upstream::named("a").await;
     let rig = Rig::setup().endpoint(&upstream).start().await;
 
-    assert_eq!(rig.admin("/").await.status / 100 * 100 == 200, rig.admin("/").await.status < 300);
     assert_eq!(rig.admin("/nothing").await.status, 404);
     assert!(upstream.requests().is_empty());
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::Method;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Error, Message};
 
 use crate::rig::h2::request;
 use crate::rig::peer::Io;
@@ -16,13 +16,13 @@ async fn echo() -> Upstream {
     Upstream::playing(|mut peer, seen| async move {
         let Some(request) = peer.request().await else { return };
         let key = request.head.get("sec-websocket-key").unwrap_or_default();
-        let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         seen.note(request);
         peer.send(format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
         ))
         .await;
-        let role = tokio_tungstenite::tungstenite::protocol::Role::Server;
+        let role = tungstenite::protocol::Role::Server;
         let mut socket = WebSocketStream::from_raw_socket(peer.into_io(), role, None).await;
         while let Some(Ok(message)) = socket.next().await {
             if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
@@ -36,9 +36,7 @@ async fn echo() -> Upstream {
 /// A WebSocket on `path` over HTTP/1; what the proxy answered when there is none.
 async fn open(rig: &Rig, path: &str, origin: Option<&str>) -> Result<WebSocketStream<Box<dyn Io>>, u16> {
     let io = rig.client().await.into_io();
-    let mut head =
-        tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(format!("ws://test{path}"))
-            .unwrap();
+    let mut head = tungstenite::client::IntoClientRequest::into_client_request(format!("ws://test{path}")).unwrap();
     if let Some(origin) = origin {
         head.headers_mut().insert("origin", origin.parse().unwrap());
     }

@@ -232,11 +232,6 @@ impl Rig {
         soon(&format!("event {wanted}"), self.events.find(|event| message(event) == wanted)).await
     }
 
-    /// The `count`th event with `wanted` as its message.
-    pub(crate) async fn events(&self, wanted: &str, count: usize) -> Vec<Value> {
-        soon(&format!("{count} events {wanted}"), self.events.find_many(count, |event| message(event) == wanted)).await
-    }
-
     /// What the admin listener answers on `path`.
     pub(crate) async fn admin(&self, path: &str) -> Response {
         let mut client = Peer::connect(self.admin).await;

@@ -36,8 +36,6 @@ pub(crate) struct Request {
     pub(crate) head: Head,
     /// Its body, decoded.
     pub(crate) body: Vec<u8>,
-    /// The connection it came on, from 0.
-    pub(crate) connection: usize,
 }
 
 /// A response as a client received it.
@@ -118,11 +116,6 @@ impl Peer {
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.io.write_all(bytes.as_ref()).await?;
         self.io.flush().await
-    }
-
-    /// Ends the sending direction.
-    pub(crate) async fn finish(&mut self) {
-        soon("end of sending", self.io.shutdown()).await.unwrap();
     }
 
     /// The transport, when nothing that was read is left over.
@@ -214,7 +207,7 @@ impl Peer {
             let length = head.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
             self.up_to(length).await
         };
-        Some(Request { head, body, connection: self.number })
+        Some(Request { head, body })
     }
 
     /// A response to a request other than HEAD. Interim responses are heads of their own: see [`Self::head`].

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -41,11 +41,6 @@ impl Pki {
         std::fs::write(directory.join("ca.pem"), self.authority.pem()).unwrap();
         std::fs::write(directory.join("leaf.pem"), self.leaf.0.pem()).unwrap();
         std::fs::write(directory.join("leaf.key"), self.leaf.1.serialize_pem()).unwrap();
-    }
-
-    /// The leaf's certificate.
-    pub(crate) fn leaf(&self) -> CertificateDer<'static> {
-        self.leaf.0.der().clone()
     }
 
     /// A TLS connection that offers `alpn`, with the client's certificate if so wished.

@@ -47,14 +47,7 @@ impl Upstream {
         F: Fn(Peer, Seen) -> P + Send + Sync + 'static,
         P: Future<Output = ()> + Send + 'static,
     {
-        Self::playing_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
-    }
-
-    fn playing_on<F, P>(listener: TcpListener, script: F) -> Self
-    where
-        F: Fn(Peer, Seen) -> P + Send + Sync + 'static,
-        P: Future<Output = ()> + Send + 'static,
-    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(watch::Sender::new(Vec::new()));
         let (count, connections) = watch::channel(0);
@@ -75,16 +68,6 @@ impl Upstream {
     pub(crate) async fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let answer = Arc::new(answer);
         Self::playing(move |peer, seen| answer_all(peer, seen, Arc::clone(&answer))).await
-    }
-
-    /// As [`Self::answering`], at an address that was free a moment ago.
-    pub(crate) async fn answering_at(
-        address: SocketAddr,
-        answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static,
-    ) -> Self {
-        let answer = Arc::new(answer);
-        let listener = TcpListener::bind(address).await.unwrap();
-        Self::playing_on(listener, move |peer, seen| answer_all(peer, seen, Arc::clone(&answer)))
     }
 
     /// An endpoint that answers 200 with its name in `X-Name` and as its body.
