@@ -15,7 +15,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Findings, SecretError};
+use crate::config::Findings;
+use crate::config::secret::SecretError;
 use crate::lexicon::ListenerName;
 use crate::snapshot::{BuildError, Live};
 use crate::telemetry::metrics::Metrics;

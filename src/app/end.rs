@@ -46,6 +46,10 @@ pub(super) async fn live_and_end(mut all: Ending) -> Result<(), Error> {
                 None => watching = false,
             },
             task = all.supervisor.failed() => break Err(Error::Task(task)),
+            // Panics are caught for each exchange; a worker that is gone all the same takes its sockets with it.
+            () = tokio::time::sleep(LOOK) => if all.threads.iter().any(JoinHandle::is_finished) {
+                break Err(Error::Task("worker"));
+            },
         }
     };
     all.end().await;
@@ -104,6 +108,9 @@ impl Ending {
         }
     }
 }
+
+/// How often workers are looked after.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How often threads are asked whether they have ended: they have no way to tell a runtime.
 const STEP: Duration = Duration::from_millis(20);

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::ClientConfig;
 
@@ -47,6 +48,8 @@ impl prober::Observer for Observer {
     }
 
     fn flipped(&self, pool: &PoolName, endpoint: &Endpoint, from: Standing, to: Standing, reason: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        endpoint.vitals.set_since(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let snapshot = self.live.load();
         let Some(known) = snapshot.pool(pool) else { return };
         let flip =

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
 use crate::config::{Config, Loaded};
@@ -23,7 +22,7 @@ pub(super) struct Reloader {
     pub(super) file: PathBuf,
     pub(super) live: Arc<Live>,
     pub(super) metrics: Metrics,
-    pub(super) tickets: Arc<Tickets>,
+    pub(super) tickets: Tickets,
     pub(super) gates: Vec<Arc<Gate>>,
     pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
     pub(super) wakes: Vec<Arc<Notify>>,
@@ -36,14 +35,14 @@ pub(super) struct Reloader {
 /// Everything that is wrong with certificates and keys.
 pub(super) fn securities(
     config: &Config,
-    tickets: &Arc<Tickets>,
-) -> Result<Vec<Option<Arc<ServerConfig>>>, Vec<tls::LoadError>> {
+    tickets: &Tickets,
+) -> Result<Vec<Option<Arc<tls::server::Loaded>>>, Vec<tls::LoadError>> {
     let mut errors = Vec::new();
     let mut loaded = Vec::new();
     for listener in &config.listeners {
         match listener.tls.as_ref().map(|wanted| tls::server::load(wanted, listener.http2.enabled, tickets)) {
             None => loaded.push(None),
-            Some(Ok(security)) => loaded.push(Some(security)),
+            Some(Ok(security)) => loaded.push(Some(Arc::new(security))),
             Some(Err(wrong)) => errors.extend(wrong),
         }
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::admin::status::{Certificate, Endpoint, Listener, Pool, Reloads};
 use crate::admin::{Source, Status};
@@ -14,7 +14,6 @@ use crate::pipeline::receive::Vault;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Pool as Served};
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
-use crate::tls;
 
 /// Everything that can be looked at.
 #[derive(Debug)]
@@ -81,14 +80,15 @@ impl Seen {
     fn status(&self) -> Listener {
         let listener = self.gate.listener.load();
         let now = SystemTime::now();
-        let certificates = listener.tls.iter().flat_map(tls::server::certificates);
+        let loaded = self.gate.tls.load_full();
+        let certificates = loaded.iter().flat_map(|loaded| &loaded.certificates);
         Listener {
             name: self.name.clone(),
             addresses: self.addresses.clone(),
             tls: listener.tls.is_some(),
             connections: self.gate.open() as u64,
             certificates: certificates
-                .map(|(file, not_after)| Certificate::new(file.display().to_string(), not_after, now))
+                .map(|facts| Certificate::new(facts.file.display().to_string(), facts.expires, now))
                 .collect(),
         }
     }
@@ -96,14 +96,15 @@ impl Seen {
 
 fn pool_status(pool: &Served) -> Pool {
     let config = &pool.upstream.config;
-    let endpoints = pool.upstream.roster().endpoints().iter().map(|endpoint| {
+    let roster = pool.upstream.roster();
+    let endpoints = roster.endpoints().iter().map(|endpoint| {
         let vitals = &endpoint.vitals;
         Endpoint {
             name: endpoint.name.clone(),
             addresses: vitals.addresses().to_vec(),
             standing: super::observe::standing(vitals.standing()),
             reason: vitals.reason().to_string(),
-            since: vitals.since(),
+            since: vitals.since().map(|since| UNIX_EPOCH + Duration::from_millis(since)),
             disabled: endpoint.is_disabled(),
             in_flight: u64::from(vitals.in_flight()),
             tunnels: u64::from(vitals.tunnels()),

@@ -95,6 +95,7 @@ struct Shared {
     answered_at: AtomicU64,
     failed_at: AtomicU64,
     standing: AtomicU8,
+    since: AtomicU64,
     drained: AtomicBool,
     pulse: Pulse,
     reason: ArcSwap<Arc<str>>,
@@ -131,6 +132,7 @@ impl Vitals {
             answered_at: AtomicU64::new(NEVER),
             failed_at: AtomicU64::new(NEVER),
             standing: AtomicU8::new(Standing::Unknown.code()),
+            since: AtomicU64::new(NEVER),
             drained: AtomicBool::new(false),
             pulse,
             reason: ArcSwap::from_pointee(Arc::from("")),
@@ -164,6 +166,16 @@ impl Vitals {
         let before = Standing::from_code(self.0.standing.swap(standing.code(), Ordering::Relaxed));
         self.0.pulse.beat();
         before
+    }
+
+    /// Since when, in milliseconds of Unix time; `None` until the first flip.
+    pub fn since(&self) -> Option<u64> {
+        Some(self.0.since.load(Ordering::Relaxed)).filter(|since| *since != NEVER)
+    }
+
+    /// Notes when the standing has changed, in milliseconds of Unix time.
+    pub fn set_since(&self, since: u64) {
+        self.0.since.store(since, Ordering::Relaxed);
     }
 
     /// Whether an operator took the endpoint out. See `Endpoint::is_disabled` for the whole answer.

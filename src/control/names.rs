@@ -103,24 +103,29 @@ where
         });
         self.failing.retain(|host| named.contains_key(host));
 
-        let lookup = &self.lookup;
-        let asked = named.iter().map(|(host, endpoints)| async move {
-            let answer = timeout(LONGEST_QUESTION, lookup(host.clone())).await;
-            (host, endpoints, answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
-        });
+        let asked: Vec<_> = named
+            .into_iter()
+            .map(|(host, endpoints)| {
+                let answer = timeout(LONGEST_QUESTION, (self.lookup)(host.clone()));
+                async move {
+                    let answer = answer.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                    (host, endpoints, answer)
+                }
+            })
+            .collect();
         let mut answers = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
         let mut complete = true;
         while let Some((host, endpoints, answer)) = answers.next().await {
             match answer.and_then(|ips| if ips.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(ips) }) {
                 Ok(ips) => {
-                    self.failing.remove(host);
-                    for (pool, endpoint) in endpoints {
+                    self.failing.remove(&host);
+                    for (pool, endpoint) in &endpoints {
                         renew(pool, endpoint, &ips, &*self.observer);
                     }
                 }
                 Err(error) => {
-                    if self.failing.insert(host.clone()) {
-                        for (pool, endpoint) in endpoints {
+                    if self.failing.insert(host) {
+                        for (pool, endpoint) in &endpoints {
                             self.observer.unresolved(pool, endpoint, &error);
                         }
                     }

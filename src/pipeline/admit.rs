@@ -14,13 +14,13 @@ use crate::message::Upgrade;
 use super::fault::Fault;
 use super::record::Story;
 
-pub use crate::headers::Host;
+pub(super) use crate::headers::Host;
 
 /// Checks method and host; the host by which the request is routed.
 ///
 /// # Errors
 /// [`Fault::Method`], [`Fault::BadHost`].
-pub fn admit(head: &request::Parts, upgrade: Option<Upgrade>) -> Result<Host, Fault> {
+pub(super) fn admit(head: &request::Parts, upgrade: Option<Upgrade>) -> Result<Host, Fault> {
     // RFC 9110 §9.3.6 and §9.3.8: a tunnel to anywhere, and an echo of cookies, are no business of a reverse proxy.
     if head.method == Method::TRACE || (head.method == Method::CONNECT && upgrade.is_none()) {
         return Err(Fault::Method);
@@ -29,7 +29,7 @@ pub fn admit(head: &request::Parts, upgrade: Option<Upgrade>) -> Result<Host, Fa
 }
 
 /// Whether repeating the request changes nothing: a safe method (RFC 9110 §9.2.1), or a POST that the route lists.
-pub fn is_read_only(head: &request::Parts, route: &config::Route) -> bool {
+pub(super) fn is_read_only(head: &request::Parts, route: &config::Route) -> bool {
     head.method.is_safe()
         || (head.method == Method::POST
             && route.read_only_posts.iter().any(|path| head.uri.path().trim_end_matches('/') == path.trim_end_matches('/')))
@@ -39,7 +39,7 @@ pub fn is_read_only(head: &request::Parts, route: &config::Route) -> bool {
 ///
 /// # Errors
 /// [`Fault::BodyTooLarge`] when it says so itself.
-pub fn meter(body: Body, route: &config::Route, story: &mut Story) -> Result<Body, Fault> {
+pub(super) fn meter(body: Body, route: &config::Route, story: &mut Story) -> Result<Body, Fault> {
     if body.is_end() {
         return Ok(body);
     }

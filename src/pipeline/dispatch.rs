@@ -11,7 +11,7 @@ use crate::body::Body;
 use crate::lexicon::Clock;
 use crate::message::Interim;
 use crate::snapshot::{Pool, Route};
-use crate::telemetry::metrics::{ConnectResult, RaceOutcome, RetryCause};
+use crate::telemetry::metrics::{ConnectResult, EndpointMetrics, RaceOutcome, RetryCause};
 use crate::telemetry::record::Stage;
 use crate::upstream::connect::connect;
 use crate::upstream::link::{Exchange, Home, Limits};
@@ -25,7 +25,7 @@ use super::record::Story;
 use super::retry::{Next, verdict};
 
 /// A request on its way to an endpoint.
-pub struct Forward<'a> {
+pub(super) struct Forward<'a> {
     /// The head, rewritten.
     pub head: &'a request::Parts,
     /// The body.
@@ -39,7 +39,7 @@ pub struct Forward<'a> {
 }
 
 /// A request body on its way to an endpoint.
-pub enum Outgoing {
+pub(super) enum Outgoing {
     /// None.
     Empty,
     /// Collected: can be sent again.
@@ -70,7 +70,7 @@ impl Outgoing {
 ///
 /// # Errors
 /// The fault of the last attempt.
-pub async fn dispatch(
+pub(super) async fn dispatch(
     mut forward: Forward<'_>,
     route: &Route,
     pool: &Pool,
@@ -98,10 +98,11 @@ pub async fn dispatch(
             None => lease(pool, kind, &tried, story, last).await?,
         };
         let endpoint = Arc::clone(lease.endpoint());
-        story.record().endpoint = Some(endpoint.name.clone());
+        let counts = pool.counts(&endpoint);
+        story.take_endpoint(&endpoint.name, Arc::clone(&counts));
         // A body that can be sent once only, and a tunnel, do not risk the race with the close of an idle connection.
         let reuse = !refreshed && !forward.upgrade && !forward.body.is_stream();
-        let (failure, sent) = match obtain(pool, &lease, idle, reuse, story).await {
+        let (failure, sent) = match obtain(pool, &lease, idle, reuse, &counts, story).await {
             Err(failure) => (failure, Sent::Nothing),
             Ok(link) => {
                 story.reach(Stage::Head);
@@ -182,9 +183,15 @@ async fn lease(
     }
 }
 
-async fn obtain(pool: &Pool, lease: &Lease, idle: &Idle, reuse: bool, story: &mut Story) -> Result<Link, Failure> {
+async fn obtain(
+    pool: &Pool,
+    lease: &Lease,
+    idle: &Idle,
+    reuse: bool,
+    metrics: &EndpointMetrics,
+    story: &mut Story,
+) -> Result<Link, Failure> {
     let endpoint = lease.endpoint();
-    let metrics = pool.counts(endpoint);
     if reuse && let Some(link) = idle.take(endpoint.id) {
         metrics.connection(ConnectResult::Reused);
         return Ok(link);

@@ -13,24 +13,27 @@ use tokio::time::Instant;
 
 use crate::balance::Live as LiveResult;
 use crate::body::{Body, BodyError, Frame, Source};
-use crate::lexicon::Clock;
+use crate::lexicon::{Clock, EndpointName};
 use crate::message::Connection;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
+use crate::telemetry::metrics::EndpointMetrics;
 use crate::telemetry::record::{Attempt, End, Kind, Record, Stage, Stages, Who};
 use crate::upstream::Lease;
+use crate::upstream::observer::Side;
 use crate::upstream::tunnel::{Ending, Tally};
 
 use super::fault::Fault;
 use super::now_ms;
 
 /// An exchange on its way to its record.
-pub struct Story {
+pub(super) struct Story {
     record: Record,
     started: Instant,
     stage: Stage,
     received: Option<Arc<AtomicU64>>,
     route: Option<Arc<Route>>,
+    endpoint: Option<Arc<EndpointMetrics>>,
     snapshot: Arc<Snapshot>,
     emitter: Emitter,
     told: bool,
@@ -79,6 +82,7 @@ impl Story {
             stage: Stage::Request,
             received: None,
             route: None,
+            endpoint: None,
             snapshot,
             emitter,
             told: false,
@@ -105,6 +109,12 @@ impl Story {
         self.record.route = Some(route.config.name.clone());
         self.record.pool = route.pool.as_ref().map(|pool| pool.upstream.config.name.clone());
         self.route = Some(Arc::clone(route));
+    }
+
+    /// An endpoint is asked; `counts` is what it counts.
+    pub fn take_endpoint(&mut self, name: &EndpointName, counts: Arc<EndpointMetrics>) {
+        self.record.endpoint = Some(name.clone());
+        self.endpoint = Some(counts);
     }
 
     /// A counter for the bytes of the request body.
@@ -159,6 +169,9 @@ impl Story {
         if let Some(route) = &self.route {
             route.metrics.exchange(record);
             if let Some(pool) = &route.pool {
+                if let Some(counts) = &self.endpoint {
+                    counts.exchange(record);
+                }
                 if record.kind == Kind::TunnelEnd {
                     pool.metrics.tunnel_ended(record);
                 } else {
@@ -180,7 +193,7 @@ impl Drop for Story {
 }
 
 /// A tunnel's story; one that is dropped tells that the tunnel was cut.
-pub struct TunnelStory {
+pub(super) struct TunnelStory {
     story: Option<Box<Story>>,
     tally: Arc<Tally>,
     _lease: Lease,
@@ -201,30 +214,39 @@ impl TunnelStory {
 
     fn tell(&mut self, ending: Ending) {
         let Some(mut story) = self.story.take() else { return };
-        let (end, fault) = match ending {
-            Ending::Complete => (End::COMPLETE, None),
-            Ending::Client => (End { who: Who::Client, stage: Stage::Tunnel }, None),
-            Ending::Upstream => (End { who: Who::Upstream, stage: Stage::Tunnel }, None),
-            Ending::Proxy(code) => (End { who: Who::Proxy, stage: Stage::Tunnel }, Some(code)),
+        let by = |side| match side {
+            Side::Client => Who::Client,
+            Side::Upstream => Who::Upstream,
         };
-        story.record.end = end;
+        let (who, fault) = match ending {
+            Ending::Closed(_) => (Who::Nobody, None),
+            Ending::Gone(side) => (by(side), None),
+            Ending::Idle => (Who::Proxy, Some(Clock::TunnelIdle.as_str())),
+            Ending::TooLarge(side) => (by(side), Some("frame_too_large")),
+            Ending::Malformed(side, _) => (by(side), Some("frame_malformed")),
+            Ending::Drained => (Who::Proxy, Some("drained")),
+            Ending::Cut => (Who::Proxy, Some("cut")),
+        };
+        let stage = if who == Who::Nobody { Stage::Complete } else { Stage::Tunnel };
+        story.record.end = End { who, stage };
         story.record.fault = fault;
-        let counts = self.tally.counts();
-        story.record.bytes_in = counts.client.bytes;
-        story.record.bytes_out = counts.upstream.bytes;
-        story.record.messages = Some((counts.client.messages, counts.upstream.messages));
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Tally { from_client, from_upstream } = &*self.tally;
+        story.record.bytes_in = read(&from_client.bytes);
+        story.record.bytes_out = read(&from_upstream.bytes);
+        story.record.messages = Some((read(&from_client.messages), read(&from_upstream.messages)));
         story.close();
     }
 }
 
 impl Drop for TunnelStory {
     fn drop(&mut self) {
-        self.tell(Ending::Proxy("cut"));
+        self.tell(Ending::Cut);
     }
 }
 
 /// The last step of an exchange: its body on the way to the client, with the story and the lease riding in it.
-pub struct Tail {
+pub(super) struct Tail {
     body: Body,
     story: Option<Box<Story>>,
     lease: Option<Lease>,

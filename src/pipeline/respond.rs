@@ -13,7 +13,7 @@ use super::fault::Fault;
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// The answer that tells a client of `fault`. `accept` is what the client said it wants.
-pub fn answer(fault: Fault, request_id: &HeaderValue, accept: Option<&HeaderValue>, pages: &Pages) -> Answer {
+pub(super) fn answer(fault: Fault, request_id: &HeaderValue, accept: Option<&HeaderValue>, pages: &Pages) -> Answer {
     let profile = fault.profile();
     let detail = fault.detail().unwrap_or("");
     let reason = profile.status.canonical_reason().unwrap_or("Error");

@@ -5,7 +5,7 @@ use crate::upstream::{Failure, Sent};
 
 /// What to do after a failed attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Next {
+pub(super) enum Next {
     /// Once more on the same endpoint, over a fresh connection: the one that failed had been idle and was closed in
     /// that very moment.
     Afresh,
@@ -17,7 +17,7 @@ pub enum Next {
 
 /// The verdict on an attempt that failed with `failure` after `sent` had left. `repeatable` says that the request
 /// changes nothing (a safe method, or a POST that an operator listed as read-only) and that its body is at hand.
-pub const fn verdict(failure: &Failure, sent: Sent, repeatable: bool) -> Next {
+pub(super) const fn verdict(failure: &Failure, sent: Sent, repeatable: bool) -> Next {
     match (failure, sent) {
         (Failure::Request(_), _) => Next::Never,
         (Failure::Closed(_), Sent::Nothing) => Next::Afresh,

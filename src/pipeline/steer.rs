@@ -16,12 +16,12 @@ use super::fault::Fault;
 ///
 /// # Errors
 /// [`Fault::NoRoute`].
-pub fn steer<'a>(snapshot: &'a Snapshot, host: &str, target: &Uri) -> Result<&'a Arc<Route>, Fault> {
+pub(super) fn steer<'a>(snapshot: &'a Snapshot, host: &str, target: &Uri) -> Result<&'a Arc<Route>, Fault> {
     snapshot.routes.find(host, target.path()).ok_or(Fault::NoRoute)
 }
 
 /// The answer of a route that forwards nothing; `None` when it forwards.
-pub fn fixed(route: &Route, target: &Uri) -> Option<Answer> {
+pub(super) fn fixed(route: &Route, target: &Uri) -> Option<Answer> {
     match &route.config.action {
         Action::Forward(_) => None,
         Action::Redirect { status, to } => {

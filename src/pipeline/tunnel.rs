@@ -15,7 +15,7 @@ use super::fault::Fault;
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// What has to be remembered of a handshake until the endpoint has answered.
-pub struct Handshake {
+pub(super) struct Handshake {
     upgrade: Upgrade,
     /// What the client must read in `Sec-WebSocket-Accept`; HTTP/2 knows no such field.
     for_client: Option<HeaderValue>,

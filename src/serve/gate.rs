@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Listener;
 use crate::limit::{Clients, Permit};
 use crate::telemetry::metrics::ListenerMetrics;
+use crate::tls::server::Loaded;
 
 /// A listener. A reload changes its settings for connections to come; open ones keep theirs.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Gate {
     /// Settings.
     pub listener: ArcSwap<Listener>,
     /// TLS settings, certificates included; empty on a plain listener.
-    pub tls: ArcSwapOption<ServerConfig>,
+    pub tls: ArcSwapOption<Loaded>,
     /// What it counts.
     pub metrics: Arc<ListenerMetrics>,
     /// Handshakes that may be under way at once.
@@ -57,7 +57,7 @@ impl Gate {
     /// A gate whose clients are counted in `clients`.
     pub fn new(
         listener: Arc<Listener>,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Arc<Loaded>>,
         metrics: Arc<ListenerMetrics>,
         clients: Clients,
     ) -> Self {

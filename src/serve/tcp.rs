@@ -91,13 +91,13 @@ async fn secure(
     gate: &Gate,
     listener: &Listener,
 ) -> Result<(ClientIo, Option<TlsFacts>), (HandshakeFailure, Option<io::Error>)> {
-    let (Some(config), Some(settings)) = (gate.tls.load_full(), &listener.tls) else {
+    let (Some(loaded), Some(settings)) = (gate.tls.load_full(), &listener.tls) else {
         return Ok((ClientIo::Plain(socket), None));
     };
     let shaken = timeout(settings.handshake_timeout, async {
         // Never closed.
         let _turn = gate.handshakes.acquire().await;
-        TlsAcceptor::from(config).accept(socket).await
+        TlsAcceptor::from(Arc::clone(&loaded.config)).accept(socket).await
     });
     match shaken.await {
         Err(_) => Err((HandshakeFailure::Timeout, None)),

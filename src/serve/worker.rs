@@ -91,7 +91,7 @@ pub fn start<H: Handler>(
     thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         metrics::set_worker(index);
         let worker = Worker { index, shared, emptied: Arc::new(Notify::new()) };
-        runtime.block_on(worker.run(sockets, door, make()));
+        runtime.block_on(async { worker.run(sockets, door, make()).await });
         // What is still open is cut with the runtime; its records are told while it is dropped.
         runtime.shutdown_background();
     })

@@ -102,7 +102,7 @@ impl Ticketer {
             .current
             .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(number), &mut sealed)
             .ok()?;
-        Some([&number, &nonce, sealed.as_slice(), tag.as_ref()].concat())
+        Some([number.as_slice(), &nonce, &sealed, tag.as_ref()].concat())
     }
 
     /// The state in a ticket; `None` for anything that a client made up.

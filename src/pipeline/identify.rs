@@ -1,0 +1,54 @@
+//! Who sends a request, and under which ids it is known. Nobody may judge a client before it has an address.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::forwarded;
+use crate::headers;
+use crate::message::Connection;
+use crate::snapshot::Snapshot;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What an exchange is known by.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// The client, found through trusted proxies only. The port is the transport's, 0 when a proxy told the address.
+    pub client: SocketAddr,
+    /// `https` or `http`, as the client sees it.
+    pub scheme: &'static str,
+    /// The request's id: a trusted proxy's, or ours.
+    pub request_id: HeaderValue,
+    /// The trace, continued from a trusted proxy's, or begun.
+    pub traceparent: HeaderValue,
+}
+
+impl Identity {
+    /// Finds out.
+    pub fn find(fields: &HeaderMap, connection: &Connection, snapshot: &Snapshot) -> Self {
+        let trusted = &snapshot.config.clients.trusted_proxies;
+        let nearest = connection.proxied.unwrap_or(connection.peer);
+        let believed = !trusted.is_empty() && forwarded::is_trusted(nearest.ip(), trusted);
+        let mut client = SocketAddr::new(nearest.ip().to_canonical(), nearest.port());
+        let mut scheme = connection.scheme();
+        if believed {
+            let named = forwarded::client(nearest.ip(), fields, trusted);
+            if named != client.ip() {
+                client = SocketAddr::new(named, 0);
+            }
+            scheme = forwarded::scheme(nearest.ip(), fields, trusted).unwrap_or(scheme);
+        }
+        let theirs = |name: &HeaderName| fields.get(name).filter(|_| believed);
+        let request_id = theirs(&REQUEST_ID).filter(|id| headers::valid_request_id(id)).cloned();
+        let span = fastrand::u64(..);
+        let traceparent = theirs(&TRACEPARENT).and_then(|parent| headers::next_traceparent(parent, span));
+        Self {
+            client,
+            scheme,
+            request_id: request_id.unwrap_or_else(|| headers::made_request_id(fastrand::u128(..))),
+            traceparent: traceparent.unwrap_or_else(|| headers::made_traceparent(fastrand::u128(..), span)),
+        }
+    }
+}
