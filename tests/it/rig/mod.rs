@@ -160,9 +160,9 @@ impl Setup {
         for event in rig.events.all() {
             let address = || field(&event, "address").as_str().unwrap_or_default().parse().unwrap();
             match (message(&event), field(&event, "listener").as_str()) {
-                ("listener bound", Some("plain")) => rig.plain = address(),
-                ("listener bound", Some("secure")) => rig.secure = address(),
-                ("admin bound", _) => rig.admin = address(),
+                ("listening", Some("plain")) => rig.plain = address(),
+                ("listening", Some("secure")) => rig.secure = address(),
+                ("admin listening", _) => rig.admin = address(),
                 _ => {}
             }
         }
