@@ -160,9 +160,11 @@ async fn play(rig: &Rig, path: &str, bytes: &[u8], status: u16, fault: &str) -> 
     let Some(response) = crate::rig::soon(path, client.try_response(true)).await else {
         return Err(format!("{path}: no answer"));
     };
-    let rest = client.rest().await;
-
     let mut wrong = Vec::new();
+    let Ok(rest) = tokio::time::timeout(crate::rig::PATIENCE / 5, client.rest()).await else {
+        return Err(format!("{path}: answered {} and not closed", response.status));
+    };
+
     if response.status != status || !response.text().contains(fault) {
         wrong.push(format!("answered {} {}", response.status, response.text()));
     }

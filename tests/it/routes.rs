@@ -87,8 +87,12 @@ async fn path_and_query_pass_byte_by_byte() {
 #[tokio::test]
 async fn prefix_is_kept_unless_told_otherwise() {
     let upstream = Upstream::answering(|request| crate::rig::upstream::named(request.target())).await;
-    let rest = "[[routes]]\npool = \"app\"\n[[routes]]\npath = \"/bi\"\nstrip_prefix = \"/bi\"\npool = \"app\"";
-    let rig = Rig::setup().endpoint(&upstream).rest(rest).start().await;
+    let rest = format!(
+        "[pools.other]\nhealth = false\nendpoints = [\"{}\"]\n[[routes]]\npool = \"app\"\n\
+         [[routes]]\npath = \"/bi\"\nstrip_prefix = \"/bi\"\npool = \"other\"",
+        upstream.address
+    );
+    let rig = Rig::setup().endpoint(&upstream).rest(&rest).start().await;
 
     assert_eq!(asked(&rig, "a", "/superset/x").await.text(), "/superset/x");
     assert_eq!(asked(&rig, "a", "/bi/x?y").await.text(), "/x?y");

@@ -147,7 +147,7 @@ async fn trailers_travel_from_chunks_to_http2() {
 }
 
 #[tokio::test]
-async fn options_of_a_path_and_of_the_whole_pass() {
+async fn options_pass() {
     let upstream = Upstream::named("a").await;
     let rig = Rig::setup().endpoint(&upstream).start().await;
     let mut client = rig.client().await;

@@ -74,10 +74,15 @@ pub(crate) fn request(method: Method, path: &str) -> Request<()> {
 
 /// A whole response.
 pub(crate) async fn reply(response: ResponseFuture) -> Reply {
-    let response = soon("an HTTP/2 response", response).await.unwrap();
+    try_reply(response).await.unwrap()
+}
+
+/// A response, or why its stream ended before it began.
+pub(crate) async fn try_reply(response: ResponseFuture) -> Result<Reply, h2::Error> {
+    let response = soon("an HTTP/2 response", response).await?;
     let (head, stream) = response.into_parts();
     let (body, trailers, broken) = soon("an HTTP/2 body", collect(stream)).await;
-    Reply { status: head.status, headers: head.headers, body, trailers, broken }
+    Ok(Reply { status: head.status, headers: head.headers, body, trailers, broken })
 }
 
 async fn collect(mut stream: RecvStream) -> (Vec<u8>, Option<HeaderMap>, Option<h2::Error>) {

@@ -235,7 +235,8 @@ impl Rig {
     /// What the admin listener answers on `path`.
     pub(crate) async fn admin(&self, path: &str) -> Response {
         let mut client = Peer::connect(self.admin).await;
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")).await;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        client.send(head).await;
         client.response().await
     }
 
