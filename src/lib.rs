@@ -8,8 +8,12 @@ pub mod lifecycle;
 pub mod config;
 // Floor 2: pure cores, messages, telemetry.
 pub mod balance;
+pub mod forwarded;
+pub mod headers;
 pub mod h1;
+pub mod limit;
 pub mod message;
+pub mod route;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
