@@ -289,7 +289,7 @@ proptest! {
 
     #[test]
     fn no_bytes_break_the_readers(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = (Authority::parse(&bytes), Trace::parse(&bytes), is_request_id(&bytes), check_value(&bytes));
+        drop((Authority::parse(&bytes), Trace::parse(&bytes), is_request_id(&bytes), check_value(&bytes)));
     }
 
     #[test]
