@@ -9,8 +9,8 @@ pub mod config;
 // Floor 2: pure cores, messages, telemetry.
 pub mod balance;
 pub mod forwarded;
-pub mod headers;
 pub mod h1;
+pub mod headers;
 pub mod health;
 pub mod limit;
 pub mod message;
@@ -19,6 +19,8 @@ pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
 pub mod upstream;
+// Floor 5: background tasks.
+pub mod control;
 // Floor 6: the faces to clients and operators.
 pub mod admin;
 pub mod serve;
