@@ -5,12 +5,15 @@
 
 use std::borrow::Cow;
 
+const SEPARATORS: [char; 2] = ['/', '\\'];
+
 /// The path as routes see it. Borrowed for every path that a browser writes.
 ///
 /// Escapes of ASCII are decoded, once, as Gunicorn does (`%2f` is a slash, `%2e` a dot); `%25` and bytes beyond ASCII
 /// stay escaped, so that no second decoding is ever needed. Then repeated slashes become one, `.` goes, `..` takes its
 /// parent with it and never leaves the root, and a final slash goes. A percent sign that begins no escape is one that
-/// should have been escaped. Case, `;` and `\` stay as they are. A target that is no path (`*`) stays too.
+/// should have been escaped. A backslash counts as a slash, as browsers have it. Case
+/// and `;` stay as they are. A target that is no path (`*`) stays too.
 ///
 /// Idempotent. The work is linear in the length.
 pub fn canonical(path: &str) -> Cow<'_, str> {
@@ -28,7 +31,7 @@ pub fn canonical(path: &str) -> Cow<'_, str> {
 fn is_canonical(path: &str) -> bool {
     let mut before = 0;
     for byte in path.bytes() {
-        if byte == b'%' || !byte.is_ascii() || (before == b'/' && matches!(byte, b'/' | b'.')) {
+        if matches!(byte, b'%' | b'\\') || !byte.is_ascii() || (before == b'/' && matches!(byte, b'/' | b'.')) {
             return false;
         }
         before = byte;
@@ -62,11 +65,11 @@ fn decode(path: &str) -> String {
 
 fn resolve(path: &str) -> String {
     let mut resolved = String::with_capacity(path.len());
-    if !path.starts_with('/') {
+    if !path.starts_with(SEPARATORS) {
         // `*` and the like: nothing to resolve, but never to be taken for a path either.
         return path.to_owned();
     }
-    for segment in path.split('/') {
+    for segment in path.split(SEPARATORS) {
         match segment {
             "" | "." => {}
             ".." => resolved.truncate(resolved.rfind('/').unwrap_or_default()),

@@ -95,6 +95,9 @@ fn blocked_path_cannot_be_dodged_by_its_spelling() {
         "%2fversion",
         "/../../version",
         "/version%2f",
+        "\\version",
+        "/x/..\\version",
+        "/x%5c..%5Cversion",
     ] {
         assert_eq!(table.find("bi", path), Some(&1), "{path}");
     }
@@ -183,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn canonical_paths_are_idempotent_and_plain(path in "(/|\\.|%2[eEfF5]|%61|%|a|ü|\\PC){0,20}") {
+    fn canonical_paths_are_idempotent_and_plain(path in "(/|\\.|\\\\|%2[eEfF5]|%5c|%61|%|a|ü|\\PC){0,20}") {
         let path = format!("/{path}");
         let once = canonical(&path).into_owned();
 
