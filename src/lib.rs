@@ -13,6 +13,7 @@ pub mod message;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
+pub mod tls;
 pub mod upstream;
 // Floor 6: the faces to clients and operators.
 pub mod admin;

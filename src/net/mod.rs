@@ -6,4 +6,5 @@ pub mod bind;
 pub mod date;
 pub mod io;
 pub mod outbox;
+pub mod proxy_protocol;
 pub mod timer;
