@@ -4,6 +4,7 @@
 //! stays on the control runtime: checks, names, watched files, signals, the admin listener. Deliberately absent: the
 //! data plane, which lives in the workers and asks for nothing here.
 
+mod admin;
 mod end;
 mod observe;
 mod reload;

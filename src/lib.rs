@@ -9,12 +9,16 @@ pub mod config;
 // Floor 2: pure cores, messages, telemetry.
 pub mod balance;
 pub mod h1;
+pub mod limit;
 pub mod message;
+pub mod route;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
 pub mod tls;
 pub mod upstream;
+// Floor 5: background tasks.
+pub mod control;
 // Floor 6: the faces to clients and operators.
 pub mod admin;
 pub mod serve;

@@ -19,10 +19,7 @@ pub(super) fn run(file: &Path, output: &mut Output) -> Exit {
         }
         Err(findings) => {
             output.line(format_args!("{}\n", findings.render(colour)));
-            let errors = findings
-                .iter()
-                .filter(|finding| finding.severity == Severity::Error)
-                .count();
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
             output.line(format_args!("{}: refused, {}", file.display(), count(errors, "error")));
             Exit::Configuration
         }
@@ -37,11 +34,7 @@ fn summary(Loaded { config, warnings, .. }: &Loaded) -> String {
         count(config.pools.len(), "pool"),
         count(endpoints, "endpoint"),
     ];
-    let warned = if warnings.is_empty() {
-        String::new()
-    } else {
-        format!(", {}", count(warnings.len(), "warning"))
-    };
+    let warned = if warnings.is_empty() { String::new() } else { format!(", {}", count(warnings.len(), "warning")) };
     format!("ok{warned} ({})", parts.join(", "))
 }
 

@@ -38,11 +38,7 @@ pub(super) fn version(output: &mut Output) -> Exit {
 }
 
 fn describe(explanation: &Explanation) -> String {
-    let mut text = format!(
-        "{}\n\n  {}\n\n",
-        explanation.key,
-        explanation.doc.trim().replace('\n', "\n  ")
-    );
+    let mut text = format!("{}\n\n  {}\n\n", explanation.key, explanation.doc.trim().replace('\n', "\n  "));
     let mut row = |name: &str, value: &str| {
         if !value.is_empty() {
             text.push_str(&format!("  {name:<9} {value}\n"));
@@ -50,10 +46,7 @@ fn describe(explanation: &Explanation) -> String {
     };
     row("write", &explanation.shape);
     row("range", &explanation.range);
-    row(
-        "default",
-        explanation.default.as_deref().unwrap_or("none, it must be given"),
-    );
+    row("default", explanation.default.as_deref().unwrap_or("none, it must be given"));
     for key in &explanation.below {
         row("has", key);
     }

@@ -148,8 +148,8 @@ Examples:
 Exit codes: 0 good, perhaps with warnings, 78 refused.";
 
 const AFTER_DEMO: &str = "\
-Starts three embedded endpoints that behave like Superset, a self-signed certificate, HTTPS on port 8443 (or a free one)
-and the admin listener, and prints what to try. Log in as admin / admin. Ctrl-C drains.";
+Starts three embedded endpoints that behave like Superset, makes a self-signed certificate, serves HTTPS on port 8443 (or
+a free one) and the admin listener, and prints what to try. Log in as admin / admin. Ctrl-C drains.";
 
 const AFTER_SCHEMA: &str = "\
 Example:
@@ -176,10 +176,7 @@ mod tests {
     #[test]
     fn keys_in_the_help_exist() {
         for key in ["pools.superset.health", "health.interval"] {
-            assert!(
-                AFTER_EXPLAIN.contains(key) && crate::config::explain(key).is_ok(),
-                "{key}"
-            );
+            assert!(AFTER_EXPLAIN.contains(key) && crate::config::explain(key).is_ok(), "{key}");
         }
     }
 

@@ -8,13 +8,7 @@ use crate::app::{self, Options};
 
 /// Runs the proxy. Blocks until it has drained or failed.
 pub(super) fn run(file: &Path, output: &mut Output) -> Exit {
-    finish(
-        app::run(Options {
-            file: file.to_owned(),
-            ready: None,
-        }),
-        output,
-    )
+    finish(app::run(Options { file: file.to_owned(), ready: None }), output)
 }
 
 /// Tells how a run ended.

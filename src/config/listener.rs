@@ -40,6 +40,43 @@ pub struct Listener {
     pub max_connection_age: Duration,
 }
 
+impl Listener {
+    /// A plain listener of the process's own, with the defaults of the configuration.
+    pub fn internal(name: &str, address: SocketAddr) -> Self {
+        Self {
+            name: ListenerName::new(name),
+            addresses: vec![address],
+            tls: None,
+            proxy_protocol: Vec::new(),
+            max_connections: 64,
+            max_connections_per_client: 64,
+            max_tunnels_per_client: 0,
+            redirect_to_https: None,
+            hsts: None,
+            limits: RequestLimits { head_bytes: 16 * 1024, uri_bytes: 4 * 1024, fields: 64, trailer_bytes: 1024 },
+            clocks: ClientClocks {
+                head: Duration::from_secs(10),
+                body_idle: Duration::from_secs(10),
+                write_idle: Duration::from_secs(10),
+                keep_alive: Duration::from_secs(75),
+                min_body_rate: 240,
+            },
+            http2: Http2 {
+                enabled: false,
+                cleartext: false,
+                max_streams: 1,
+                stream_window: 65_535,
+                connection_window: 65_535,
+                send_buffer: 16 * 1024,
+                max_pending_resets: 1,
+                max_error_resets: 1,
+                max_frame: 16 * 1024,
+            },
+            max_connection_age: Duration::from_secs(3600),
+        }
+    }
+}
+
 /// Bounds on a request's head and body framing.
 #[derive(Clone, Debug)]
 pub struct RequestLimits {

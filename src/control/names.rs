@@ -59,10 +59,7 @@ pub struct Names<L> {
 /// # Errors
 /// As the resolver says.
 pub async fn lookup(host: String) -> io::Result<Vec<IpAddr>> {
-    Ok(tokio::net::lookup_host((host, 0))
-        .await?
-        .map(|address| address.ip())
-        .collect())
+    Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
 }
 
 impl<L, F> Names<L>
@@ -72,13 +69,7 @@ where
 {
     /// Resolves with `lookup`, which is [`lookup()`] outside of tests.
     pub fn new(pools: Arc<dyn Pools>, observer: Arc<dyn Observer>, lookup: L) -> Self {
-        Self {
-            pools,
-            observer,
-            lookup,
-            failing: HashSet::new(),
-            wake: Arc::default(),
-        }
+        Self { pools, observer, lookup, failing: HashSet::new(), wake: Arc::default() }
     }
 
     /// Begins a round at once when notified, for after a reload.
@@ -107,10 +98,7 @@ where
         let mut named: BTreeMap<String, Vec<(PoolName, Arc<Endpoint>)>> = BTreeMap::new();
         self.pools.each(&mut |pool, endpoint, _| {
             if !is_address(&endpoint.host) {
-                named
-                    .entry(endpoint.host.clone())
-                    .or_default()
-                    .push((pool.name.clone(), Arc::clone(endpoint)));
+                named.entry(endpoint.host.clone()).or_default().push((pool.name.clone(), Arc::clone(endpoint)));
             }
         });
         self.failing.retain(|host| named.contains_key(host));
@@ -118,22 +106,12 @@ where
         let lookup = &self.lookup;
         let asked = named.iter().map(|(host, endpoints)| async move {
             let answer = timeout(LONGEST_QUESTION, lookup(host.clone())).await;
-            (
-                host,
-                endpoints,
-                answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-            )
+            (host, endpoints, answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
         });
         let mut answers = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
         let mut complete = true;
         while let Some((host, endpoints, answer)) = answers.next().await {
-            match answer.and_then(|ips| {
-                if ips.is_empty() {
-                    Err(io::ErrorKind::NotFound.into())
-                } else {
-                    Ok(ips)
-                }
-            }) {
+            match answer.and_then(|ips| if ips.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(ips) }) {
                 Ok(ips) => {
                     self.failing.remove(host);
                     for (pool, endpoint) in endpoints {
@@ -148,9 +126,7 @@ where
                     }
                 }
             }
-            complete &= endpoints
-                .iter()
-                .all(|(_, endpoint)| !endpoint.vitals.addresses().is_empty());
+            complete &= endpoints.iter().all(|(_, endpoint)| !endpoint.vitals.addresses().is_empty());
         }
         complete
     }
@@ -174,10 +150,7 @@ fn renew(pool: &PoolName, endpoint: &Endpoint, ips: &[IpAddr], observer: &dyn Ob
 }
 
 fn is_address(host: &str) -> bool {
-    host.trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>()
-        .is_ok()
+    host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -218,27 +191,16 @@ mod tests {
     /// One endpoint, `superset:8088`, and a resolver that gives `answers` in turn.
     fn rig(
         answers: &[&[&str]],
-    ) -> (
-        Names<impl Fn(String) -> std::future::Ready<io::Result<Vec<IpAddr>>>>,
-        Arc<One>,
-        Arc<Heard>,
-    ) {
+    ) -> (Names<impl Fn(String) -> std::future::Ready<io::Result<Vec<IpAddr>>>>, Arc<One>, Arc<Heard>) {
         let pool = testing::pool(&[("superset", 8088)], None);
         let one = Arc::new(One(Arc::clone(&pool), Roster::new(&pool.endpoints)));
         let heard = Arc::new(Heard::default());
-        let mut left: Vec<Vec<IpAddr>> = answers
-            .iter()
-            .rev()
-            .map(|ips| ips.iter().map(|ip| ip.parse().unwrap()).collect())
-            .collect();
+        let mut left: Vec<Vec<IpAddr>> =
+            answers.iter().rev().map(|ips| ips.iter().map(|ip| ip.parse().unwrap()).collect()).collect();
         left.reserve(1);
         let left = Mutex::new(left);
         let lookup = move |_| std::future::ready(Ok(left.lock().unwrap().pop().unwrap_or_default()));
-        (
-            Names::new(Arc::clone(&one) as _, Arc::clone(&heard) as _, lookup),
-            one,
-            heard,
-        )
+        (Names::new(Arc::clone(&one) as _, Arc::clone(&heard) as _, lookup), one, heard)
     }
 
     #[tokio::test]
@@ -248,10 +210,7 @@ mod tests {
         assert!(names.round().await);
 
         let addresses = one.1.endpoints()[0].vitals.addresses();
-        assert_eq!(
-            *addresses,
-            ["10.0.0.1:8088".parse().unwrap(), "10.0.0.2:8088".parse().unwrap()]
-        );
+        assert_eq!(*addresses, ["10.0.0.1:8088".parse().unwrap(), "10.0.0.2:8088".parse().unwrap()]);
     }
 
     #[tokio::test]

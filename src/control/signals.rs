@@ -71,11 +71,7 @@ mod tests {
     use super::*;
 
     fn send(signal: &str) {
-        let status = Command::new("kill")
-            .arg(signal)
-            .arg(std::process::id().to_string())
-            .status()
-            .unwrap();
+        let status = Command::new("kill").arg(signal).arg(std::process::id().to_string()).status().unwrap();
         assert!(status.success());
     }
 

@@ -224,11 +224,7 @@ mod tests {
     async fn task_that_ignores_the_stop_is_named_and_cut() {
         let mut supervisor = Supervisor::new();
         supervisor.start("deaf", Policy::Restart, |_| std::future::pending());
-        supervisor.start(
-            "polite",
-            Policy::Restart,
-            |mut stop| async move { stop.stopped().await },
-        );
+        supervisor.start("polite", Policy::Restart, |mut stop| async move { stop.stopped().await });
 
         let unfinished = supervisor.shut_down(Duration::from_secs(2)).await;
 

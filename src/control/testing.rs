@@ -23,20 +23,14 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
         tls: None,
         max_in_flight: 20,
         max_tunnels: 20,
-        queue: Queue {
-            length: 64,
-            timeout: Duration::from_secs(10),
-        },
+        queue: Queue { length: 64, timeout: Duration::from_secs(10) },
         clocks: UpstreamClocks {
             connect: Duration::from_secs(2),
             write_idle: Duration::from_secs(60),
             idle: Duration::from_millis(1_500),
         },
         max_idle: 8,
-        retry: Retry {
-            attempts: 1,
-            budget_percent: 10,
-        },
+        retry: Retry { attempts: 1, budget_percent: 10 },
         health,
         when_all_down: WhenAllDown::Reject,
         panic_threshold: 50,

@@ -71,7 +71,8 @@ pub async fn run(mut files: Files, changed: mpsc::Sender<()>, mut stop: Stop) {
         let now = look(&wanted).await;
         if now != prints {
             for (now, before) in now.iter().zip(&prints).filter(|(now, before)| now != before) {
-                tracing::info!(path = %now.path.display(), missing = now.state.is_none(), was_missing = before.state.is_none(), "file changed");
+                let (missing, was_missing) = (now.state.is_none(), before.state.is_none());
+                tracing::info!(path = %now.path.display(), missing, was_missing, "file changed");
             }
             prints = now;
             directories.follow(&prints);
@@ -112,10 +113,7 @@ struct State {
 async fn look(paths: &[PathBuf]) -> Vec<Print> {
     let mut prints = Vec::with_capacity(paths.len());
     for path in paths {
-        prints.push(Print {
-            path: path.clone(),
-            state: state(path).await.ok(),
-        });
+        prints.push(Print { path: path.clone(), state: state(path).await.ok() });
     }
     prints
 }
@@ -151,10 +149,7 @@ impl Directories {
         let watcher = notify::recommended_watcher(tell)
             .inspect_err(|error| tracing::warn!(%error, "no file notifications, looking every 30 s"))
             .ok();
-        Self {
-            watcher,
-            watched: BTreeSet::new(),
-        }
+        Self { watcher, watched: BTreeSet::new() }
     }
 
     /// Watches the directories of the paths as written and of the files they lead to, and no others.
@@ -163,12 +158,7 @@ impl Directories {
         let mut wanted = BTreeSet::new();
         for print in prints {
             let real = print.state.as_ref().map(|state| state.real.as_path());
-            wanted.extend(
-                [Some(print.path.as_path()), real]
-                    .into_iter()
-                    .flatten()
-                    .filter_map(directory),
-            );
+            wanted.extend([Some(print.path.as_path()), real].into_iter().flatten().filter_map(directory));
         }
         for gone in self.watched.difference(&wanted) {
             // Fails when the directory itself is gone: the same result.
@@ -185,11 +175,7 @@ impl Directories {
 
 fn directory(path: &Path) -> Option<PathBuf> {
     let parent = path.parent()?;
-    Some(if parent.as_os_str().is_empty() {
-        PathBuf::from(".")
-    } else {
-        parent.to_owned()
-    })
+    Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
 }
 
 #[cfg(test)]
@@ -216,9 +202,7 @@ mod tests {
         let (sender, files) = watch::channel(Arc::from([dir.path().join(path), proof.clone()]));
         let (tell, mut changed) = channel();
         let mut supervisor = Supervisor::new();
-        supervisor.start("watch", Policy::Restart, move |stop| {
-            run(files.clone(), tell.clone(), stop)
-        });
+        supervisor.start("watch", Policy::Restart, move |stop| run(files.clone(), tell.clone(), stop));
         let mut round = 0;
         loop {
             round += 1;
@@ -229,11 +213,7 @@ mod tests {
         }
         // What the last round may have left behind.
         while timeout(Duration::from_millis(600), changed.recv()).await.is_ok() {}
-        Watched {
-            changed,
-            _files: sender,
-            _supervisor: supervisor,
-        }
+        Watched { changed, _files: sender, _supervisor: supervisor }
     }
 
     async fn told(watched: &mut Watched) -> bool {
@@ -250,11 +230,7 @@ mod tests {
         fs::rename(dir.path().join("a.toml.new"), dir.path().join("a.toml")).unwrap();
 
         assert!(told(&mut watched).await);
-        assert!(
-            timeout(Duration::from_millis(700), watched.changed.recv())
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(700), watched.changed.recv()).await.is_err());
     }
 
     // The way of Kubernetes: a.toml -> ..data/a.toml, ..data -> ..one; a swap renames a new ..data over the old one.
@@ -284,10 +260,6 @@ mod tests {
 
         fs::write(dir.path().join("access.log"), "line").unwrap();
 
-        assert!(
-            timeout(Duration::from_millis(700), watched.changed.recv())
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(700), watched.changed.recv()).await.is_err());
     }
 }

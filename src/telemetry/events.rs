@@ -157,6 +157,32 @@ pub fn reload_failed(metrics: &Metrics, generation: Generation, file: &Path, err
     );
 }
 
+/// Something in the configuration is unsafe or without effect.
+pub fn configuration_warning(finding: &dyn fmt::Display) {
+    warn!(%finding, "configuration warning");
+}
+
+/// The admin listener accepts connections.
+pub fn admin_bound(address: SocketAddr) {
+    info!(%address, "admin listening");
+}
+
+/// Everything is bound and running.
+pub fn serving(took: Duration) {
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    info!(took_ms, version = env!("CARGO_PKG_VERSION"), "serving");
+}
+
+/// A background task did not finish in time.
+pub fn task_cut(task: &str) {
+    warn!(task, "background task cut at the end");
+}
+
+/// An endpoint's name has other addresses than before.
+pub fn name_resolved(pool: &PoolName, endpoint: &EndpointName, before: usize, now: usize) {
+    info!(%pool, %endpoint, addresses.before = before, addresses.now = now, "name resolved");
+}
+
 /// A setting was changed that is only read at start.
 pub fn needs_restart(setting: &str) {
     warn!(config.key = setting, "change takes effect after a restart");

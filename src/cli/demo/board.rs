@@ -56,12 +56,7 @@ impl Board {
             in_flight: 0,
             tunnels: 0,
         };
-        Self {
-            rows: cast.into_iter().map(row).collect(),
-            admin,
-            live,
-            turns: 0,
-        }
+        Self { rows: cast.into_iter().map(row).collect(), admin, live, turns: 0 }
     }
 
     /// Shows itself until the other end of `ended` is dropped.
@@ -84,10 +79,7 @@ impl Board {
             let served = row.part.served.load(Ordering::Relaxed);
             row.rate = served.saturating_sub(row.before);
             row.before = served;
-            if let Some(endpoint) = status
-                .as_ref()
-                .and_then(|status| find(status, &row.part.address.to_string()))
-            {
+            if let Some(endpoint) = status.as_ref().and_then(|status| find(status, &row.part.address.to_string())) {
                 row.read(endpoint);
             }
         }
@@ -113,25 +105,14 @@ impl Board {
     }
 
     fn line(&self) -> String {
-        let cell = |row: &Row| {
-            format!(
-                "{} {} {}/s {} in flight",
-                row.part.name, row.standing, row.rate, row.in_flight
-            )
-        };
+        let cell = |row: &Row| format!("{} {} {}/s {} in flight", row.part.name, row.standing, row.rate, row.in_flight);
         self.rows.iter().map(cell).collect::<Vec<_>>().join("   ")
     }
 }
 
 impl Row {
     fn read(&mut self, endpoint: &Value) {
-        let text = |name: &str| {
-            endpoint
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let text = |name: &str| endpoint.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |name: &str| endpoint.get(name).and_then(Value::as_u64).unwrap_or_default();
         (self.standing, self.reason) = (text("standing"), text("reason"));
         (self.in_flight, self.tunnels) = (number("in_flight"), number("tunnels"));
@@ -141,15 +122,7 @@ impl Row {
         let bar = "█".repeat(usize::try_from(self.rate.min(20)).unwrap_or_default());
         // A line that wraps would spoil the next drawing.
         let reason: String = self.reason.chars().filter(|c| !c.is_control()).take(34).collect();
-        let Self {
-            part,
-            standing,
-            in_flight,
-            tunnels,
-            before,
-            rate,
-            ..
-        } = self;
+        let Self { part, standing, in_flight, tunnels, before, rate, .. } = self;
         format!(
             "  {:<10} {standing:<8} {in_flight:>9} {tunnels:>8} {before:>9} {rate:>6} {bar:<20} {reason}",
             part.name
@@ -167,10 +140,7 @@ fn heading() -> String {
 /// The endpoint of that name in the admin listener's status, whichever pool it is in.
 fn find<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
     let pools = status.get("pools")?.as_array()?;
-    let mut endpoints = pools
-        .iter()
-        .filter_map(|pool| pool.get("endpoints")?.as_array())
-        .flatten();
+    let mut endpoints = pools.iter().filter_map(|pool| pool.get("endpoints")?.as_array()).flatten();
     endpoints.find(|endpoint| endpoint.get("name").and_then(Value::as_str) == Some(name))
 }
 
@@ -178,9 +148,7 @@ fn status(admin: SocketAddr) -> Option<Value> {
     let mut stream = TcpStream::connect_timeout(&admin, TURN).ok()?;
     stream.set_read_timeout(Some(TURN)).ok()?;
     stream.set_write_timeout(Some(TURN)).ok()?;
-    stream
-        .write_all(format!("GET /status HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").as_bytes())
-        .ok()?;
+    stream.write_all(format!("GET /status HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.take(MAX_STATUS).read_to_end(&mut answer).ok()?;
     let head = memchr::memmem::find(&answer, b"\r\n\r\n")?;

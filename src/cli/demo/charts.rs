@@ -12,9 +12,7 @@ const POINTS: u32 = 24;
 pub(super) fn answer(query: &Value, replica: &str, now: SystemTime) -> Value {
     let chart = query.get("chart_id").and_then(Value::as_u64).unwrap_or(1) % 1_000;
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let rows: Vec<Value> = (0..POINTS)
-        .map(|point| json!({ "x": point, "y": height(chart, point, seconds) }))
-        .collect();
+    let rows: Vec<Value> = (0..POINTS).map(|point| json!({ "x": point, "y": height(chart, point, seconds) })).collect();
     json!({
         "result": [{ "chart_id": chart, "status": "success", "rowcount": rows.len(), "data": rows, "is_cached": false }],
         "replica": replica,

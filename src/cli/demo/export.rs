@@ -39,15 +39,7 @@ impl Source for Export {
             let sold = row.wrapping_mul(7_919) % 997;
             let cents = row.wrapping_mul(104_729) % 1_000_000;
             // Writing to a String cannot fail.
-            writeln!(
-                text,
-                "{row},City {},{sold},{}.{:02},{}",
-                row % 97,
-                cents / 100,
-                cents % 100,
-                self.replica
-            )
-            .ok();
+            writeln!(text, "{row},City {},{sold},{}.{:02},{}", row % 97, cents / 100, cents % 100, self.replica).ok();
         }
         self.next = end.saturating_add(1);
         Poll::Ready(Some(Ok(Frame::Data(Bytes::from(text)))))

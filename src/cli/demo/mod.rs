@@ -109,22 +109,13 @@ impl Stage {
         });
         let file = directory.path().join("demo.toml");
         fs::write(&file, &text)?;
-        Ok(Self {
-            directory,
-            replicas,
-            lifecycle,
-            file,
-            live,
-            records,
-        })
+        Ok(Self { directory, replicas, lifecycle, file, live, records })
     }
 
     fn play(self, output: &mut Output) -> Exit {
         let (ready, started) = std::sync::mpsc::channel();
         let cast = self.replicas.iter().map(Running::part).collect();
-        let introduction = Introduction {
-            directory: self.directory.path().to_owned(),
-        };
+        let introduction = Introduction { directory: self.directory.path().to_owned() };
         let (live, records) = (self.live, self.records);
         let (end, ended) = std::sync::mpsc::channel::<()>();
         // Prints and draws until `end` is dropped; without it the demo runs all the same.
@@ -205,9 +196,7 @@ deep = {{ path = "/api/v1/me/", statuses = [200, 401] }}
 fn replica_settings() -> Result<Arc<Listener>, DemoError> {
     let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.timeouts]\nkeep_alive = \"2s\"\n\
                 [pools.none]\nendpoints = [\"127.0.0.1:1\"]\n";
-    let config = Config::parse(text, Path::new("replica.toml"))
-        .map_err(DemoError::Configuration)?
-        .config;
+    let config = Config::parse(text, Path::new("replica.toml")).map_err(DemoError::Configuration)?.config;
     config.listeners.into_iter().next().ok_or(DemoError::NoListener)
 }
 
@@ -216,9 +205,7 @@ fn certify(directory: &Path) -> Result<(), DemoError> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let key = rcgen::KeyPair::generate()?;
     let mut parameters = rcgen::CertificateParams::new(names)?;
-    parameters
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "Sluicegate demo");
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "Sluicegate demo");
     let now = Zoned::now();
     let midnight =
         |at: Zoned| rcgen::date_time_ymd(at.year().into(), at.month().unsigned_abs(), at.day().unsigned_abs());
@@ -226,11 +213,7 @@ fn certify(directory: &Path) -> Result<(), DemoError> {
     parameters.not_after = midnight(now.checked_add(CERTIFICATE_DAYS.days())?);
     let certificate = parameters.self_signed(&key)?;
     fs::write(directory.join("demo.crt"), certificate.pem())?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(directory.join("demo.key"))?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(directory.join("demo.key"))?;
     io::Write::write_all(&mut file, key.serialize_pem().as_bytes())?;
     Ok(())
 }
@@ -239,19 +222,13 @@ fn certify(directory: &Path) -> Result<(), DemoError> {
 fn loopback(port: u16) -> io::Result<Vec<SocketAddr>> {
     let four = free(port)?;
     let six = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), four.port());
-    Ok(if TcpListener::bind(six).is_ok() {
-        vec![four, six]
-    } else {
-        vec![four]
-    })
+    Ok(if TcpListener::bind(six).is_ok() { vec![four, six] } else { vec![four] })
 }
 
 /// `port` on loopback, or a free one when it is taken.
 fn free(port: u16) -> io::Result<SocketAddr> {
     let on = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    TcpListener::bind(on(port))
-        .or_else(|_| TcpListener::bind(on(0)))?
-        .local_addr()
+    TcpListener::bind(on(port)).or_else(|_| TcpListener::bind(on(0)))?.local_addr()
 }
 
 /// What is said at the start.
@@ -261,10 +238,7 @@ struct Introduction {
 
 impl Introduction {
     fn print(&self, proxy: &Proxy, output: &mut Output) {
-        let port = proxy
-            .listeners
-            .first()
-            .map_or(HTTPS_PORT, |(_, address)| address.port());
+        let port = proxy.listeners.first().map_or(HTTPS_PORT, |(_, address)| address.port());
         let site = format!("https://localhost:{port}");
         let curl = format!("curl --cacert {}", self.directory.join("demo.crt").display());
         output.line("Sluicegate demo: three replicas behind one door.\n");
@@ -277,30 +251,18 @@ impl Introduction {
         }
         output.line("\nThings to try, in another terminal:");
         let mut hint = |command: String, why: &str| output.line(format_args!("  {command}\n      {why}"));
-        hint(
-            format!("{curl} {site}/demo/who"),
-            "what a replica is told about you; again: another replica",
-        );
+        hint(format!("{curl} {site}/demo/who"), "what a replica is told about you; again: another replica");
         hint(
             format!("{curl} -X POST {site}/demo/kill"),
             "kills the replica that gets it for 20 s; nothing fails meanwhile",
         );
-        hint(
-            format!("{curl} -o /dev/null '{site}/demo/export.csv?rows=2000000'"),
-            "80 MB, streamed as it is made",
-        );
+        hint(format!("{curl} -o /dev/null '{site}/demo/export.csv?rows=2000000'"), "80 MB, streamed as it is made");
         hint(
             format!("head -c 50000000 /dev/zero | {curl} --data-binary @- {site}/api/v1/database/1/upload/"),
             "an upload, collected before a replica is leased",
         );
-        hint(
-            format!("{curl} -d '{{}}' {site}/api/v1/sqllab/execute/"),
-            "a slow query, 3 s",
-        );
-        hint(
-            format!("{curl} -i {site}/version"),
-            "404: an edge does not tell the version",
-        );
+        hint(format!("{curl} -d '{{}}' {site}/api/v1/sqllab/execute/"), "a slow query, 3 s");
+        hint(format!("{curl} -i {site}/version"), "404: an edge does not tell the version");
         output.line("\nCtrl-C drains; again, and it ends at once.\n");
     }
 }
@@ -318,13 +280,7 @@ mod tests {
         let addresses = ["127.0.0.1:1001".parse().unwrap(), "127.0.0.1:1002".parse().unwrap()];
         let https = vec!["127.0.0.1:8443".parse().unwrap(), "[::1]:8443".parse().unwrap()];
         let admin = "127.0.0.1:9901".parse().unwrap();
-        let text = configuration(&Wanted {
-            addresses: &addresses,
-            https,
-            admin,
-            records: false,
-            live: true,
-        });
+        let text = configuration(&Wanted { addresses: &addresses, https, admin, records: false, live: true });
 
         let loaded = Config::parse(&text, &directory.path().join("demo.toml")).unwrap();
 
@@ -338,10 +294,7 @@ mod tests {
 
         certify(directory.path()).unwrap();
 
-        let mode = fs::metadata(directory.path().join("demo.key"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(directory.path().join("demo.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -38,16 +38,9 @@ struct Asset {
 
 impl Pages {
     pub(super) fn new() -> Self {
-        let style = Asset::new(
-            "style",
-            "css",
-            "text/css; charset=utf-8",
-            include_str!("assets/style.css"),
-        );
+        let style = Asset::new("style", "css", "text/css; charset=utf-8", include_str!("assets/style.css"));
         let icon = Asset::new("icon", "svg", "image/svg+xml", include_str!("assets/icon.svg"));
-        Self {
-            assets: vec![style, icon],
-        }
+        Self { assets: vec![style, icon] }
     }
 
     /// The page with each `{{word}}` replaced by its fact.

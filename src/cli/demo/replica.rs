@@ -73,12 +73,7 @@ pub(super) fn start(
     let served = replica.served();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let mut end = life.clone();
-        let stage = Stage {
-            replica,
-            address,
-            settings,
-            life,
-        };
+        let stage = Stage { replica, address, settings, life };
         runtime.block_on(async {
             tokio::select! {
                 () = end.reached(Phase::Ending) => {}
@@ -86,22 +81,13 @@ pub(super) fn start(
             }
         });
     })?;
-    Ok(Running {
-        address,
-        name,
-        served,
-        thread,
-    })
+    Ok(Running { address, name, served, thread })
 }
 
 impl Running {
     /// What the board shows of it.
     pub(super) fn part(&self) -> Part {
-        Part {
-            name: self.name,
-            address: self.address,
-            served: Arc::clone(&self.served),
-        }
+        Part { name: self.name, address: self.address, served: Arc::clone(&self.served) }
     }
 
     /// Waits for the thread to end.
@@ -210,12 +196,7 @@ mod tests {
         let keys = Arc::new(Keys::generate().unwrap());
         let settings = super::super::replica_settings().unwrap();
         let running = start("replica-1", settings, keys, Arc::new(Pages::new()), lifecycle.life()).unwrap();
-        assert!(
-            ask(running.address, "GET /health")
-                .await
-                .unwrap()
-                .ends_with("\r\n\r\nOK")
-        );
+        assert!(ask(running.address, "GET /health").await.unwrap().ends_with("\r\n\r\nOK"));
         let mut idle = TcpStream::connect(running.address).await.unwrap();
 
         let killed = ask(running.address, "POST /demo/kill?seconds=1").await.unwrap();
@@ -223,10 +204,7 @@ mod tests {
         assert!(killed.contains("\"killed\":\"replica-1\""), "{killed}");
         // The open connection is cut with it.
         assert!(matches!(idle.read(&mut [0; 1]).await, Ok(0) | Err(_)));
-        assert_eq!(
-            TcpStream::connect(running.address).await.unwrap_err().kind(),
-            io::ErrorKind::ConnectionRefused
-        );
+        assert_eq!(TcpStream::connect(running.address).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         let back = async { while ask(running.address, "GET /health").await.is_err() {} };
         tokio::time::timeout(Duration::from_secs(10), back).await.unwrap();
 

@@ -24,30 +24,19 @@ impl Keys {
 
     /// The session that the request's cookie names, if its signature is ours.
     pub(super) fn find(&self, fields: &HeaderMap) -> Option<Session> {
-        let cookies = fields
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let value = cookies
-            .flat_map(|line| line.split(';'))
-            .find_map(|pair| pair.trim().strip_prefix("session="))?;
+        let cookies = fields.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let value = cookies.flat_map(|line| line.split(';')).find_map(|pair| pair.trim().strip_prefix("session="))?;
         let (payload, signature) = value.rsplit_once('.')?;
         hmac::verify(&self.0, payload.as_bytes(), &unhex(signature)?).ok()?;
         let (user, nonce) = payload.split_once('.')?;
-        Some(Session {
-            user: user.to_owned(),
-            nonce: nonce.to_owned(),
-        })
+        Some(Session { user: user.to_owned(), nonce: nonce.to_owned() })
     }
 
     /// The cookie that carries the session.
     pub(super) fn cookie(&self, session: &Session) -> Option<HeaderValue> {
         let payload = format!("{}.{}", session.user, session.nonce);
         let signature = hex(hmac::sign(&self.0, payload.as_bytes()).as_ref());
-        HeaderValue::try_from(format!(
-            "session={payload}.{signature}; Secure; HttpOnly; Path=/; SameSite=Lax"
-        ))
-        .ok()
+        HeaderValue::try_from(format!("session={payload}.{signature}; Secure; HttpOnly; Path=/; SameSite=Lax")).ok()
     }
 
     /// The token that a form of this session must bring back.
@@ -59,10 +48,7 @@ impl Keys {
 impl Session {
     /// A new session of `user`; nobody's when empty.
     pub(super) fn begin(user: &str) -> Self {
-        Self {
-            user: user.to_owned(),
-            nonce: nonce(),
-        }
+        Self { user: user.to_owned(), nonce: nonce() }
     }
 }
 
@@ -76,13 +62,11 @@ pub(super) fn nonce() -> String {
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            write!(text, "{byte:02x}").ok();
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

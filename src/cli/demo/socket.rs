@@ -22,10 +22,7 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 /// Accepts a handshake (RFC 6455 §4.2.2); `None` when it is none.
 pub(super) fn accept(fields: &HeaderMap, replica: &'static str) -> Option<Answer> {
     let key = fields.get(header::SEC_WEBSOCKET_KEY)?;
-    if fields
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .is_none_or(|version| version != "13")
-    {
+    if fields.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return None;
     }
     let accepted = HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()?;
@@ -36,9 +33,7 @@ pub(super) fn accept(fields: &HeaderMap, replica: &'static str) -> Option<Answer
 }
 
 async fn converse(stream: Box<dyn Duplex>, replica: &'static str) {
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE));
+    let limits = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits)).await;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -57,13 +57,7 @@ struct Inner {
 
 impl Replica {
     pub(super) fn new(name: &'static str, keys: Arc<Keys>, pages: Arc<Pages>, kill: Kill) -> Self {
-        Self(Arc::new(Inner {
-            name,
-            keys,
-            pages,
-            kill,
-            served: Arc::default(),
-        }))
+        Self(Arc::new(Inner { name, keys, pages, kill, served: Arc::default() }))
     }
 
     /// Counts the requests that it has taken, checks included.
@@ -78,10 +72,7 @@ impl Handler for Replica {
         Box::pin(async move {
             inner.served.fetch_add(1, Ordering::Relaxed);
             let mut answer = inner.answer(request).await;
-            answer
-                .head
-                .headers
-                .insert("x-demo-replica", HeaderValue::from_static(inner.name));
+            answer.head.headers.insert("x-demo-replica", HeaderValue::from_static(inner.name));
             answer
         })
     }
@@ -114,21 +105,15 @@ impl Inner {
                 answer
             }
             ("GET" | "HEAD", path @ ("/superset/welcome/" | "/superset/dashboard/1/")) => match session {
-                Some(session) if !session.user.is_empty() => self.page(
-                    if path == "/superset/welcome/" {
-                        Page::Welcome
-                    } else {
-                        Page::Dashboard
-                    },
-                    &session,
-                ),
+                Some(session) if !session.user.is_empty() => {
+                    self.page(if path == "/superset/welcome/" { Page::Welcome } else { Page::Dashboard }, &session)
+                }
                 Some(_) | None => redirect(&format!("/login/?next={path}")),
             },
             ("GET" | "HEAD", "/api/v1/me/") => match session {
-                Some(session) if !session.user.is_empty() => json(
-                    StatusCode::OK,
-                    &json!({ "result": { "username": session.user, "is_active": true } }),
-                ),
+                Some(session) if !session.user.is_empty() => {
+                    json(StatusCode::OK, &json!({ "result": { "username": session.user, "is_active": true } }))
+                }
                 Some(_) | None => json(StatusCode::UNAUTHORIZED, &json!({ "message": "Not authorized" })),
             },
             ("POST", "/api/v1/chart/data") => match collect(&mut request.body).await {
@@ -141,10 +126,7 @@ impl Inner {
             ("POST", "/api/v1/sqllab/execute/") => {
                 drop(collect(&mut request.body).await);
                 tokio::time::sleep(SLOW_QUERY).await;
-                json(
-                    StatusCode::OK,
-                    &json!({ "status": "success", "data": [{ "answer": 42 }], "replica": self.name }),
-                )
+                json(StatusCode::OK, &json!({ "status": "success", "data": [{ "answer": 42 }], "replica": self.name }))
             }
             ("POST", "/api/v1/sqllab/export_streaming/") | ("GET", "/demo/export.csv") => self.export(uri.query()),
             ("POST", "/api/v1/database/1/upload/" | "/demo/upload") => self.upload(&mut request).await,
@@ -154,10 +136,7 @@ impl Inner {
             ("GET", "/ws") => text(StatusCode::UPGRADE_REQUIRED, "WebSocket only\n"),
             ("GET", "/demo/who") => json(StatusCode::OK, &self.who(&request.head.headers)),
             ("POST", "/demo/kill") => self.die(uri.query()),
-            ("GET", "/version") => json(
-                StatusCode::OK,
-                &json!({ "gitsha": "0123456789abcdef", "version": "demo" }),
-            ),
+            ("GET", "/version") => json(StatusCode::OK, &json!({ "gitsha": "0123456789abcdef", "version": "demo" })),
             _ => text(StatusCode::NOT_FOUND, "Not Found\n"),
         }
     }
@@ -209,10 +188,7 @@ impl Inner {
         };
         // What Flask-WTF does over HTTPS: a proxy that loses the port or the Referer breaks the login right here.
         if !comes_from_here(&request.head.headers) {
-            return text(
-                StatusCode::BAD_REQUEST,
-                "Bad Request: the referrer does not match the host.\n",
-            );
+            return text(StatusCode::BAD_REQUEST, "Bad Request: the referrer does not match the host.\n");
         }
         drop(session);
         if parameter(Some(&form), "username").is_some_and(|user| user == "admin")
@@ -231,14 +207,8 @@ impl Inner {
         let rows = number(query, "rows").unwrap_or(EXPORT_ROWS).min(MOST_ROWS);
         let mut answer = Answer::new(StatusCode::OK, Body::stream(Export::new(rows, self.name)));
         let fields = &mut answer.head.headers;
-        fields.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/csv; charset=utf-8"),
-        );
-        fields.insert(
-            header::CONTENT_DISPOSITION,
-            HeaderValue::from_static("attachment; filename=export.csv"),
-        );
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
+        fields.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=export.csv"));
         fields.insert("x-accel-buffering", HeaderValue::from_static("no"));
         answer
     }
@@ -256,16 +226,12 @@ impl Inner {
                 Err(_) => return text(StatusCode::BAD_REQUEST, "upload broken off\n"),
             }
         }
-        json(
-            StatusCode::CREATED,
-            &json!({ "bytes": bytes, "lines": lines, "replica": self.name }),
-        )
+        json(StatusCode::CREATED, &json!({ "bytes": bytes, "lines": lines, "replica": self.name }))
     }
 
     fn die(&self, query: Option<&str>) -> Answer {
         let seconds = number(query, "seconds").unwrap_or(KILLED_FOR).min(LONGEST_ABSENCE);
-        self.kill
-            .send_modify(|(count, absence)| (*count, *absence) = (*count + 1, Duration::from_secs(seconds)));
+        self.kill.send_modify(|(count, absence)| (*count, *absence) = (*count + 1, Duration::from_secs(seconds)));
         let mut answer = json(StatusCode::OK, &json!({ "killed": self.name, "seconds": seconds }));
         answer.close = true;
         answer
@@ -273,12 +239,7 @@ impl Inner {
 
     /// What this replica was told about the client: shows the forwarded fields at work.
     fn who(&self, fields: &HeaderMap) -> Value {
-        let told = |name: &str| {
-            fields
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)
-        };
+        let told = |name: &str| fields.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         json!({
             "replica": self.name,
             "served": self.served.load(Ordering::Relaxed),
@@ -323,10 +284,7 @@ async fn collect(body: &mut Body) -> Option<Vec<u8>> {
 
 /// A value of a query or form; none of ours needs decoding.
 fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
-    query?
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find_map(|(key, value)| (key == name).then_some(value))
+    query?.split('&').filter_map(|pair| pair.split_once('=')).find_map(|(key, value)| (key == name).then_some(value))
 }
 
 fn number(query: Option<&str>, name: &str) -> Option<u64> {
@@ -347,14 +305,8 @@ fn html(page: String) -> Answer {
 
 pub(super) fn typed(status: StatusCode, kind: &'static str, body: Body) -> Answer {
     let mut answer = Answer::new(status, body);
-    answer
-        .head
-        .headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
-        .head
-        .headers
-        .insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Cookie"));
+    answer.head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.head.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Cookie"));
     answer
 }
 
@@ -375,14 +327,8 @@ fn secure(answer: &mut Answer, nonce: &str) {
     if let Ok(policy) = HeaderValue::try_from(policy) {
         answer.head.headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    answer
-        .head
-        .headers
-        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer
-        .head
-        .headers
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.head.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer.head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 #[cfg(test)]

@@ -54,8 +54,7 @@ impl Rig {
     }
 
     async fn get(&self, replica: usize, path: &str, cookie: &str) -> (Answer, String) {
-        self.ask(replica, HttpRequest::get(path).header("cookie", cookie), "")
-            .await
+        self.ask(replica, HttpRequest::get(path).header("cookie", cookie), "").await
     }
 }
 
@@ -69,13 +68,7 @@ async fn login_of_one_replica_holds_on_another() {
     let rig = rig();
     let (form, page) = rig.get(0, "/login/", "").await;
     let anonymous = cookie(&form);
-    let csrf = page
-        .split("csrf_token\" value=\"")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap();
+    let csrf = page.split("csrf_token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
 
     let post = HttpRequest::post("/login/").header("cookie", &anonymous);
     let body = format!("csrf_token={csrf}&username=admin&password=admin").leak();
@@ -97,18 +90,10 @@ async fn login_of_one_replica_holds_on_another() {
 async fn failed_login_is_redirected_and_a_missing_token_is_refused() {
     let rig = rig();
     let (form, page) = rig.get(0, "/login/", "").await;
-    let csrf = page
-        .split("csrf_token\" value=\"")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap();
+    let csrf = page.split("csrf_token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let post = || HttpRequest::post("/login/").header("cookie", cookie(&form));
 
-    let (wrong, _) = rig
-        .ask(0, post(), format!("csrf_token={csrf}&username=admin&password=x").leak())
-        .await;
+    let (wrong, _) = rig.ask(0, post(), format!("csrf_token={csrf}&username=admin&password=x").leak()).await;
     let (missing, _) = rig.ask(0, post(), "username=admin&password=admin").await;
 
     assert_eq!(wrong.head.headers[header::LOCATION], "/login/?failed=1");
@@ -169,20 +154,11 @@ async fn upload_is_counted() {
 async fn asset_is_named_by_its_hash_and_revalidates() {
     let rig = rig();
     let (_, page) = rig.get(0, "/login/", "").await;
-    let path = page
-        .split("stylesheet\" href=\"")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap()
-        .to_owned();
+    let path = page.split("stylesheet\" href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let (asset, _) = rig.get(1, &path, "").await;
     let tag = asset.head.headers[header::ETAG].clone();
 
-    let (again, text) = rig
-        .ask(0, HttpRequest::get(&path).header("if-none-match", tag), "")
-        .await;
+    let (again, text) = rig.ask(0, HttpRequest::get(&path).header("if-none-match", tag), "").await;
 
     assert_eq!((again.head.status, text.as_str()), (StatusCode::NOT_MODIFIED, ""));
 }
@@ -212,25 +188,13 @@ async fn websocket_echoes_and_ticks() {
     let (answer, _) = rig().ask(0, handshake, "").await;
     assert_eq!(answer.head.status, StatusCode::SWITCHING_PROTOCOLS);
     // The example of RFC 6455 §1.3.
-    assert_eq!(
-        answer.head.headers[header::SEC_WEBSOCKET_ACCEPT],
-        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-    );
+    assert_eq!(answer.head.headers[header::SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 
     let (near, far) = tokio::io::duplex(1_024);
     let tunnel = (answer.tunnel.unwrap())(Box::new(far));
     let talk = async {
         let mut socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
-        assert!(
-            socket
-                .next()
-                .await
-                .unwrap()
-                .unwrap()
-                .to_text()
-                .unwrap()
-                .contains("\"tick\":1")
-        );
+        assert!(socket.next().await.unwrap().unwrap().to_text().unwrap().contains("\"tick\":1"));
         socket.send(Message::text("hello")).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("hello"));
     };

@@ -37,9 +37,7 @@ pub(super) async fn check(
             Err(why) => result = Err(why),
             Ok(to) => {
                 let silent = |_| Err(Why::Silent(health.timeout));
-                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar))
-                    .await
-                    .unwrap_or_else(silent);
+                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar)).await.unwrap_or_else(silent);
                 took = began.elapsed();
                 if let (Ok(()), Some(check)) = (&result, &health.deep) {
                     let probe = http::probe(&to, check, &host, &mut jar);
@@ -51,11 +49,7 @@ pub(super) async fn check(
     if result.is_err() {
         jar.clear();
     }
-    Done {
-        id: endpoint.id,
-        jar,
-        report: Report { result, took, deep },
-    }
+    Done { id: endpoint.id, jar, report: Report { result, took, deep } }
 }
 
 async fn main_check(to: &To, health: &Health, host: &str, jar: &mut Jar) -> Result<(), Why> {
@@ -76,20 +70,13 @@ fn destination(pool: &Pool, endpoint: &Endpoint, tls: Option<Arc<ClientConfig>>)
             Some((config, name))
         }
     };
-    Ok(To {
-        addresses: endpoint.vitals.addresses(),
-        tls,
-    })
+    Ok(To { addresses: endpoint.vitals.addresses(), tls })
 }
 
 /// Host and port as a `Host` field writes them (RFC 9110 §7.2).
 fn authority(endpoint: &Endpoint) -> String {
     let host = bare(&endpoint.host);
-    if host.contains(':') {
-        format!("[{host}]:{}", endpoint.port)
-    } else {
-        format!("{host}:{}", endpoint.port)
-    }
+    if host.contains(':') { format!("[{host}]:{}", endpoint.port) } else { format!("{host}:{}", endpoint.port) }
 }
 
 fn bare(host: &str) -> &str {

@@ -41,11 +41,7 @@ pub(crate) async fn probe(to: &To, check: &HttpCheck, host: &str, jar: &mut Jar)
 }
 
 fn fields(check: &HttpCheck, jar: &Jar) -> Vec<(HeaderName, HeaderValue)> {
-    let mut fields: Vec<_> = check
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut fields: Vec<_> = check.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let mut default = |name: HeaderName, value: HeaderValue| {
         if !check.headers.contains_key(&name) {
             fields.push((name, value));

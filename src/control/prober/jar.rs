@@ -2,8 +2,8 @@
 //!
 //! Superset answers every request without a session cookie with a new session, which it writes to Redis: probes that
 //! send none fill Redis with millions of sessions a month. Only what serves that end is here: name and value are kept,
-//! deletion is heeded (RFC 6265 §5.2, §5.3). `Path`, `Domain` and `Secure` are not: the jar belongs to one endpoint, and
-//! a plain connection to it must still return the `Secure` cookie it has set.
+//! deletion is heeded (RFC 6265 §5.2, §5.3). `Path`, `Domain` and `Secure` are not: the jar belongs to one endpoint,
+//! and a plain connection to it must still return the `Secure` cookie it has set.
 
 use std::time::SystemTime;
 
@@ -43,11 +43,7 @@ impl Jar {
     /// The `Cookie` field to send; `None` when there is nothing to send.
     pub(crate) fn field(&self) -> Option<HeaderValue> {
         let pairs: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        if pairs.is_empty() {
-            None
-        } else {
-            HeaderValue::try_from(pairs.join("; ")).ok()
-        }
+        if pairs.is_empty() { None } else { HeaderValue::try_from(pairs.join("; ")).ok() }
     }
 
     /// Forgets everything: a cookie that an endpoint no longer likes must not keep it down.
@@ -96,11 +92,7 @@ mod tests {
 
     #[test]
     fn later_value_replaces_the_earlier_one() {
-        let jar = jar(&[
-            "session=old; Path=/",
-            "async-token=x; HttpOnly",
-            "session=new; Secure; SameSite=Lax",
-        ]);
+        let jar = jar(&["session=old; Path=/", "async-token=x; HttpOnly", "session=new; Secure; SameSite=Lax"]);
 
         assert_eq!(jar.field().unwrap(), "async-token=x; session=new");
     }
@@ -128,10 +120,7 @@ mod tests {
         assert_eq!(jar.0.len(), MAX_COOKIES);
 
         for number in 0..10 {
-            jar.absorb(
-                format!("big{number}={}", "v".repeat(3_000)).as_bytes(),
-                SystemTime::now(),
-            );
+            jar.absorb(format!("big{number}={}", "v".repeat(3_000)).as_bytes(), SystemTime::now());
         }
         assert!(jar.field().unwrap().len() <= MAX_BYTES);
 

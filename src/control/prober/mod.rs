@@ -1,15 +1,16 @@
 //! Active health checks.
 //!
 //! Floor 5. One task checks every endpoint of the present generation, a bounded number at once, each in its own rhythm:
-//! jitter from the first check on keeps replicas of the proxy, and endpoints of a pool, from being asked in step. In: the
-//! endpoints with their pools' `health`. Out: standings and their reasons in the vitals, and one call of the
-//! [`Observer`] for each flip. The judgement is `health`'s; here are the sockets and the clock. State is kept by endpoint
-//! id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately absent: picking;
-//! workers read standings and never wait for a check.
+//! jitter from the first check on keeps replicas of the proxy, and endpoints of a pool, from being asked in step. In:
+//! the endpoints with their pools' `health`. Out: standings and their reasons in the vitals, and one call of the
+//! [`Observer`] for each flip. The judgement is `streak`'s, which is pure; here are the sockets and the clock. State is
+//! kept by endpoint id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately
+//! absent: picking; workers read standings and never wait for a check.
 
 mod check;
 mod http;
 mod jar;
+mod streak;
 mod tcp;
 mod websocket;
 mod wire;
@@ -31,11 +32,11 @@ use super::supervisor::Stop;
 use crate::balance::{Endpoint, EndpointId, Standing};
 use crate::config::Pool;
 use crate::config::pool::Health;
-use crate::health::{Outcome, Streak};
 use crate::lexicon::PoolName;
 
 use check::{Done, check};
 use jar::Jar;
+use streak::{Outcome, Streak};
 
 /// Checks under way at once.
 pub const AT_ONCE: usize = 64;
@@ -127,13 +128,7 @@ struct Watched {
 impl Prober {
     /// A prober of `pools`. `clock` is the one that live traffic is noted by.
     pub fn new(pools: Arc<dyn Pools>, observer: Arc<dyn Observer>, clock: fn() -> u64) -> Self {
-        Self {
-            pools,
-            observer,
-            clock,
-            wake: Arc::default(),
-            watched: HashMap::new(),
-        }
+        Self { pools, observer, clock, wake: Arc::default(), watched: HashMap::new() }
     }
 
     /// Reads the list of endpoints at once when notified, for after a reload.
@@ -204,21 +199,14 @@ impl Prober {
 
     /// Endpoints without a check under way.
     fn idle(&self) -> impl Iterator<Item = (Instant, EndpointId)> {
-        self.watched
-            .iter()
-            .filter(|(_, watched)| watched.jar.is_some())
-            .map(|(id, watched)| (watched.due, *id))
+        self.watched.iter().filter(|(_, watched)| watched.jar.is_some()).map(|(id, watched)| (watched.due, *id))
     }
 
     fn begin(&mut self, id: EndpointId) -> Option<BoxFuture<'static, Done>> {
         let watched = self.watched.get_mut(&id)?;
         let jar = watched.jar.take()?;
         watched.asked_at = (self.clock)();
-        let (pool, endpoint, tls) = (
-            Arc::clone(&watched.pool),
-            Arc::clone(&watched.endpoint),
-            watched.tls.clone(),
-        );
+        let (pool, endpoint, tls) = (Arc::clone(&watched.pool), Arc::clone(&watched.endpoint), watched.tls.clone());
         Some(Box::pin(check(pool, endpoint, tls, jar)))
     }
 
@@ -270,12 +258,7 @@ impl Watched {
             self.due = self.due.min(now + jittered(health.interval, health));
         }
         // Users have met a failure since the last check: look at once, though no more often than in transition.
-        if endpoint
-            .vitals
-            .recent()
-            .failed_at
-            .is_some_and(|failed| failed > self.asked_at)
-        {
+        if endpoint.vitals.recent().failed_at.is_some_and(|failed| failed > self.asked_at) {
             self.due = self.due.min(now + jittered(health.fast_interval, health));
         }
     }
@@ -289,20 +272,12 @@ impl Watched {
             self.endpoint.vitals.set_standing(flip.to, &reason);
             observer.flipped(&self.pool.name, &self.endpoint, flip.from, flip.to, &reason);
         }
-        let wait = if self.streak.is_settled() {
-            health.interval
-        } else {
-            health.fast_interval
-        };
+        let wait = if self.streak.is_settled() { health.interval } else { health.fast_interval };
         self.due = Instant::now() + jittered(wait, health);
     }
 
     fn answered_since_asked(&self) -> bool {
-        self.endpoint
-            .vitals
-            .recent()
-            .answered_at
-            .is_some_and(|answered| answered >= self.asked_at)
+        self.endpoint.vitals.recent().answered_at.is_some_and(|answered| answered >= self.asked_at)
     }
 }
 
@@ -310,17 +285,15 @@ impl Watched {
 fn verdict(report: &Report, health: &Health, answered_since: bool) -> (Outcome, String) {
     match (&report.result, &report.deep) {
         // Busy is not dead: the check waited behind users' queries, and one of those was answered.
-        (Err(Why::Silent(after)), _) if answered_since => (
-            Outcome::Late,
-            format!("no answer within {after:?}, but live traffic was answered"),
-        ),
+        (Err(Why::Silent(after)), _) if answered_since => {
+            (Outcome::Late, format!("no answer within {after:?}, but live traffic was answered"))
+        }
         (Err(why), _) => (Outcome::Bad, why.to_string()),
         // A failing database degrades its replicas; to eject them would help nobody.
         (Ok(()), Some(Err(why))) => (Outcome::Late, format!("deep check: {why}")),
-        (Ok(()), _) if report.took > health.late_after => (
-            Outcome::Late,
-            format!("answered after {:?}, late after {:?}", report.took, health.late_after),
-        ),
+        (Ok(()), _) if report.took > health.late_after => {
+            (Outcome::Late, format!("answered after {:?}, late after {:?}", report.took, health.late_after))
+        }
         (Ok(()), _) => (Outcome::Good, "checks pass".to_owned()),
     }
 }

@@ -113,16 +113,7 @@ async fn rig(does: Does, health: Health) -> Rig {
     supervisor.start("prober", Policy::Restart, move |stop| {
         Prober::new(Arc::clone(&pools), Arc::clone(&observer), || 7).run(stop)
     });
-    Rig {
-        does,
-        requests,
-        pool,
-        roster,
-        reports,
-        flips,
-        supervisor,
-        _endpoint: endpoint,
-    }
+    Rig { does, requests, pool, roster, reports, flips, supervisor, _endpoint: endpoint }
 }
 
 async fn serve(listener: TcpListener, does: Arc<Mutex<Does>>, requests: Arc<Mutex<Vec<String>>>) {
@@ -152,17 +143,10 @@ async fn one(mut stream: TcpStream, does: Does, requests: Arc<Mutex<Vec<String>>
         }
         Does::Answer(by_path) => {
             let path = request.split(' ').nth(1).unwrap();
-            by_path
-                .into_iter()
-                .find(|(prefix, _)| path.starts_with(prefix))
-                .unwrap()
-                .1
+            by_path.into_iter().find(|(prefix, _)| path.starts_with(prefix)).unwrap().1
         }
     };
-    let key = request
-        .lines()
-        .find_map(|line| line.strip_prefix("sec-websocket-key: "))
-        .unwrap_or_default();
+    let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap_or_default();
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     drop(stream.write_all(answer.replace("ACCEPT", &accept).as_bytes()).await);
 }
@@ -256,10 +240,7 @@ async fn expected_text_must_be_in_the_body() {
 
     rig.now(answers("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>sorry"));
 
-    assert_eq!(
-        rig.flip().await,
-        (Standing::Down, "expected text not in the body".to_owned())
-    );
+    assert_eq!(rig.flip().await, (Standing::Down, "expected text not in the body".to_owned()));
 }
 
 #[tokio::test]
@@ -267,11 +248,7 @@ async fn only_listed_statuses_are_good() {
     let mut check = http_check();
     check.statuses = vec![StatusCode::NO_CONTENT, StatusCode::UNAUTHORIZED];
     check.body = None;
-    let mut rig = rig(
-        answers("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"),
-        health(Check::Http(check)),
-    )
-    .await;
+    let mut rig = rig(answers("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"), health(Check::Http(check))).await;
     assert_eq!(rig.flip().await.0, Standing::Up);
 
     rig.now(answers(OK));
@@ -294,13 +271,7 @@ async fn failing_deep_check_degrades_and_never_ejects() {
 
     rig.now(with_deep(broken));
 
-    assert_eq!(
-        rig.flip().await,
-        (
-            Standing::Late,
-            "deep check: status 500 Internal Server Error".to_owned()
-        )
-    );
+    assert_eq!(rig.flip().await, (Standing::Late, "deep check: status 500 Internal Server Error".to_owned()));
     while rig.reports.try_recv().is_ok() {}
     for _ in 0..6 {
         rig.report().await;
@@ -314,23 +285,14 @@ async fn interim_responses_are_passed_over_and_long_heads_are_not() {
     let mut rig = rig(answers(&early), health(Check::Http(http_check()))).await;
     assert_eq!(rig.flip().await.0, Standing::Up);
 
-    rig.now(answers(&format!(
-        "HTTP/1.1 200 OK\r\nX: {}\r\n\r\n",
-        "x".repeat(17_000)
-    )));
+    rig.now(answers(&format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(17_000))));
 
-    assert_eq!(
-        rig.flip().await,
-        (Standing::Down, "bad answer: response head above 16 KiB".to_owned())
-    );
+    assert_eq!(rig.flip().await, (Standing::Down, "bad answer: response head above 16 KiB".to_owned()));
 }
 
 #[tokio::test]
 async fn websocket_endpoint_that_closes_without_an_answer_is_alive() {
-    let check = Check::WebSocket {
-        path: "/ws".to_owned(),
-        host: None,
-    };
+    let check = Check::WebSocket { path: "/ws".to_owned(), host: None };
     let mut rig = rig(Does::Close, health(check)).await;
     assert_eq!(rig.flip().await.0, Standing::Up);
 
@@ -349,10 +311,7 @@ async fn websocket_endpoint_that_closes_without_an_answer_is_alive() {
 
 #[tokio::test]
 async fn silent_websocket_endpoint_is_dead() {
-    let mut health = health(Check::WebSocket {
-        path: "/ws".to_owned(),
-        host: None,
-    });
+    let mut health = health(Check::WebSocket { path: "/ws".to_owned(), host: None });
     health.timeout = Duration::from_millis(40);
     let mut rig = rig(Does::Nothing, health).await;
 
@@ -380,11 +339,8 @@ async fn disabled_endpoints_are_not_checked_and_forget_their_standing() {
     succeeded.endpoints()[0].vitals.set_standing(Standing::Up, "before");
     let (report, _reports) = mpsc::channel(1);
     let (flip, _flips) = mpsc::channel(1);
-    let mut prober = Prober::new(
-        Arc::new(One(Arc::clone(&rig.pool), Arc::clone(&rig.roster))),
-        Arc::new(Heard(report, flip)),
-        || 7,
-    );
+    let mut prober =
+        Prober::new(Arc::new(One(Arc::clone(&rig.pool), Arc::clone(&rig.roster))), Arc::new(Heard(report, flip)), || 7);
     prober.refresh(Instant::now());
     assert_eq!(prober.watched.len(), 1);
 
@@ -398,18 +354,8 @@ async fn disabled_endpoints_are_not_checked_and_forget_their_standing() {
 #[tokio::test]
 async fn first_checks_are_spread() {
     let pool = testing::pool(
-        &[
-            ("10.0.0.1", 1),
-            ("10.0.0.2", 1),
-            ("10.0.0.3", 1),
-            ("10.0.0.4", 1),
-            ("10.0.0.5", 1),
-            ("10.0.0.6", 1),
-        ],
-        Some(Health {
-            fast_interval: Duration::from_secs(1),
-            ..health(Check::Tcp)
-        }),
+        &[("10.0.0.1", 1), ("10.0.0.2", 1), ("10.0.0.3", 1), ("10.0.0.4", 1), ("10.0.0.5", 1), ("10.0.0.6", 1)],
+        Some(Health { fast_interval: Duration::from_secs(1), ..health(Check::Tcp) }),
     );
     let (report, _reports) = mpsc::channel(1);
     let (flip, _flips) = mpsc::channel(1);

@@ -22,21 +22,9 @@ pub(crate) async fn probe(to: &To, path: &str, host: &str) -> Result<(), Why> {
         (header::CONNECTION, HeaderValue::from_static("Upgrade")),
         (header::UPGRADE, HeaderValue::from_static("websocket")),
         (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-        (
-            header::SEC_WEBSOCKET_KEY,
-            HeaderValue::try_from(&key).map_err(|_| Why::Malformed("key"))?,
-        ),
+        (header::SEC_WEBSOCKET_KEY, HeaderValue::try_from(&key).map_err(|_| Why::Malformed("key"))?),
     ];
-    let reply = exchange(
-        &mut *stream,
-        &Ask {
-            method: &Method::GET,
-            target: path,
-            host,
-            fields: &fields,
-        },
-    )
-    .await;
+    let reply = exchange(&mut *stream, &Ask { method: &Method::GET, target: path, host, fields: &fields }).await;
     match reply {
         Ok(reply) if reply.status == StatusCode::SWITCHING_PROTOCOLS => {
             // RFC 6455 §4.1: an accept that does not belong to the key is not this handshake's answer.

@@ -86,24 +86,13 @@ pub(crate) async fn exchange(stream: &mut dyn Duplex, ask: &Ask<'_>) -> Result<R
     let mut read = BytesMut::with_capacity(2 * 1024);
     let (status, fields) = head(stream, &mut read).await?;
     let bodiless = ask.method == Method::HEAD || matches!(status.as_u16(), 101 | 204 | 304);
-    let body = if bodiless {
-        Vec::new()
-    } else {
-        body(stream, read, &fields).await?
-    };
+    let body = if bodiless { Vec::new() } else { body(stream, read, &fields).await? };
     Ok(Reply { status, fields, body })
 }
 
 fn encode(ask: &Ask<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
-    for part in [
-        ask.method.as_str(),
-        " ",
-        ask.target,
-        " HTTP/1.1\r\nHost: ",
-        ask.host,
-        "\r\n",
-    ] {
+    for part in [ask.method.as_str(), " ", ask.target, " HTTP/1.1\r\nHost: ", ask.host, "\r\n"] {
         bytes.extend_from_slice(part.as_bytes());
     }
     for (name, value) in ask.fields {
@@ -151,16 +140,12 @@ fn parse(read: &[u8]) -> Result<Option<(StatusCode, HeaderMap, usize)>, Why> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(Why::Malformed("not an HTTP/1 response head")),
     };
-    let status = response
-        .code
-        .and_then(|code| StatusCode::from_u16(code).ok())
-        .ok_or(Why::Malformed("no status"))?;
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Why::Malformed("no status"))?;
     let mut kept = HeaderMap::with_capacity(response.headers.len());
     for field in response.headers.iter() {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(field.name.as_bytes()),
-            HeaderValue::from_bytes(field.value),
-        ) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
+        {
             kept.append(name, value);
         }
     }
@@ -179,9 +164,7 @@ async fn body(stream: &mut dyn Duplex, mut read: BytesMut, fields: &HeaderMap) -
         }
         None => None,
     };
-    let wanted = length.map_or(MAX_BODY, |length| {
-        usize::try_from(length).unwrap_or(MAX_BODY).min(MAX_BODY)
-    });
+    let wanted = length.map_or(MAX_BODY, |length| usize::try_from(length).unwrap_or(MAX_BODY).min(MAX_BODY));
     while read.len() < wanted {
         if more(stream, &mut read).await? == 0 {
             if length.is_some() {
@@ -234,11 +217,7 @@ async fn chunked(stream: &mut dyn Duplex, mut read: BytesMut) -> Result<Vec<u8>,
 }
 
 async fn need(stream: &mut dyn Duplex, read: &mut BytesMut) -> Result<(), Why> {
-    if more(stream, read).await? == 0 {
-        Err(Why::Malformed("body broken off"))
-    } else {
-        Ok(())
-    }
+    if more(stream, read).await? == 0 { Err(Why::Malformed("body broken off")) } else { Ok(()) }
 }
 
 async fn more(stream: &mut dyn Duplex, read: &mut BytesMut) -> Result<usize, Why> {

@@ -1,0 +1,144 @@
+//! A new generation in place of the old one, or no change at all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::ServerConfig;
+use tokio::sync::{Notify, watch};
+
+use crate::config::{Config, Loaded};
+use crate::serve::gate::Gate;
+use crate::snapshot::{Live, Snapshot};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::events;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::redact::Redactor;
+use crate::tls::{self, Tickets};
+
+use super::Error;
+
+/// Everything that a reload touches.
+pub(super) struct Reloader {
+    pub(super) file: PathBuf,
+    pub(super) live: Arc<Live>,
+    pub(super) metrics: Metrics,
+    pub(super) tickets: Arc<Tickets>,
+    pub(super) gates: Vec<Arc<Gate>>,
+    pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
+    pub(super) wakes: Vec<Arc<Notify>>,
+    pub(super) log: AccessLog,
+}
+
+/// TLS settings for each listener, in order.
+///
+/// # Errors
+/// Everything that is wrong with certificates and keys.
+pub(super) fn securities(
+    config: &Config,
+    tickets: &Arc<Tickets>,
+) -> Result<Vec<Option<Arc<ServerConfig>>>, Vec<tls::LoadError>> {
+    let mut errors = Vec::new();
+    let mut loaded = Vec::new();
+    for listener in &config.listeners {
+        match listener.tls.as_ref().map(|wanted| tls::server::load(wanted, listener.http2.enabled, tickets)) {
+            None => loaded.push(None),
+            Some(Ok(security)) => loaded.push(Some(security)),
+            Some(Err(wrong)) => errors.extend(wrong),
+        }
+    }
+    if errors.is_empty() { Ok(loaded) } else { Err(errors) }
+}
+
+impl Reloader {
+    /// Reads the configuration again. Whatever is wrong is told and changes nothing; connections, requests and tunnels
+    /// live on in any case.
+    pub(super) fn reload(&self) {
+        let began = Instant::now();
+        match self.try_reload() {
+            Ok(()) => events::reloaded(&self.metrics, self.live.load().generation, &self.file, began.elapsed()),
+            Err(error) => events::reload_failed(&self.metrics, self.live.load().generation, &self.file, &error),
+        }
+    }
+
+    fn try_reload(&self) -> Result<(), Error> {
+        let Loaded { config, warnings, files } = Config::load(&self.file).map_err(Error::Configuration)?;
+        // What can fail comes first; from `build` on nothing does.
+        let securities = securities(&config, &self.tickets).map_err(Error::Tls)?;
+        let previous = self.live.load();
+        for setting in fixed_at_start(&previous.config, &config) {
+            events::needs_restart(&setting);
+        }
+        let (snapshot, _) = Snapshot::build(config, Some(&previous), &self.metrics).map_err(Error::Build)?;
+        for warning in &warnings {
+            events::configuration_warning(warning);
+        }
+        let config = Arc::clone(&snapshot.config);
+        for (listener, security) in config.listeners.iter().zip(securities) {
+            let gate = self.gates.iter().find(|gate| gate.listener.load().name == listener.name);
+            // Plain stays plain and TLS stays TLS on a socket that clients know.
+            if let Some(gate) = gate.filter(|gate| gate.listener.load().tls.is_some() == listener.tls.is_some()) {
+                gate.listener.store(Arc::clone(listener));
+                gate.tls.store(security);
+            }
+        }
+        self.log.reconfigure(config.access_log.clone(), Redactor::new(&config.clients.secret_query_keys));
+        self.live.publish(snapshot);
+        self.watched.send_replace(files.into());
+        for pool in &self.live.load().pools {
+            pool.upstream.pump();
+        }
+        for wake in &self.wakes {
+            wake.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// Settings that differ and are read at a start only, by key.
+fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
+    let (was, is) = (&old.process, &new.process);
+    let mut changed: Vec<String> = [
+        ("process.workers", was.workers != is.workers),
+        ("process.max_connections", was.max_connections != is.max_connections),
+        ("process.fleet_secret", was.fleet_secret != is.fleet_secret),
+        ("process.temp_dir", was.temp_dir != is.temp_dir),
+        ("process.temp_bytes", was.temp_bytes != is.temp_bytes),
+        ("process.buffer_memory", was.buffer_memory != is.buffer_memory),
+        ("process.file_threads", was.file_threads != is.file_threads),
+        ("process.log", was.log != is.log),
+        ("process.log_json", was.log_json != is.log_json),
+        ("process.watch_files", was.watch_files != is.watch_files),
+        ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
+        ("clients.ipv6_prefix", old.clients.ipv6_prefix != new.clients.ipv6_prefix),
+        ("access_log.queue", old.access_log.queue != new.access_log.queue),
+        ("admin.address", old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|admin| admin.address)),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(key, _)| key.to_owned())
+    .collect();
+    for listener in &new.listeners {
+        match old.listeners.iter().find(|known| known.name == listener.name) {
+            None => changed.push(format!("listeners.{} (new)", listener.name)),
+            Some(known) if known.addresses != listener.addresses => {
+                changed.push(format!("listeners.{}.address", listener.name));
+            }
+            Some(known) if known.tls.is_some() != listener.tls.is_some() => {
+                changed.push(format!("listeners.{}.tls", listener.name));
+            }
+            Some(known) => {
+                let handshakes = |of: &crate::config::Listener| of.tls.as_ref().map(|tls| tls.max_handshakes);
+                if handshakes(known) != handshakes(listener) {
+                    changed.push(format!("listeners.{}.tls.max_handshakes", listener.name));
+                }
+            }
+        }
+    }
+    for listener in &old.listeners {
+        if !new.listeners.iter().any(|kept| kept.name == listener.name) {
+            changed.push(format!("listeners.{} (removed)", listener.name));
+        }
+    }
+    changed
+}

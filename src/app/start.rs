@@ -1,0 +1,255 @@
+//! From a configuration file to a running proxy.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::admin::Admin;
+use crate::config::{Config, Listener, Loaded};
+use crate::control::names::{self, Names};
+use crate::control::prober::Prober;
+use crate::control::signals::Signals;
+use crate::control::supervisor::{Policy, Supervisor};
+use crate::control::watch as files;
+use crate::lexicon::ListenerName;
+use crate::lifecycle::Lifecycle;
+use crate::limit::Clients;
+use crate::net::bind::bind;
+use crate::pipeline::receive::Vault;
+use crate::pipeline::{self, Pipeline, now_ms};
+use crate::serve::gate::Gate;
+use crate::serve::worker::{self, Door, Shared, Sibling};
+use crate::snapshot::{Live, Snapshot};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::events;
+use crate::telemetry::metrics::{Gauges, Metrics};
+use crate::telemetry::redact::Redactor;
+use crate::tls::Tickets;
+use crate::upstream::Idle;
+
+use super::observe::Observer;
+use super::status::World;
+use super::{Error, Options, Running, admin, end, reload};
+
+/// Longest wait for the first answers about endpoints' names; without them the proxy starts all the same.
+const FIRST_NAMES: Duration = Duration::from_secs(3);
+
+/// How often idle connections to endpoints are looked through.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// Runs until told to end.
+pub(super) fn run(options: Options) -> Result<(), Error> {
+    let began = Instant::now();
+    let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
+    let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
+    for warning in &warnings {
+        events::configuration_warning(warning);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { what: "control runtime", source })?;
+    let _entered = runtime.enter();
+
+    let workers = config.process.workers.get();
+    let metrics = Metrics::new(workers);
+    let secret = config.process.fleet_secret.as_ref().map(|secret| secret.read()).transpose().map_err(Error::Secret)?;
+    let tickets = Tickets::new(secret.as_ref().map(|secret| secret.expose()));
+    let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
+    let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
+    let (snapshot, _) = Snapshot::build(config, None, &metrics).map_err(Error::Build)?;
+    let config = Arc::clone(&snapshot.config);
+
+    // Every address is bound before anything runs: whatever is wrong is known now.
+    let mut listening = Vec::new();
+    for (listener, security) in config.listeners.iter().zip(securities) {
+        let gate = Gate::new(Arc::clone(listener), security, metrics.listener(&listener.name), clients.clone());
+        listening.push(Bound::new(Arc::new(gate), listener, workers)?);
+    }
+    let admin_socket = config.admin.as_ref().map(admin::bind).transpose()?;
+
+    let lifecycle = Lifecycle::new();
+    let live = Arc::new(Live::new(snapshot));
+    let vault = Arc::new(Vault::new(&config.process));
+    let redactor = Redactor::new(&config.clients.secret_query_keys);
+    let log = AccessLog::start(config.access_log.clone(), redactor, metrics.log())
+        .map_err(|source| Error::System { what: "access log", source })?;
+    let world = Arc::new(World {
+        file: options.file.clone(),
+        started: began,
+        live: Arc::clone(&live),
+        metrics: metrics.clone(),
+        vault: Arc::clone(&vault),
+        listeners: listening.iter().map(Bound::seen).collect(),
+        life: lifecycle.life(),
+    });
+    let gauges: Arc<dyn Gauges> = Arc::clone(&world) as _;
+    metrics.read_gauges_from(&gauges);
+
+    // Background tasks first: they find out who is up.
+    let mut supervisor = Supervisor::new();
+    let observer = Arc::new(Observer::new(Arc::clone(&live)));
+    let wakes = tend(&mut supervisor, &live, &observer, &runtime);
+    let (watched, seen) = watch::channel::<Arc<[std::path::PathBuf]>>(files.into());
+    let (changed, changes) = files::channel();
+    if config.process.watch_files {
+        supervisor.start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop));
+    }
+    if let Some(socket) = &admin_socket {
+        admin::start(&mut supervisor, socket, Admin::new(Arc::clone(&world) as _, &[]), lifecycle.life())?;
+    }
+    let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
+
+    let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
+    let shared = Shared {
+        connections: Arc::new(Semaphore::new(config.process.max_connections.min(Semaphore::MAX_PERMITS))),
+        siblings: siblings.into(),
+        life: lifecycle.life(),
+        blocking_threads: config.process.file_threads.div_ceil(workers),
+    };
+    let crew = Crew { live: &live, vault: &vault, tunnels: &clients, log: &log, metrics: &metrics, shared: &shared };
+    let threads = crew.start(&mut listening, doors)?;
+
+    let running = Running {
+        listeners: world.listeners.iter().flat_map(|seen| seen.addresses.iter().map(|at| (seen.name.clone(), *at))).collect(),
+        admin: admin_socket.as_ref().map(|socket| socket.address),
+        live: Arc::clone(&live),
+        metrics: metrics.clone(),
+    };
+    for bound in &listening {
+        for address in &bound.addresses {
+            events::listener_bound(&bound.name, *address, bound.tls);
+        }
+    }
+    if let Some(address) = running.admin {
+        events::admin_bound(address);
+    }
+    let reloader = reload::Reloader {
+        file: options.file,
+        live,
+        metrics,
+        tickets,
+        gates: listening.into_iter().map(|bound| bound.gate).collect(),
+        watched,
+        wakes,
+        log,
+    };
+    events::serving(began.elapsed());
+    // Without systemd there is nobody to tell.
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    if let Some(ready) = options.ready {
+        ready(running);
+    }
+    runtime.block_on(end::live_and_end(end::Ending { lifecycle, signals, changes, supervisor, reloader, threads, world }))
+}
+
+/// Starts the checks, the resolution of names, and whatever else looks after endpoints.
+fn tend(
+    supervisor: &mut Supervisor,
+    live: &Arc<Live>,
+    observer: &Arc<Observer>,
+    runtime: &tokio::runtime::Runtime,
+) -> Vec<Arc<Notify>> {
+    let mut names = Names::new(Arc::clone(live) as _, Arc::clone(observer) as _, names::lookup);
+    // The first requests should find addresses.
+    drop(runtime.block_on(async { tokio::time::timeout(FIRST_NAMES, names.round()).await }));
+    let prober = Prober::new(Arc::clone(live) as _, Arc::clone(observer) as _, now_ms);
+    let wakes = vec![names.wake(), prober.wake()];
+    let (mut names, mut prober) = (Some(names), Some(prober));
+    let (lives, observers) = (Arc::clone(live), Arc::clone(observer));
+    supervisor.start("names", Policy::Restart, move |stop| {
+        let fresh = || Names::new(Arc::clone(&lives) as _, Arc::clone(&observers) as _, names::lookup);
+        names.take().unwrap_or_else(fresh).run(stop)
+    });
+    let (lives, observers) = (Arc::clone(live), Arc::clone(observer));
+    supervisor.start("checks", Policy::Restart, move |stop| {
+        let fresh = || Prober::new(Arc::clone(&lives) as _, Arc::clone(&observers) as _, now_ms);
+        prober.take().unwrap_or_else(fresh).run(stop)
+    });
+    wakes
+}
+
+/// A listener with its bound sockets.
+struct Bound {
+    gate: Arc<Gate>,
+    name: ListenerName,
+    tls: bool,
+    addresses: Vec<SocketAddr>,
+    /// For each worker one socket per address; taken when the workers start.
+    sockets: Vec<Vec<TcpListener>>,
+}
+
+impl Bound {
+    fn new(gate: Arc<Gate>, listener: &Listener, workers: usize) -> Result<Self, Error> {
+        let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for address in &listener.addresses {
+            let bound = bind(*address, workers).map_err(|source| Error::Bind { address: *address, source })?;
+            addresses.push(bound.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(*address));
+            for (of_worker, socket) in sockets.iter_mut().zip(bound) {
+                of_worker.push(socket);
+            }
+        }
+        Ok(Self { gate, name: listener.name.clone(), tls: listener.tls.is_some(), addresses, sockets })
+    }
+
+    fn seen(&self) -> super::status::Seen {
+        super::status::Seen {
+            name: self.name.clone(),
+            addresses: self.addresses.clone(),
+            gate: Arc::clone(&self.gate),
+        }
+    }
+}
+
+/// What every worker is given.
+struct Crew<'a> {
+    live: &'a Arc<Live>,
+    vault: &'a Arc<Vault>,
+    tunnels: &'a Clients,
+    log: &'a AccessLog,
+    metrics: &'a Metrics,
+    shared: &'a Shared,
+}
+
+impl Crew<'_> {
+    fn start(&self, listening: &mut [Bound], doors: Vec<Door>) -> Result<Vec<JoinHandle<()>>, Error> {
+        let start = |(index, door): (usize, Door)| {
+            let sockets = listening
+                .iter_mut()
+                .flat_map(|bound| {
+                    let gate = Arc::clone(&bound.gate);
+                    let own = bound.sockets.get_mut(index).map(std::mem::take).unwrap_or_default();
+                    own.into_iter().map(move |socket| (Arc::clone(&gate), socket))
+                })
+                .collect();
+            let parts = pipeline::Parts {
+                live: Arc::clone(self.live),
+                idle: Idle::default(),
+                vault: Arc::clone(self.vault),
+                tunnels: self.tunnels.separate(),
+                emitter: self.log.worker(),
+                metrics: self.metrics.clone(),
+                life: self.shared.life.clone(),
+            };
+            worker::start(index, sockets, door, self.shared.clone(), move || {
+                tokio::spawn(sweep(parts.idle.clone()));
+                Pipeline::new(parts)
+            })
+        };
+        let started: io::Result<Vec<_>> = doors.into_iter().enumerate().map(start).collect();
+        started.map_err(|source| Error::System { what: "worker thread", source })
+    }
+}
+
+/// Closes connections to endpoints that have rested for too long.
+async fn sweep(idle: Idle) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        idle.sweep();
+    }
+}

@@ -1,0 +1,124 @@
+//! The state of the process, for the admin listener and for gauges.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::admin::status::{Certificate, Endpoint, Listener, Pool, Reloads};
+use crate::admin::{Source, Status};
+use crate::config::pool::Strategy;
+use crate::lexicon::ListenerName;
+use crate::lifecycle::{Life, Phase};
+use crate::pipeline::receive::Vault;
+use crate::serve::gate::Gate;
+use crate::snapshot::{Live, Pool as Served};
+use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
+use crate::tls;
+
+/// Everything that can be looked at.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) file: PathBuf,
+    pub(super) started: Instant,
+    pub(super) live: Arc<Live>,
+    pub(super) metrics: Metrics,
+    pub(super) vault: Arc<Vault>,
+    pub(super) listeners: Vec<Seen>,
+    pub(super) life: Life,
+}
+
+/// A listener as it can be looked at.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) name: ListenerName,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) gate: Arc<Gate>,
+}
+
+impl World {
+    /// Open client connections.
+    pub(super) fn connections(&self) -> u64 {
+        self.listeners.iter().map(|seen| seen.gate.open() as u64).sum()
+    }
+}
+
+impl Source for World {
+    fn status(&self) -> Status {
+        let snapshot = self.live.load();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            generation: snapshot.generation.0,
+            loaded_at: Some(snapshot.built_at),
+            config_file: self.file.display().to_string(),
+            phase: self.life.phase(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            workers: snapshot.config.process.workers.get(),
+            reloads: Reloads { ok: self.metrics.reloads(Reload::Ok), failed: self.metrics.reloads(Reload::Failed) },
+            temp_bytes: self.vault.on_disk(),
+            buffered_bytes: self.vault.in_memory(),
+            listeners: self.listeners.iter().map(Seen::status).collect(),
+            pools: snapshot.pools.iter().map(|pool| pool_status(pool)).collect(),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        self.life.phase()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+impl Gauges for World {
+    fn state(&self) -> State {
+        self.status().gauges()
+    }
+}
+
+impl Seen {
+    fn status(&self) -> Listener {
+        let listener = self.gate.listener.load();
+        let now = SystemTime::now();
+        let certificates = listener.tls.iter().flat_map(tls::server::certificates);
+        Listener {
+            name: self.name.clone(),
+            addresses: self.addresses.clone(),
+            tls: listener.tls.is_some(),
+            connections: self.gate.open() as u64,
+            certificates: certificates
+                .map(|(file, not_after)| Certificate::new(file.display().to_string(), not_after, now))
+                .collect(),
+        }
+    }
+}
+
+fn pool_status(pool: &Served) -> Pool {
+    let config = &pool.upstream.config;
+    let endpoints = pool.upstream.roster().endpoints().iter().map(|endpoint| {
+        let vitals = &endpoint.vitals;
+        Endpoint {
+            name: endpoint.name.clone(),
+            addresses: vitals.addresses().to_vec(),
+            standing: super::observe::standing(vitals.standing()),
+            reason: vitals.reason().to_string(),
+            since: vitals.since(),
+            disabled: endpoint.is_disabled(),
+            in_flight: u64::from(vitals.in_flight()),
+            tunnels: u64::from(vitals.tunnels()),
+            weight: endpoint.weight,
+            zone: endpoint.zone.as_ref().map(ToString::to_string),
+            counts: pool.counts(endpoint).counts(),
+        }
+    });
+    Pool {
+        name: config.name.clone(),
+        strategy: match config.strategy {
+            Strategy::RoundRobin => "round_robin",
+            Strategy::LeastConnection => "least_connection",
+        },
+        queue_length: pool.upstream.waiting() as u64,
+        endpoints: endpoints.collect(),
+    }
+}
