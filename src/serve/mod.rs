@@ -8,3 +8,6 @@ pub mod h2;
 pub mod redirect;
 pub mod tcp;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;
