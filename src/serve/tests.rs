@@ -393,7 +393,7 @@ async fn drain_ends_accepting_but_not_what_is_under_way() {
     }
 
     rig.mirror.release.notify_one();
-    assert!(answer(&mut io).await.to_ascii_lowercase().contains("connection: close"));
+    assert!(answer(&mut io).await.starts_with("HTTP/1.1 200"));
     rig.ended().await;
 }
 
