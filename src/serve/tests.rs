@@ -109,7 +109,9 @@ impl Rig {
 
     /// Waits until every worker has ended by itself.
     async fn ended(self) {
-        tokio::task::spawn_blocking(|| self.threads.into_iter().for_each(|thread| thread.join().unwrap())).await.unwrap();
+        tokio::task::spawn_blocking(|| self.threads.into_iter().for_each(|thread| thread.join().unwrap()))
+            .await
+            .unwrap();
     }
 }
 

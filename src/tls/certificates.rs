@@ -70,9 +70,11 @@ pub(super) fn authorities(path: &Path) -> Result<(RootCertStore, Vec<Certificate
     let chain = chain(path)?;
     let mut roots = RootCertStore::empty();
     for (certificate, number) in chain.iter().zip(1..) {
-        roots
-            .add(certificate.clone())
-            .map_err(|source| LoadError::Authority { path: path.to_owned(), number, source })?;
+        roots.add(certificate.clone()).map_err(|source| LoadError::Authority {
+            path: path.to_owned(),
+            number,
+            source,
+        })?;
     }
     Ok((roots, chain))
 }

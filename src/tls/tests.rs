@@ -99,7 +99,6 @@ async fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &st
     Ok((connected?.into(), served.into()))
 }
 
-
 async fn facts(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str) -> TlsFacts {
     told(&shake(server, client, name).await.unwrap())
 }
@@ -122,7 +121,11 @@ fn load(tls: &Tls, tickets: &Tickets) -> Arc<ServerConfig> {
 }
 
 /// Like `client` with one protocol version only, and offering `alpn`.
-fn only(client: &ClientConfig, version: &'static rustls::SupportedProtocolVersion, issuer: &Issuer) -> Arc<ClientConfig> {
+fn only(
+    client: &ClientConfig,
+    version: &'static rustls::SupportedProtocolVersion,
+    issuer: &Issuer,
+) -> Arc<ClientConfig> {
     let roots = certificates::authorities(&issuer.path("authority.pem")).unwrap().0;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
@@ -187,7 +190,9 @@ async fn exact_name_wins_over_wildcard_and_the_first_serves_the_rest() {
     any.verify = false;
     let client = client::load(&any).unwrap();
     let mut names = Vec::new();
-    for name in ["exact.b.test", "EXACT.b.test", "other.b.test", "two.labels.b.test", "b.test", "unknown.test", "127.0.0.1"] {
+    for name in
+        ["exact.b.test", "EXACT.b.test", "other.b.test", "two.labels.b.test", "b.test", "unknown.test", "127.0.0.1"]
+    {
         names.push(shown(&shake(&server, &client, name).await.unwrap()));
     }
 
@@ -346,7 +351,8 @@ fn every_wrong_file_is_told_with_its_name() {
     std::fs::write(&empty, "").unwrap();
     let broken = issuer.path("broken.pem");
     std::fs::write(&broken, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-    let pair = |certificate: &PathBuf, key: &PathBuf| Certificate { certificate: certificate.clone(), key: key.clone() };
+    let pair =
+        |certificate: &PathBuf, key: &PathBuf| Certificate { certificate: certificate.clone(), key: key.clone() };
     let mut tls = listener(vec![
         pair(&issuer.path("absent.pem"), &good.key),
         pair(&empty, &good.key),

@@ -120,10 +120,8 @@ impl Ticketer {
             return None;
         };
         let mut plain = sealed.to_vec();
-        let length = key
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*number), &mut plain)
-            .ok()?
-            .len();
+        let length =
+            key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*number), &mut plain).ok()?.len();
         plain.truncate(length);
         Some(plain)
     }
