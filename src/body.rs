@@ -79,11 +79,7 @@ impl Body {
     /// Content that is all there.
     pub fn full(content: impl Into<Bytes>) -> Self {
         let content = content.into();
-        if content.is_empty() {
-            Self::empty()
-        } else {
-            Self(Kind::Full(content))
-        }
+        if content.is_empty() { Self::empty() } else { Self(Kind::Full(content)) }
     }
 
     /// Content that is pulled as it comes.

@@ -55,6 +55,32 @@ name! {
     ZoneName
 }
 
+/// What checks say about an endpoint.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Standing {
+    /// Not yet checked.
+    #[default]
+    Unknown,
+    /// Answers well.
+    Up,
+    /// Answers, but late or without its database; usable.
+    Late,
+    /// Does not answer.
+    Down,
+}
+
+impl Standing {
+    /// The word used in status, events and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Late => "late",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Protocol {

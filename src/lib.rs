@@ -11,6 +11,7 @@ pub mod balance;
 pub mod forwarded;
 pub mod h1;
 pub mod headers;
+pub mod health;
 pub mod limit;
 pub mod message;
 pub mod route;

@@ -180,20 +180,12 @@ impl Answer {
     pub fn new(status: StatusCode, body: Body) -> Self {
         let (mut head, ()) = http::Response::new(()).into_parts();
         head.status = status;
-        Self {
-            head,
-            body,
-            tunnel: None,
-            close: false,
-        }
+        Self { head, body, tunnel: None, close: false }
     }
 }
 
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer")
-            .field("head", &self.head)
-            .field("tunnel", &self.tunnel.is_some())
-            .finish()
+        f.debug_struct("Answer").field("head", &self.head).field("tunnel", &self.tunnel.is_some()).finish()
     }
 }

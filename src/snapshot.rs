@@ -189,15 +189,13 @@ impl Snapshot {
 
 fn read_page(path: Option<&Path>, errors: &mut Vec<BuildError>) -> Option<String> {
     let path = path?;
-    std::fs::read_to_string(path)
-        .map_err(|source| errors.push(BuildError::File { path: path.to_owned(), source }))
-        .ok()
+    std::fs::read_to_string(path).map_err(|source| errors.push(BuildError::File { path: path.to_owned(), source })).ok()
 }
 
 fn security(pool: &config::Pool) -> Result<Option<Security>, BuildError> {
     let Some(wanted) = &pool.tls else { return Ok(None) };
-    let config = tls::client::load(wanted)
-        .map_err(|source| BuildError::Security { pool: pool.name.clone(), source })?;
+    let config =
+        tls::client::load(wanted).map_err(|source| BuildError::Security { pool: pool.name.clone(), source })?;
     let server_name = match &wanted.server_name {
         None => None,
         Some(name) => Some(
@@ -215,9 +213,10 @@ impl Pages {
         let mut rest = template;
         while let Some((before, behind)) = rest.split_once('{') {
             filled.push_str(before);
-            match behind.split_once('}').and_then(|(key, after)| {
-                values.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value, after))
-            }) {
+            match behind
+                .split_once('}')
+                .and_then(|(key, after)| values.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value, after)))
+            {
                 Some((value, after)) => {
                     filled.push_str(value);
                     rest = after;

@@ -45,10 +45,7 @@ impl Admin {
     /// Shows `source`. `hosts` are names, beside `localhost`, under which the listener may be asked, such as a service
     /// name in front of it; IP addresses always may, as no DNS answer can make a page have one for its origin.
     pub fn new(source: Arc<dyn Source>, hosts: &[String]) -> Self {
-        Self {
-            source,
-            hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-        }
+        Self { source, hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect() }
     }
 
     fn answer(&self, head: &request::Parts) -> Answer {
@@ -130,26 +127,15 @@ fn unready_because(phase: Phase, status: &Status) -> Option<&'static str> {
 
 /// OpenMetrics for those who ask for it, which scrapers do by name.
 fn exposition(head: &request::Parts) -> Exposition {
-    let asks = head
-        .headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|accept| {
-            accept.split(',').any(|range| {
-                let mut parts = range.split(';').map(str::trim);
-                let named = parts
-                    .next()
-                    .is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
-                // RFC 9110 §12.4.2: a weight of zero means "not acceptable".
-                named && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-            })
-        });
-    if asks {
-        Exposition::OpenMetrics
-    } else {
-        Exposition::Prometheus
-    }
+    let asks = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|accept| {
+        accept.split(',').any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
+            // RFC 9110 §12.4.2: a weight of zero means "not acceptable".
+            named && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        })
+    });
+    if asks { Exposition::OpenMetrics } else { Exposition::Prometheus }
 }
 
 /// The host of `host[:port]`, brackets of an IPv6 address removed.

@@ -88,11 +88,7 @@ impl Certificate {
             Ok(left) => days(left.as_secs()),
             Err(past) => -days(past.duration().as_secs()) - 1,
         };
-        Self {
-            file,
-            not_after,
-            days_left,
-        }
+        Self { file, not_after, days_left }
     }
 }
 
@@ -174,11 +170,7 @@ impl Pool {
             in_flight: endpoint.in_flight,
             tunnels: endpoint.tunnels,
         });
-        PoolState {
-            name: self.name.clone(),
-            queue_length: self.queue_length,
-            endpoints: endpoints.collect(),
-        }
+        PoolState { name: self.name.clone(), queue_length: self.queue_length, endpoints: endpoints.collect() }
     }
 }
 

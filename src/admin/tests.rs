@@ -89,11 +89,7 @@ fn status() -> Status {
 }
 
 fn admin(change: impl FnOnce(&mut Process)) -> Admin {
-    let mut process = Process {
-        status: status(),
-        phase: Phase::Running,
-        metrics: Metrics::new(1),
-    };
+    let mut process = Process { status: status(), phase: Phase::Running, metrics: Metrics::new(1) };
     change(&mut process);
     Admin::new(Arc::new(process), &["sluicegate.internal".to_owned()])
 }
@@ -111,12 +107,7 @@ fn connection() -> Arc<Connection> {
         max_tunnels_per_client: 0,
         redirect_to_https: None,
         hsts: None,
-        limits: RequestLimits {
-            head_bytes: 8_192,
-            uri_bytes: 1_024,
-            fields: 50,
-            trailer_bytes: 0,
-        },
+        limits: RequestLimits { head_bytes: 8_192, uri_bytes: 1_024, fields: 50, trailer_bytes: 0 },
         clocks: ClientClocks {
             head: second,
             body_idle: second,
@@ -160,13 +151,8 @@ async fn ask(admin: &Admin, method: &str, path: &str, fields: &[(&str, &str)]) -
         builder = builder.header(*name, *value);
     }
     let (head, ()) = builder.body(()).unwrap().into_parts();
-    let request = Request {
-        head,
-        body: Body::empty(),
-        connection: connection(),
-        interim: Interim::default(),
-        upgrade: None,
-    };
+    let request =
+        Request { head, body: Body::empty(), connection: connection(), interim: Interim::default(), upgrade: None };
     let mut answer = admin.handle(request).await;
     let mut body = Vec::new();
     while let Some(frame) = answer.body.frame().await {
@@ -174,11 +160,7 @@ async fn ask(admin: &Admin, method: &str, path: &str, fields: &[(&str, &str)]) -
             body.extend_from_slice(&content);
         }
     }
-    Got {
-        status: answer.head.status.as_u16(),
-        fields: answer.head.headers,
-        body: String::from_utf8(body).unwrap(),
-    }
+    Got { status: answer.head.status.as_u16(), fields: answer.head.headers, body: String::from_utf8(body).unwrap() }
 }
 
 async fn get(admin: &Admin, path: &str) -> Got {
@@ -202,10 +184,7 @@ async fn ready_only_while_running_with_a_generation_and_a_listener() {
         (admin(|process| process.phase = Phase::Draining), "draining"),
         (admin(|process| process.status.generation = 0), "no configuration"),
         (admin(|process| process.status.listeners.clear()), "no listener"),
-        (
-            admin(|process| process.status.listeners[0].addresses.clear()),
-            "no listener",
-        ),
+        (admin(|process| process.status.listeners[0].addresses.clear()), "no listener"),
     ] {
         let got = get(&unready, "/ready").await;
         assert_eq!(got.status, 503);
@@ -236,45 +215,20 @@ async fn metrics_come_in_the_form_that_is_asked_for() {
     let admin = admin(|_| {});
 
     let plain = get(&admin, "/metrics").await;
-    assert!(
-        plain.fields["content-type"]
-            .to_str()
-            .unwrap()
-            .starts_with("text/plain; version=0.0.4")
-    );
+    assert!(plain.fields["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
 
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
     let open = ask(&admin, "GET", "/metrics", &[("accept", accept)]).await;
-    assert!(
-        open.fields["content-type"]
-            .to_str()
-            .unwrap()
-            .starts_with("application/openmetrics-text")
-    );
+    assert!(open.fields["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
     assert!(open.body.ends_with("# EOF\n"));
 
-    let refused = ask(
-        &admin,
-        "GET",
-        "/metrics",
-        &[("accept", "application/openmetrics-text;q=0")],
-    )
-    .await;
-    assert!(
-        refused.fields["content-type"]
-            .to_str()
-            .unwrap()
-            .starts_with("text/plain")
-    );
+    let refused = ask(&admin, "GET", "/metrics", &[("accept", "application/openmetrics-text;q=0")]).await;
+    assert!(refused.fields["content-type"].to_str().unwrap().starts_with("text/plain"));
 }
 
 #[tokio::test]
 async fn gauges_agree_with_status() {
-    let process: Arc<Process> = Arc::new(Process {
-        status: status(),
-        phase: Phase::Running,
-        metrics: Metrics::new(1),
-    });
+    let process: Arc<Process> = Arc::new(Process { status: status(), phase: Phase::Running, metrics: Metrics::new(1) });
     let gauges: Arc<dyn Gauges> = Arc::clone(&process) as Arc<dyn Gauges>;
     process.metrics.read_gauges_from(&gauges);
 
@@ -286,11 +240,7 @@ async fn gauges_agree_with_status() {
         r#"sluicegate_queue_length{pool="superset"} 2"#,
         r#"sluicegate_endpoint_standing{pool="superset",endpoint="replica-1:8088",standing="down"} 1"#,
     ] {
-        assert!(
-            got.body.lines().any(|found| found == line),
-            "{line} is not in\n{}",
-            got.body
-        );
+        assert!(got.body.lines().any(|found| found == line), "{line} is not in\n{}", got.body);
     }
 }
 
@@ -316,10 +266,7 @@ async fn head_has_the_fields_of_get_and_no_body() {
     let head = ask(&admin, "HEAD", "/status", &[]).await;
 
     assert_eq!((head.status, head.body.as_str()), (200, ""));
-    assert_eq!(
-        head.fields["content-length"].to_str().unwrap(),
-        got.body.len().to_string()
-    );
+    assert_eq!(head.fields["content-length"].to_str().unwrap(), got.body.len().to_string());
     assert_eq!(head.fields["content-type"], got.fields["content-type"]);
 }
 
@@ -339,11 +286,7 @@ async fn foreign_host_names_are_misdirected() {
         ("[::1", 421),
         ("", 421),
     ] {
-        assert_eq!(
-            ask(&admin, "GET", "/status", &[("host", host)]).await.status,
-            status,
-            "{host}"
-        );
+        assert_eq!(ask(&admin, "GET", "/status", &[("host", host)]).await.status, status, "{host}");
     }
     assert_eq!(ask(&admin, "GET", "/status", &[]).await.status, 200);
     let absolute = ask(&admin, "GET", "http://evil.example/status", &[("host", "127.0.0.1")]).await;
@@ -359,11 +302,7 @@ fn refused_bytes_get_their_status_and_the_connection_ends() {
         (Refusal::UriTooLong, 414),
         (Refusal::UnknownVersion, 505),
     ] {
-        let answer = admin.refuse(Refused {
-            refusal,
-            connection: connection(),
-            head: None,
-        });
+        let answer = admin.refuse(Refused { refusal, connection: connection(), head: None });
         assert_eq!(answer.head.status.as_u16(), status);
         assert!(answer.close);
     }

@@ -9,9 +9,9 @@ use rustls::ClientConfig;
 
 use crate::balance::{Endpoint, Standing};
 use crate::config::Pool;
+use crate::control::Pools;
 use crate::control::names;
 use crate::control::prober::{self, Report, Why};
-use crate::control::Pools;
 use crate::lexicon::PoolName;
 use crate::snapshot::Live;
 use crate::telemetry::events::{self, EndpointFlipped};
@@ -52,8 +52,7 @@ impl prober::Observer for Observer {
         endpoint.vitals.set_since(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let snapshot = self.live.load();
         let Some(known) = snapshot.pool(pool) else { return };
-        let flip =
-            EndpointFlipped { pool, endpoint: &endpoint.name, from: standing(from), to: standing(to), reason };
+        let flip = EndpointFlipped { pool, endpoint: &endpoint.name, from: standing(from), to: standing(to), reason };
         flip.emit(&known.counts(endpoint));
         // Who waits may have somebody to ask now, or nobody any more.
         known.upstream.pump();
@@ -74,7 +73,8 @@ fn result(report: &Report, snapshot: &crate::snapshot::Snapshot, pool: &PoolName
     match (&report.result, &report.deep) {
         (Ok(()), Some(Err(_))) => ProbeResult::DeepFailed,
         (Ok(()), _) => {
-            let late_after = snapshot.pool(pool).and_then(|pool| pool.upstream.config.health.as_ref()).map(|h| h.late_after);
+            let late_after =
+                snapshot.pool(pool).and_then(|pool| pool.upstream.config.health.as_ref()).map(|h| h.late_after);
             if late_after.is_some_and(|limit| report.took > limit) { ProbeResult::Late } else { ProbeResult::Good }
         }
         (Err(why), _) => match why {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
 use crate::config::{Config, Loaded};
@@ -22,7 +23,7 @@ pub(super) struct Reloader {
     pub(super) file: PathBuf,
     pub(super) live: Arc<Live>,
     pub(super) metrics: Metrics,
-    pub(super) tickets: Tickets,
+    pub(super) tickets: Arc<Tickets>,
     pub(super) gates: Vec<Arc<Gate>>,
     pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
     pub(super) wakes: Vec<Arc<Notify>>,
@@ -36,13 +37,13 @@ pub(super) struct Reloader {
 pub(super) fn securities(
     config: &Config,
     tickets: &Tickets,
-) -> Result<Vec<Option<Arc<tls::server::Loaded>>>, Vec<tls::LoadError>> {
+) -> Result<Vec<Option<Arc<ServerConfig>>>, Vec<tls::LoadError>> {
     let mut errors = Vec::new();
     let mut loaded = Vec::new();
     for listener in &config.listeners {
         match listener.tls.as_ref().map(|wanted| tls::server::load(wanted, listener.http2.enabled, tickets)) {
             None => loaded.push(None),
-            Some(Ok(security)) => loaded.push(Some(Arc::new(security))),
+            Some(Ok(security)) => loaded.push(Some(security)),
             Some(Err(wrong)) => errors.extend(wrong),
         }
     }
@@ -77,8 +78,7 @@ impl Reloader {
             let gate = self.gates.iter().find(|gate| gate.listener.load().name == listener.name);
             // Plain stays plain and TLS stays TLS on a socket that clients know.
             if let Some(gate) = gate.filter(|gate| gate.listener.load().tls.is_some() == listener.tls.is_some()) {
-                gate.listener.store(Arc::clone(listener));
-                gate.tls.store(security);
+                gate.renew(Arc::clone(listener), security);
             }
         }
         self.log.reconfigure(config.access_log.clone(), Redactor::new(&config.clients.secret_query_keys));
@@ -111,7 +111,10 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
         ("clients.ipv6_prefix", old.clients.ipv6_prefix != new.clients.ipv6_prefix),
         ("access_log.queue", old.access_log.queue != new.access_log.queue),
-        ("admin.address", old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|admin| admin.address)),
+        (
+            "admin.address",
+            old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|admin| admin.address),
+        ),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

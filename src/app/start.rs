@@ -115,7 +115,11 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let threads = crew.start(&mut listening, doors)?;
 
     let running = Running {
-        listeners: world.listeners.iter().flat_map(|seen| seen.addresses.iter().map(|at| (seen.name.clone(), *at))).collect(),
+        listeners: world
+            .listeners
+            .iter()
+            .flat_map(|seen| seen.addresses.iter().map(|at| (seen.name.clone(), *at)))
+            .collect(),
         admin: admin_socket.as_ref().map(|socket| socket.address),
         live: Arc::clone(&live),
         metrics: metrics.clone(),
@@ -144,7 +148,15 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     if let Some(ready) = options.ready {
         ready(running);
     }
-    runtime.block_on(end::live_and_end(end::Ending { lifecycle, signals, changes, supervisor, reloader, threads, world }))
+    runtime.block_on(end::live_and_end(end::Ending {
+        lifecycle,
+        signals,
+        changes,
+        supervisor,
+        reloader,
+        threads,
+        world,
+    }))
 }
 
 /// Starts the checks, the resolution of names, and whatever else looks after endpoints.
@@ -198,11 +210,7 @@ impl Bound {
     }
 
     fn seen(&self) -> super::status::Seen {
-        super::status::Seen {
-            name: self.name.clone(),
-            addresses: self.addresses.clone(),
-            gate: Arc::clone(&self.gate),
-        }
+        super::status::Seen { name: self.name.clone(), addresses: self.addresses.clone(), gate: Arc::clone(&self.gate) }
     }
 }
 

@@ -80,15 +80,15 @@ impl Seen {
     fn status(&self) -> Listener {
         let listener = self.gate.listener.load();
         let now = SystemTime::now();
-        let loaded = self.gate.tls.load_full();
-        let certificates = loaded.iter().flat_map(|loaded| &loaded.certificates);
+        let certificates = self.gate.certificates.load();
         Listener {
             name: self.name.clone(),
             addresses: self.addresses.clone(),
             tls: listener.tls.is_some(),
             connections: self.gate.open() as u64,
             certificates: certificates
-                .map(|facts| Certificate::new(facts.file.display().to_string(), facts.expires, now))
+                .iter()
+                .map(|(file, expires)| Certificate::new(file.display().to_string(), *expires, now))
                 .collect(),
         }
     }

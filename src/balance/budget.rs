@@ -26,11 +26,7 @@ pub struct Budget {
 impl Budget {
     /// Allows `percent` retries per hundred exchanges of the last 10 s, and 30 in any 10 s whatever the traffic.
     pub fn new(percent: u8) -> Self {
-        Self {
-            percent: u64::from(percent),
-            exchanges: Tally::default(),
-            retries: Tally::default(),
-        }
+        Self { percent: u64::from(percent), exchanges: Tally::default(), retries: Tally::default() }
     }
 
     /// Counts an exchange (not its repeats). `now` in milliseconds since any fixed point, the same for all callers.
@@ -66,18 +62,11 @@ impl Tally {
             let (at, count) = unpack(seen);
             // The sum without this slot cannot grow any more; the slot itself is guarded by the exchange below.
             if cap != u64::MAX
-                && self
-                    .sum_without(second, slot)
-                    .saturating_add(if at == second { count } else { 0 })
-                    >= cap
+                && self.sum_without(second, slot).saturating_add(if at == second { count } else { 0 }) >= cap
             {
                 return false;
             }
-            let next = if at == second {
-                seen.saturating_add(1)
-            } else {
-                pack(second, 1)
-            };
+            let next = if at == second { seen.saturating_add(1) } else { pack(second, 1) };
             match slot.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -90,11 +79,7 @@ impl Tally {
     }
 
     fn sum_without(&self, second: u32, skipped: &AtomicU64) -> u64 {
-        self.0
-            .iter()
-            .filter(|slot| !std::ptr::eq(*slot, skipped))
-            .map(|slot| counted(slot, second))
-            .sum()
+        self.0.iter().filter(|slot| !std::ptr::eq(*slot, skipped)).map(|slot| counted(slot, second)).sum()
     }
 }
 
@@ -109,10 +94,7 @@ const fn pack(second: u32, count: u64) -> u64 {
 }
 
 fn unpack(slot: u64) -> (u32, u64) {
-    (
-        u32::try_from(slot >> 32).unwrap_or_default(),
-        slot & u64::from(u32::MAX),
-    )
+    (u32::try_from(slot >> 32).unwrap_or_default(), slot & u64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -160,9 +142,8 @@ mod tests {
         }
 
         let allowed: usize = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (0..500).filter(|_| budget.try_retry(1_500)).count()))
-                .collect();
+            let workers: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (0..500).filter(|_| budget.try_retry(1_500)).count())).collect();
             workers.into_iter().map(|worker| worker.join().unwrap()).sum()
         });
 

@@ -28,10 +28,7 @@ pub struct Claim {
 impl Claim {
     /// Takes a slot of `kind` on `endpoint`; `None` when `cap` of them are taken.
     pub fn take(endpoint: &Arc<Endpoint>, kind: ClaimKind, cap: u32) -> Option<Self> {
-        raise(count(&endpoint.vitals, kind), cap).then(|| Self {
-            endpoint: Arc::clone(endpoint),
-            kind,
-        })
+        raise(count(&endpoint.vitals, kind), cap).then(|| Self { endpoint: Arc::clone(endpoint), kind })
     }
 
     /// The endpoint.

@@ -7,10 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::claim::ClaimKind;
-use super::vitals::{Pulse, Standing, Vitals};
+use super::vitals::{Pulse, Vitals};
 use super::{Rule, Trust};
 use crate::config::pool::Endpoint as Wanted;
-use crate::lexicon::{EndpointName, ZoneName};
+use crate::lexicon::{EndpointName, Standing, ZoneName};
 
 /// Identifies an endpoint in this process for as long as its address stays in its pool, over all generations.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -54,11 +54,7 @@ impl Endpoint {
     pub(super) fn fresh(wanted: &Wanted, pulse: &Pulse) -> Self {
         let host = wanted.host.trim_start_matches('[').trim_end_matches(']');
         let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, wanted.port));
-        Self::new(
-            wanted,
-            EndpointId::next(),
-            Vitals::new(pulse.clone(), address.as_slice()),
-        )
+        Self::new(wanted, EndpointId::next(), Vitals::new(pulse.clone(), address.as_slice()))
     }
 
     /// The same endpoint as a later generation has it.

@@ -29,9 +29,10 @@ pub use budget::Budget;
 pub use claim::{Claim, ClaimKind};
 pub use endpoint::{Endpoint, EndpointId};
 pub use roster::{Changes, Roster};
-pub use vitals::{Live, Recent, Standing, Vitals};
+pub use vitals::{Live, Recent, Vitals};
 
 use crate::config::pool::{Pool, Strategy, WhenAllDown};
+pub use crate::lexicon::Standing;
 
 /// What a pool's configuration says about picking, ready for use. Made once per generation and kind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

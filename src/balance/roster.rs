@@ -59,10 +59,7 @@ impl Roster {
     /// The first roster of a pool. Every standing is `Unknown`.
     pub fn new(wanted: &[Wanted]) -> Self {
         let pulse = Pulse::default();
-        let endpoints = wanted
-            .iter()
-            .map(|wanted| Arc::new(Endpoint::fresh(wanted, &pulse)))
-            .collect();
+        let endpoints = wanted.iter().map(|wanted| Arc::new(Endpoint::fresh(wanted, &pulse))).collect();
         Self::over(endpoints, Arc::default(), pulse)
     }
 
@@ -71,37 +68,25 @@ impl Roster {
     pub fn succeed(&self, wanted: &[Wanted]) -> (Self, Changes) {
         let mut known: HashMap<(&str, u16), VecDeque<&Arc<Endpoint>>> = HashMap::with_capacity(self.endpoints.len());
         for endpoint in &self.endpoints {
-            known
-                .entry((&endpoint.host, endpoint.port))
-                .or_default()
-                .push_back(endpoint);
+            known.entry((&endpoint.host, endpoint.port)).or_default().push_back(endpoint);
         }
 
         let mut changes = Changes::default();
         let mut endpoints = Vec::with_capacity(wanted.len());
         for wanted in wanted {
-            let before = known
-                .get_mut(&(wanted.host.as_str(), wanted.port))
-                .and_then(VecDeque::pop_front);
+            let before = known.get_mut(&(wanted.host.as_str(), wanted.port)).and_then(VecDeque::pop_front);
             let endpoint = match before {
                 Some(before) if before.is_as(wanted) => Arc::clone(before),
                 Some(before) => Arc::new(before.as_now(wanted)),
                 None => Arc::new(Endpoint::fresh(wanted, &self.pulse)),
             };
-            let list = if before.is_some() {
-                &mut changes.kept
-            } else {
-                &mut changes.added
-            };
+            let list = if before.is_some() { &mut changes.kept } else { &mut changes.added };
             list.push(Arc::clone(&endpoint));
             endpoints.push(endpoint);
         }
         changes.removed = known.into_values().flatten().map(Arc::clone).collect();
         changes.removed.sort_unstable_by_key(|endpoint| endpoint.id);
-        (
-            Self::over(endpoints, Arc::clone(&self.cursor), self.pulse.clone()),
-            changes,
-        )
+        (Self::over(endpoints, Arc::clone(&self.cursor), self.pulse.clone()), changes)
     }
 
     fn over(endpoints: Vec<Arc<Endpoint>>, cursor: Arc<AtomicUsize>, pulse: Pulse) -> Self {
@@ -144,12 +129,7 @@ impl Roster {
             return Pick::Claimed(claim);
         }
         let within = |endpoint: &&Arc<Endpoint>| within(endpoint, rule, reach);
-        if self
-            .endpoints
-            .iter()
-            .filter(within)
-            .any(|endpoint| !tried.contains(&endpoint.id))
-        {
+        if self.endpoints.iter().filter(within).any(|endpoint| !tried.contains(&endpoint.id)) {
             Pick::Full
         } else if self.endpoints.iter().any(|endpoint| within(&endpoint)) {
             Pick::NoneUntried
@@ -182,10 +162,7 @@ impl Roster {
         let census = self.census.load(Ordering::Acquire);
         let (usable, enabled) = ((census >> 16) & 0xffff, census & 0xffff);
         if census >> 32 == key >> 32 && usable <= enabled {
-            return (
-                u32::try_from(usable).unwrap_or_default(),
-                u32::try_from(enabled).unwrap_or_default(),
-            );
+            return (u32::try_from(usable).unwrap_or_default(), u32::try_from(enabled).unwrap_or_default());
         }
 
         let (mut usable, mut enabled) = (0_u16, 0_u16);
@@ -193,8 +170,7 @@ impl Roster {
             enabled = enabled.saturating_add(1);
             usable = usable.saturating_add(endpoint.is_usable(trust).into());
         }
-        self.census
-            .store(key | (u64::from(usable) << 16) | u64::from(enabled), Ordering::Release);
+        self.census.store(key | (u64::from(usable) << 16) | u64::from(enabled), Ordering::Release);
         (usable.into(), enabled.into())
     }
 
@@ -210,10 +186,7 @@ impl Roster {
     /// the cursor, the neighbour of an endpoint that is down would carry double.
     fn in_turn(&self, rule: &Rule, fits: impl Fn(&Endpoint) -> bool) -> Option<Claim> {
         for _ in 0..self.turns.len().min(MAX_SKIPS) {
-            let turn = self
-                .cursor
-                .fetch_add(1, Ordering::Relaxed)
-                .checked_rem(self.turns.len())?;
+            let turn = self.cursor.fetch_add(1, Ordering::Relaxed).checked_rem(self.turns.len())?;
             let endpoint = self.endpoints.get(*self.turns.get(turn)? as usize)?;
             if fits(endpoint)
                 && let Some(claim) = Claim::take(endpoint, rule.kind, rule.slots())
@@ -235,11 +208,7 @@ impl Roster {
             // The window moves by one each pick, the turn within it by one each round: every endpoint comes equally often.
             (pick.checked_rem(count)?, pick.checked_div(count)?)
         };
-        let window = || {
-            self.from(start)
-                .take(WINDOW)
-                .filter(|endpoint| fits(endpoint) && endpoint.free(rule))
-        };
+        let window = || self.from(start).take(WINDOW).filter(|endpoint| fits(endpoint) && endpoint.free(rule));
 
         let mut equals: [Option<&Arc<Endpoint>>; WINDOW] = [None; WINDOW];
         let (mut length, mut best) = (0_usize, None);
@@ -311,16 +280,11 @@ impl Load {
     fn of(endpoint: &Endpoint) -> Self {
         let vitals = &endpoint.vitals;
         let carried = u64::from(vitals.in_flight()).saturating_add(vitals.tunnels().into());
-        Self {
-            carried,
-            weight: u64::from(endpoint.weight).max(1),
-        }
+        Self { carried, weight: u64::from(endpoint.weight).max(1) }
     }
 
     fn compare(self, other: Self) -> std::cmp::Ordering {
         // Cross-multiplied: 2^33 × 2^16 fits.
-        self.carried
-            .saturating_mul(other.weight)
-            .cmp(&other.carried.saturating_mul(self.weight))
+        self.carried.saturating_mul(other.weight).cmp(&other.carried.saturating_mul(self.weight))
     }
 }

@@ -9,49 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-/// What checks say about an endpoint.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum Standing {
-    /// Not yet checked.
-    #[default]
-    Unknown,
-    /// Answers well.
-    Up,
-    /// Answers, but late or without its database; usable.
-    Late,
-    /// Does not answer.
-    Down,
-}
-
-impl Standing {
-    /// The word used in status, events and metric labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Up => "up",
-            Self::Late => "late",
-            Self::Down => "down",
-        }
-    }
-
-    const fn code(self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::Up => 1,
-            Self::Late => 2,
-            Self::Down => 3,
-        }
-    }
-
-    const fn from_code(code: u8) -> Self {
-        match code {
-            1 => Self::Up,
-            2 => Self::Late,
-            3 => Self::Down,
-            _ => Self::Unknown,
-        }
-    }
-}
+use crate::lexicon::Standing;
 
 /// How an exchange of live traffic went, as far as it tells about the endpoint. A client's own misfortune (it went
 /// away, its token was refused) is not reported at all.
@@ -131,7 +89,7 @@ impl Vitals {
             connect_failures: AtomicU32::new(0),
             answered_at: AtomicU64::new(NEVER),
             failed_at: AtomicU64::new(NEVER),
-            standing: AtomicU8::new(Standing::Unknown.code()),
+            standing: AtomicU8::new(code(Standing::Unknown)),
             since: AtomicU64::new(NEVER),
             drained: AtomicBool::new(false),
             pulse,
@@ -152,7 +110,7 @@ impl Vitals {
 
     /// What checks say.
     pub fn standing(&self) -> Standing {
-        Standing::from_code(self.0.standing.load(Ordering::Relaxed))
+        standing(self.0.standing.load(Ordering::Relaxed))
     }
 
     /// Why the standing is what it is, for operators. Empty until the first flip.
@@ -161,9 +119,9 @@ impl Vitals {
     }
 
     /// Sets the standing and its reason; says what it was. One writer: the endpoint's prober.
-    pub fn set_standing(&self, standing: Standing, reason: &str) -> Standing {
+    pub fn set_standing(&self, now: Standing, reason: &str) -> Standing {
         self.0.reason.store(Arc::new(Arc::from(reason)));
-        let before = Standing::from_code(self.0.standing.swap(standing.code(), Ordering::Relaxed));
+        let before = standing(self.0.standing.swap(code(now), Ordering::Relaxed));
         self.0.pulse.beat();
         before
     }
@@ -240,5 +198,23 @@ impl Vitals {
 
     pub(super) fn tunnel_count(&self) -> &AtomicU32 {
         &self.0.tunnels
+    }
+}
+
+const fn code(standing: Standing) -> u8 {
+    match standing {
+        Standing::Unknown => 0,
+        Standing::Up => 1,
+        Standing::Late => 2,
+        Standing::Down => 3,
+    }
+}
+
+const fn standing(code: u8) -> Standing {
+    match code {
+        1 => Standing::Up,
+        2 => Standing::Late,
+        3 => Standing::Down,
+        _ => Standing::Unknown,
     }
 }

@@ -62,15 +62,8 @@ pub fn explain(key: &str) -> Result<Explanation, UnknownKey> {
     if let [row] = ending.as_slice() {
         return Ok((*row).clone());
     }
-    let near = if ending.is_empty() {
-        near(&all, &wanted)
-    } else {
-        ending.iter().map(|row| row.key.clone()).collect()
-    };
-    Err(UnknownKey {
-        key: key.to_owned(),
-        near,
-    })
+    let near = if ending.is_empty() { near(&all, &wanted) } else { ending.iter().map(|row| row.key.clone()).collect() };
+    Err(UnknownKey { key: key.to_owned(), near })
 }
 
 /// The reference of all keys as Markdown: a heading and a table for each section.
@@ -99,11 +92,7 @@ impl Explanation {
 
     fn matches(&self, wanted: &[&str]) -> bool {
         let own: Vec<&str> = self.key.split('.').collect();
-        own.len() == wanted.len()
-            && own
-                .iter()
-                .zip(wanted)
-                .all(|(own, wanted)| own == wanted || *own == "NAME")
+        own.len() == wanted.len() && own.iter().zip(wanted).all(|(own, wanted)| own == wanted || *own == "NAME")
     }
 
     fn ends_with(&self, wanted: &[&str]) -> bool {
@@ -143,11 +132,7 @@ fn collect(rows: &mut Vec<Explanation>, prefix: &str, section: &dyn Section) {
         let mut inner = Vec::new();
         if let Some(Below { nesting, section }) = entry.kind().below() {
             let prefix = prefix_below(&row.key, nesting);
-            row.below = section
-                .entries()
-                .iter()
-                .map(|entry| format!("{prefix}{}", entry.name()))
-                .collect();
+            row.below = section.entries().iter().map(|entry| format!("{prefix}{}", entry.name())).collect();
             collect(&mut inner, &prefix, section);
         }
         rows.push(row);
@@ -159,10 +144,7 @@ fn collect(rows: &mut Vec<Explanation>, prefix: &str, section: &dyn Section) {
 fn segments(key: &str) -> Vec<&str> {
     let bare = |segment: &'_ str| segment.find('[').unwrap_or(segment.len());
     let split = key.trim().split('.');
-    split
-        .filter_map(|segment| segment.get(..bare(segment)))
-        .filter(|segment| !segment.is_empty())
-        .collect()
+    split.filter_map(|segment| segment.get(..bare(segment))).filter(|segment| !segment.is_empty()).collect()
 }
 
 fn near(all: &[Explanation], wanted: &[&str]) -> Vec<String> {
@@ -172,11 +154,7 @@ fn near(all: &[Explanation], wanted: &[&str]) -> Vec<String> {
     let name = |row: &Explanation| row.key.rsplit('.').next().unwrap_or_default().to_owned();
     let names: Vec<String> = all.iter().map(name).collect();
     let close = nearest(last, names.iter().map(String::as_str));
-    let same_name = all
-        .iter()
-        .zip(&names)
-        .filter(|(_, name)| close == Some(name))
-        .map(|(row, _)| row.key.as_str());
+    let same_name = all.iter().zip(&names).filter(|(_, name)| close == Some(name)).map(|(row, _)| row.key.as_str());
     let mut near: Vec<String> = Vec::new();
     for key in same_name.chain(path).take(8) {
         if !near.iter().any(|known| known == key) {
@@ -187,11 +165,7 @@ fn near(all: &[Explanation], wanted: &[&str]) -> Vec<String> {
 }
 
 fn write_section(text: &mut String, path: &str, heading: &str, section: &dyn Section) {
-    let rows: Vec<Explanation> = section
-        .entries()
-        .iter()
-        .map(|entry| Explanation::of(path, *entry))
-        .collect();
+    let rows: Vec<Explanation> = section.entries().iter().map(|entry| Explanation::of(path, *entry)).collect();
     if !heading.is_empty() {
         text.push_str(&format!("### `{heading}`\n\n{}\n\n", section.about()));
         text.push_str("| key | value | default | |\n| --- | --- | --- | --- |\n");
@@ -204,11 +178,7 @@ fn write_section(text: &mut String, path: &str, heading: &str, section: &dyn Sec
         if let Some(Below { nesting, section }) = entry.kind().below() {
             let path = prefix_below(&row.key, nesting);
             let key = path.trim_end_matches('.');
-            let heading = if nesting == Nesting::Many {
-                format!("[[{key}]]")
-            } else {
-                format!("[{key}]")
-            };
+            let heading = if nesting == Nesting::Many { format!("[[{key}]]") } else { format!("[{key}]") };
             write_section(text, &path, &heading, section);
         }
     }
@@ -229,16 +199,7 @@ fn table_row(row: &Explanation, entry: &dyn Entry) -> String {
         Absence::Default(_) => format!("`{}`", row.default.as_deref().unwrap_or_default()),
         Absence::Means(text) => text.to_owned(),
     };
-    let range = if row.range.is_empty() {
-        String::new()
-    } else {
-        format!(", {}", row.range)
-    };
+    let range = if row.range.is_empty() { String::new() } else { format!(", {}", row.range) };
     let value = format!("{}{range}", row.shape).replace('|', "\\|");
-    format!(
-        "| `{}` | {value} | {} | {} |\n",
-        entry.name(),
-        default.replace('|', "\\|"),
-        row.doc.replace('|', "\\|")
-    )
+    format!("| `{}` | {value} | {} | {} |\n", entry.name(), default.replace('|', "\\|"), row.doc.replace('|', "\\|"))
 }

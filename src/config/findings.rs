@@ -62,10 +62,7 @@ impl Finding {
         let start = floor_boundary(text, span.start);
         let before = text.get(..start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text
-            .get(start..)
-            .and_then(|rest| rest.find('\n'))
-            .map_or(text.len(), |at| start + at);
+        let line_end = text.get(start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| start + at);
         let hide = |(at, c): (usize, char)| {
             let hidden = mask.iter().any(|range| range.contains(&(line_start + at)));
             std::iter::repeat_n(if hidden { '*' } else { c }, if hidden { c.len_utf8() } else { 1 })
@@ -82,12 +79,7 @@ impl Finding {
             found: None,
             expected: String::new(),
             help: None,
-            excerpt: line
-                .char_indices()
-                .flat_map(hide)
-                .collect::<String>()
-                .trim_end_matches('\r')
-                .to_owned(),
+            excerpt: line.char_indices().flat_map(hide).collect::<String>().trim_end_matches('\r').to_owned(),
             within: start - line_start..end - line_start,
         }
     }
@@ -118,10 +110,7 @@ impl Finding {
                 (!self.expected.is_empty()).then(|| Level::NOTE.message(format!("expected {}", self.expected)));
             title.elements(expected).elements(help)
         } else {
-            let snippet = Snippet::source(excerpt)
-                .path(&*file)
-                .line_start(self.line)
-                .annotation(mark);
+            let snippet = Snippet::source(excerpt).path(&*file).line_start(self.line).annotation(mark);
             title.element(snippet).elements(help)
         };
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
@@ -224,8 +213,5 @@ fn visible(c: char) -> std::iter::RepeatN<char> {
 
 /// The character boundary at or before a byte.
 fn floor_boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len()))
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0)
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }

@@ -67,20 +67,14 @@ impl SecretSource {
         };
         match u64::try_from(bytes.len()) {
             Ok(1..=LONGEST) => Ok(Secret(bytes)),
-            found => Err(SecretError::Length {
-                place,
-                found: found.unwrap_or(u64::MAX),
-            }),
+            found => Err(SecretError::Length { place, found: found.unwrap_or(u64::MAX) }),
         }
     }
 
     fn read_file(file: &PathBuf) -> Result<Vec<u8>, SecretError> {
         use io::Read;
 
-        let unreadable = |source| SecretError::Unreadable {
-            file: file.clone(),
-            source,
-        };
+        let unreadable = |source| SecretError::Unreadable { file: file.clone(), source };
         let mut bytes = Vec::new();
         let opened = std::fs::File::open(file).map_err(unreadable)?;
         opened.take(LONGEST + 3).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -121,11 +115,7 @@ mod tests {
 
     #[test]
     fn a_secret_file_loses_its_line_end_only() {
-        for (content, value) in [
-            (&b"s3cret\n"[..], &b"s3cret"[..]),
-            (b"s3\ncret\r\n", b"s3\ncret"),
-            (b" x ", b" x "),
-        ] {
+        for (content, value) in [(&b"s3cret\n"[..], &b"s3cret"[..]), (b"s3\ncret\r\n", b"s3\ncret"), (b" x ", b" x ")] {
             let file = file_with(content);
 
             let secret = SecretSource::File(file.path().into()).read().unwrap();
@@ -148,21 +138,9 @@ mod tests {
         let (empty, huge) = (file_with(b"\n"), file_with(&vec![b'x'; 1 << 20]));
         let read = |source: SecretSource| source.read().unwrap_err();
 
-        assert!(matches!(
-            read(SecretSource::File("/nowhere".into())),
-            SecretError::Unreadable { .. }
-        ));
-        assert!(matches!(
-            read(SecretSource::Env("SLUICEGATE_UNSET".into())),
-            SecretError::Unset { .. }
-        ));
-        assert!(matches!(
-            read(SecretSource::File(empty.path().into())),
-            SecretError::Length { found: 0, .. }
-        ));
-        assert!(matches!(
-            read(SecretSource::File(huge.path().into())),
-            SecretError::Length { .. }
-        ));
+        assert!(matches!(read(SecretSource::File("/nowhere".into())), SecretError::Unreadable { .. }));
+        assert!(matches!(read(SecretSource::Env("SLUICEGATE_UNSET".into())), SecretError::Unset { .. }));
+        assert!(matches!(read(SecretSource::File(empty.path().into())), SecretError::Length { found: 0, .. }));
+        assert!(matches!(read(SecretSource::File(huge.path().into())), SecretError::Length { .. }));
     }
 }

@@ -129,9 +129,7 @@ fn split(text: &str) -> Result<(Decimal, &str), UnitError> {
     if text.is_empty() {
         return Err(UnitError::Empty);
     }
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(end).ok_or(UnitError::NoNumber)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
@@ -154,8 +152,7 @@ mod tests {
     use super::*;
 
     fn span(text: &str) -> Result<u64, UnitError> {
-        text.parse::<Span>()
-            .map(|span| u64::try_from(span.0.as_millis()).unwrap())
+        text.parse::<Span>().map(|span| u64::try_from(span.0.as_millis()).unwrap())
     }
 
     fn size(text: &str) -> Result<u64, UnitError> {

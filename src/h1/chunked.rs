@@ -32,12 +32,7 @@ enum State {
 impl Chunked {
     /// A decoder before the first chunk that allows `max_trailer` bytes of trailers.
     pub fn new(max_trailer: usize) -> Self {
-        Self {
-            state: State::Size,
-            extensions: 0,
-            max_trailer,
-            scan: HeadScan::default(),
-        }
+        Self { state: State::Size, extensions: 0, max_trailer, scan: HeadScan::default() }
     }
 
     /// The next step from `bytes`, which are consumed as far as understood.
@@ -81,16 +76,9 @@ impl Chunked {
             if bytes.len() > 16 && !bytes.iter().take(17).any(|byte| *byte == b';') {
                 return Err("chunk size");
             }
-            return if bytes.len() > MAX_EXTENSIONS {
-                Err("chunk extensions too long")
-            } else {
-                Ok(None)
-            };
+            return if bytes.len() > MAX_EXTENSIONS { Err("chunk extensions too long") } else { Ok(None) };
         };
-        let line = bytes
-            .get(..end)
-            .and_then(|line| line.strip_suffix(b"\r"))
-            .ok_or("bare line feed in chunk size")?;
+        let line = bytes.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or("bare line feed in chunk size")?;
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         if digits == 0 || digits > 15 {
             return Err("chunk size");

@@ -98,11 +98,7 @@ mod tests {
             match decoder.decode(&mut bytes)? {
                 Decoded::Data(data) => content.extend_from_slice(&data),
                 Decoded::Trailers(trailers) => {
-                    return Ok((
-                        content,
-                        Some(trailers),
-                        bytes.len() + feed.map(<[u8]>::len).sum::<usize>(),
-                    ));
+                    return Ok((content, Some(trailers), bytes.len() + feed.map(<[u8]>::len).sum::<usize>()));
                 }
                 Decoded::End => return Ok((content, None, bytes.len() + feed.map(<[u8]>::len).sum::<usize>())),
                 Decoded::NeedMore => match feed.next() {
@@ -146,11 +142,7 @@ mod tests {
         ];
         for wire in cases {
             let got = chunks(wire, 1);
-            assert!(
-                matches!(got, Err(what) if what != "incomplete"),
-                "{}",
-                String::from_utf8_lossy(wire)
-            );
+            assert!(matches!(got, Err(what) if what != "incomplete"), "{}", String::from_utf8_lossy(wire));
         }
     }
 }

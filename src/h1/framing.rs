@@ -139,15 +139,7 @@ mod tests {
             let got = of_request(Version::HTTP_11, &fields(&case));
             assert!(matches!(got, Err(Unclear::Ambiguous(_))), "{case:?}: {got:?}");
         }
-        for coding in [
-            "gzip",
-            "gzip, chunked",
-            "chunked, gzip",
-            "identity",
-            "xchunked",
-            "chunked;q=1",
-            "\"chunked\"",
-        ] {
+        for coding in ["gzip", "gzip, chunked", "chunked, gzip", "identity", "xchunked", "chunked;q=1", "\"chunked\""] {
             let got = of_request(Version::HTTP_11, &fields(&[("transfer-encoding", coding)]));
             assert_eq!(got, Err(Unclear::UnknownCoding), "{coding}");
         }
@@ -157,23 +149,11 @@ mod tests {
     #[test]
     fn clear_framing_is_understood() {
         assert_eq!(of_request(Version::HTTP_11, &fields(&[])), Ok(Framing::None));
-        assert_eq!(
-            of_request(Version::HTTP_11, &fields(&[("content-length", "007")])),
-            Ok(Framing::Length(7))
-        );
-        assert_eq!(
-            of_request(Version::HTTP_11, &fields(&[("transfer-encoding", "Chunked")])),
-            Ok(Framing::Chunked)
-        );
+        assert_eq!(of_request(Version::HTTP_11, &fields(&[("content-length", "007")])), Ok(Framing::Length(7)));
+        assert_eq!(of_request(Version::HTTP_11, &fields(&[("transfer-encoding", "Chunked")])), Ok(Framing::Chunked));
         let of = |status, pairs: &[_]| of_response(&Method::GET, Version::HTTP_11, status, &fields(pairs));
         assert_eq!(of(StatusCode::OK, &[]), Ok(Framing::UntilClose));
-        assert_eq!(
-            of(StatusCode::NO_CONTENT, &[("content-length", "9")]),
-            Ok(Framing::None)
-        );
-        assert_eq!(
-            of(StatusCode::NOT_MODIFIED, &[("content-length", "9")]),
-            Ok(Framing::None)
-        );
+        assert_eq!(of(StatusCode::NO_CONTENT, &[("content-length", "9")]), Ok(Framing::None));
+        assert_eq!(of(StatusCode::NOT_MODIFIED, &[("content-length", "9")]), Ok(Framing::None));
     }
 }

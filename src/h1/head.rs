@@ -70,11 +70,7 @@ pub fn parse_request(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, (
         return Err((Refusal::UriTooLong, None));
     }
     let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.version = if version == 0 {
-        Version::HTTP_10
-    } else {
-        Version::HTTP_11
-    };
+    parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| (Refusal::MalformedHead("method"), None))?;
     parts.uri = request_target(head, target, &parts.method).map_err(|refusal| (refusal, None))?;
     if let Err(what) = take_fields(head, parsed.headers, &mut parts.headers) {
@@ -107,11 +103,7 @@ pub fn parse_response(head: &Bytes, method: &Method) -> Result<ResponseHead, Mal
         return Err(MalformedResponse("incomplete status line"));
     };
     let (mut parts, ()) = http::Response::new(()).into_parts();
-    parts.version = if version == 0 {
-        Version::HTTP_10
-    } else {
-        Version::HTTP_11
-    };
+    parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     parts.status = StatusCode::from_u16(code).map_err(|_| MalformedResponse("status code"))?;
     // RFC 9110 §15: valid codes are 100 to 599.
     if code > 599 {
@@ -140,15 +132,7 @@ pub fn parse_trailers(section: &Bytes) -> Result<HeaderMap, &'static str> {
     let mut trailers = HeaderMap::new();
     take_fields(section, fields, &mut trailers)?;
     // RFC 9110 §6.5.1: framing, routing and authentication have no place in trailers.
-    let forbidden = [
-        "transfer-encoding",
-        "content-length",
-        "host",
-        "connection",
-        "upgrade",
-        "authorization",
-        "cookie",
-    ];
+    let forbidden = ["transfer-encoding", "content-length", "host", "connection", "upgrade", "authorization", "cookie"];
     if forbidden.iter().any(|name| trailers.contains_key(*name)) {
         return Err("forbidden trailer field");
     }
@@ -177,13 +161,9 @@ fn request_target(head: &Bytes, target: &str, method: &Method) -> Result<Uri, Re
     let absolute_form = uri.scheme().is_some() && uri.authority().is_some();
     let asterisk_form = target == "*" && *method == Method::OPTIONS;
     let authority_form = *method == Method::CONNECT && uri.scheme().is_none() && uri.authority().is_some();
-    if *method == Method::CONNECT {
-        authority_form
-    } else {
-        origin_form || absolute_form || asterisk_form
-    }
-    .then_some(uri)
-    .ok_or(BAD)
+    if *method == Method::CONNECT { authority_form } else { origin_form || absolute_form || asterisk_form }
+        .then_some(uri)
+        .ok_or(BAD)
 }
 
 fn take_fields(head: &Bytes, parsed: &[httparse::Header<'_>], fields: &mut HeaderMap) -> Result<(), &'static str> {
@@ -191,11 +171,7 @@ fn take_fields(head: &Bytes, parsed: &[httparse::Header<'_>], fields: &mut Heade
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "field name")?;
         // An empty value has no place in the head to share.
-        let value = if field.value.is_empty() {
-            Bytes::new()
-        } else {
-            head.slice_ref(field.value)
-        };
+        let value = if field.value.is_empty() { Bytes::new() } else { head.slice_ref(field.value) };
         fields.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| "field value")?);
     }
     Ok(())
@@ -226,11 +202,7 @@ const fn what(error: httparse::Error) -> &'static str {
 mod tests {
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits {
-        bytes: 65_536,
-        target: 64,
-        fields: 8,
-    };
+    const LIMITS: HeadLimits = HeadLimits { bytes: 65_536, target: 64, fields: 8 };
 
     fn parse(head: &'static [u8]) -> Result<RequestHead, Refusal> {
         parse_request(&Bytes::from_static(head), &LIMITS).map_err(|(refusal, _)| refusal)
@@ -251,72 +223,28 @@ mod tests {
     fn odd_heads_are_refused() {
         let cases: [(&'static [u8], Refusal); 17] = [
             (b"GET / HTTP/1.1\r\n\r\n", Refusal::MalformedHead("no Host")),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-                Refusal::MalformedHead("more than one Host"),
-            ),
-            (
-                b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
-                Refusal::MalformedHead("field name"),
-            ),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
-                Refusal::MalformedHead("field name"),
-            ),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\r\n X: b\r\n\r\n",
-                Refusal::MalformedHead("field name"),
-            ),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n",
-                Refusal::MalformedHead("field value"),
-            ),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n",
-                Refusal::MalformedHead("field value"),
-            ),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
-                Refusal::MalformedHead("field name"),
-            ),
-            (
-                b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
-                Refusal::MalformedHead("request line"),
-            ),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::MalformedHead("more than one Host")),
+            (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::MalformedHead("field name")),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", Refusal::MalformedHead("field name")),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n X: b\r\n\r\n", Refusal::MalformedHead("field name")),
+            (b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", Refusal::MalformedHead("field value")),
+            (b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n", Refusal::MalformedHead("field value")),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", Refusal::MalformedHead("field name")),
+            (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request line")),
             (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", Refusal::UnknownVersion),
             (b"PRI * HTTP/2.0\r\n\r\n", Refusal::UnknownVersion),
-            (
-                b"GET /#f HTTP/1.1\r\nHost: a\r\n\r\n",
-                Refusal::MalformedHead("request target"),
-            ),
-            (
-                b"GET a/b HTTP/1.1\r\nHost: a\r\n\r\n",
-                Refusal::MalformedHead("request target"),
-            ),
-            (
-                b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
-                Refusal::MalformedHead("request target"),
-            ),
-            (
-                b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
-                Refusal::MalformedHead("request target"),
-            ),
-            (
-                b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-                Refusal::UnknownCoding,
-            ),
+            (b"GET /#f HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
+            (b"GET a/b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
+            (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
+            (b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Refusal::UnknownCoding),
             (
                 b"GET / HTTP/1.1\r\n1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n8:\r\nHost: a\r\n\r\n",
                 Refusal::HeadTooLarge("fields"),
             ),
         ];
         for (head, refusal) in cases {
-            assert_eq!(
-                parse(head).map(|_| ()).unwrap_err(),
-                refusal,
-                "{}",
-                String::from_utf8_lossy(head)
-            );
+            assert_eq!(parse(head).map(|_| ()).unwrap_err(), refusal, "{}", String::from_utf8_lossy(head));
         }
     }
 

@@ -1,84 +1,129 @@
-//! Fields that belong to one hop only (RFC 9110 §7.6.1).
+//! Fields of one hop.
+//!
+//! Part of `headers`. In HTTP/1 `Connection` may name any field as belonging to this hop only; a client that names
+//! `Host` or `Cookie` makes a careless proxy drop what the next hop's decision rests on.
 
-use http::header::{
-    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
-use http::HeaderMap;
+use http::header::{CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue};
 
-/// `Connection` names a field that means something beyond the hop: removing it would change what the request says
-/// behind the back of whoever checked it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("Connection names a field that is not the connection's")]
-pub struct BadConnection;
+/// Why a `Connection` field is refused: 400 towards clients, 502 for an upstream's.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadConnection {
+    /// Not a list of tokens (RFC 9110 §7.6.1).
+    #[error("malformed Connection field")]
+    Malformed,
+    /// Names a field whose removal would change what the message means.
+    #[error("Connection names the end-to-end field {0}")]
+    Nominates(HeaderName),
+}
 
-/// Fields of the hop by definition. `Transfer-Encoding` goes as well, since the body is framed anew.
-const OF_THE_HOP: [HeaderName; 9] = [
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Removed from every message (RFC 9110 §7.6.1). `Trailer` stays: trailers pass through. The proxy credentials are for
+/// a forward proxy, which we are not.
+const ALWAYS: [HeaderName; 9] = [
     CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
+    HTTP2_SETTINGS,
+    PROXY_AUTHORIZATION,
+    PROXY_AUTHENTICATE,
 ];
 
-/// Fields that nobody may have removed by naming them.
-const BEYOND: [&str; 14] = [
-    "host",
-    "content-length",
-    "content-type",
-    "content-encoding",
+/// Fields that no hop may take away. RFC 9110 §7.6.1: a sender must not name fields meant for all recipients.
+const PROTECTED: [&str; 29] = [
     "authorization",
-    "cookie",
-    "set-cookie",
-    "origin",
-    "referer",
-    "x-csrftoken",
-    "x-guesttoken",
     "cache-control",
-    "location",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "cookie",
     "date",
+    "expect",
+    "forwarded",
+    "host",
+    "location",
+    "origin",
+    "range",
+    "referer",
+    "set-cookie",
+    "strict-transport-security",
+    "traceparent",
+    "tracestate",
+    "vary",
+    "www-authenticate",
+    "x-csrftoken",
+    "x-frame-options",
+    "x-guesttoken",
+    "x-real-ip",
+    "x-request-id",
 ];
 
-/// Names that `Connection` may list; more are an attack.
-const MAX_NAMED: usize = 32;
-
-/// Removes the fields of the hop, also those that `Connection` names. `TE: trailers` and `Trailer` are kept in meaning
-/// by whoever frames the message.
+/// Removes the fields that belong to one hop only (RFC 9110 §7.6.1), including those named by `Connection`.
+///
+/// An upgrade must be read from the fields before this.
 ///
 /// # Errors
-/// [`BadConnection`] when `Connection` names a field that is not the hop's; nothing is removed then.
-pub fn strip_hop_by_hop(fields: &mut HeaderMap) -> Result<(), BadConnection> {
-    let mut named = Vec::new();
-    for line in fields.get_all(CONNECTION) {
-        for token in line.as_bytes().split(|byte| *byte == b',') {
-            let token = token.trim_ascii();
-            let ordinary = token.is_empty()
-                || ["keep-alive", "close", "upgrade", "te", "http2-settings"]
-                    .iter()
-                    .any(|known| token.eq_ignore_ascii_case(known.as_bytes()));
-            if ordinary {
-                continue;
-            }
-            let name = HeaderName::from_bytes(token).map_err(|_| BadConnection)?;
-            let beyond = BEYOND.contains(&name.as_str())
-                || name.as_str().starts_with("x-forwarded-")
-                || name.as_str().starts_with("sec-");
-            if beyond || named.len() >= MAX_NAMED {
-                return Err(BadConnection);
-            }
-            named.push(name);
-        }
+/// When `Connection` is no list of tokens, or names a field that every recipient needs. Nothing is removed then.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), BadConnection> {
+    let nominated = nominated(headers)?;
+    for name in nominated {
+        headers.remove(name);
     }
-    for name in &named {
-        fields.remove(name);
+    for name in &ALWAYS {
+        headers.remove(name);
     }
-    for name in &OF_THE_HOP {
-        fields.remove(name);
-    }
-    fields.remove("http2-settings");
     Ok(())
 }
 
+/// Fields that `Connection` names and that are not removed anyway. Allocates only when there are any.
+fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, BadConnection> {
+    let mut nominated = Vec::new();
+    for option in headers.get_all(CONNECTION).iter().flat_map(options) {
+        // RFC 9110 §5.6.1.2: empty list elements are ignored.
+        if option.is_empty() || is_plain(option) {
+            continue;
+        }
+        let name = HeaderName::from_bytes(option).map_err(|_| BadConnection::Malformed)?;
+        if is_protected(name.as_str()) {
+            return Err(BadConnection::Nominates(name));
+        }
+        nominated.push(name);
+    }
+    Ok(nominated)
+}
+
+fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// The options of nearly every request.
+fn is_plain(option: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close", b"upgrade", b"te"].iter().any(|plain| option.eq_ignore_ascii_case(plain))
+}
+
+fn is_protected(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || name.starts_with("access-control-")
+        || name.starts_with("if-")
+        || PROTECTED.binary_search(&name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protected_names_are_sorted_for_the_search() {
+        assert!(PROTECTED.is_sorted());
+    }
+}

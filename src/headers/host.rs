@@ -1,106 +1,185 @@
-//! The host that a request is for.
+//! `Host` and `:authority`.
+//!
+//! Part of `headers`. RFC 3986 §3.2 without user information, and narrower: a registered name is made of letters,
+//! digits, `-`, `.`, `_` and `~`. Percent-escapes and the sub-delimiters are refused, though the grammar has them: no
+//! DNS name needs them, and a comma in `X-Forwarded-Host` is a second value to whoever reads it.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 use http::header::HOST;
-use http::{HeaderValue, Uri, request};
+use http::{HeaderValue, request};
 
-/// The host is missing, malformed, or named in two ways.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("bad host")]
-pub struct BadHost;
-
-/// A valid host, as the client wrote it.
+/// The host that a request is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Host {
     text: HeaderValue,
-    /// Lower case, without port.
-    name: String,
+    name: Box<str>,
     port: Option<u16>,
 }
 
+/// A valid `Host` or `:authority`, read but not kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Authority<'a> {
+    /// Name or address as written; IPv6 with its brackets.
+    pub name: &'a str,
+    /// Port, when one was given.
+    pub port: Option<u16>,
+}
+
+/// Why a `Host` or `:authority` is refused (400).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadHost {
+    /// Neither `Host` nor an authority (RFC 9112 §3.2; HTTP/1.0 need not have one).
+    #[error("no host")]
+    Missing,
+    /// More than one `Host` (RFC 9112 §3.2).
+    #[error("more than one Host field")]
+    Several,
+    /// `Host` and the target's authority name different origins (RFC 9113 §8.3.1).
+    #[error("Host and authority disagree")]
+    Disagree,
+    /// No name (RFC 9110 §4.2.1: an empty host is invalid).
+    #[error("empty host")]
+    Empty,
+    /// A byte that no name has; user information among them (RFC 9110 §4.2.4).
+    #[error("malformed host")]
+    Name,
+    /// Not a number from 1 to 65535.
+    #[error("malformed port")]
+    Port,
+    /// More than [`Authority::MAX`] bytes.
+    #[error("host too long")]
+    TooLong,
+}
+
+/// The host of a request, from its target's authority and its `Host` field.
+///
+/// # Errors
+/// When there is none, more than one, an invalid one, or when both are there and disagree.
+pub fn host(head: &request::Parts) -> Result<Host, BadHost> {
+    let mut fields = head.headers.get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(BadHost::Several);
+    }
+    let field_read = field.map(|field| Authority::parse(field.as_bytes())).transpose()?;
+    // RFC 9112 §3.2.2: the target's authority counts, where there is one.
+    let Some(target) = head.uri.authority() else {
+        return match (field, field_read) {
+            (Some(field), Some(read)) => Ok(Host::keep(field.clone(), read)),
+            _ => Err(BadHost::Missing),
+        };
+    };
+    let read = Authority::parse(target.as_str().as_bytes())?;
+    let scheme = head.uri.scheme_str().unwrap_or("http");
+    match (field, field_read) {
+        (Some(_), Some(other)) if !read.agrees_with(&other, scheme) => Err(BadHost::Disagree),
+        (Some(field), Some(_)) if field.as_bytes() == target.as_str().as_bytes() => Ok(Host::keep(field.clone(), read)),
+        _ => Ok(Host::keep(HeaderValue::from_str(target.as_str()).map_err(|_| BadHost::Name)?, read)),
+    }
+}
+
 impl Host {
-    /// Reads `uri-host [ ":" port ]` (RFC 9110 §7.2). No user information, no empty host.
-    ///
-    /// # Errors
-    /// [`BadHost`].
-    pub fn parse(text: &HeaderValue) -> Result<Self, BadHost> {
-        let written = text.to_str().map_err(|_| BadHost)?;
-        let (name, port) = match written.strip_prefix('[') {
-            Some(rest) => {
-                let (address, behind) = rest.split_once(']').ok_or(BadHost)?;
-                address.parse::<std::net::Ipv6Addr>().map_err(|_| BadHost)?;
-                let name = written.get(..address.len() + 2).ok_or(BadHost)?;
-                match behind.strip_prefix(':') {
-                    None if behind.is_empty() => (name, None),
-                    None => return Err(BadHost),
-                    Some(port) => (name, Some(port)),
-                }
-            }
-            None => match written.split_once(':') {
-                None => (written, None),
-                Some((name, port)) => (name, Some(port)),
-            },
-        };
-        let bracketed = name.starts_with('[');
-        // RFC 3986 §3.2.2: a registered name. Percent-encoding is allowed there and means nothing in DNS; `_` is found
-        // in the names of containers.
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        if name.is_empty() || name.len() > 255 || (!bracketed && !name.bytes().all(fits)) {
-            return Err(BadHost);
-        }
-        let port = match port {
-            // RFC 3986 §3.2.3: an empty port is the default one.
-            None | Some("") => None,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse().map_err(|_| BadHost)?)
-            }
-            Some(_) => return Err(BadHost),
-        };
-        // RFC 1034 §3.1: the name with a final dot is the same name.
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        if name.is_empty() { Err(BadHost) } else { Ok(Self { text: text.clone(), name, port }) }
+    fn keep(text: HeaderValue, read: Authority<'_>) -> Self {
+        Self { text, name: read.lower_case().into(), port: read.port }
     }
 
-    /// The host in lower case, without port.
+    /// Name or address in lower case, without port; IPv6 with its brackets.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The port, if one is named.
+    /// Port, when one was given.
     pub const fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// As the client wrote it.
-    pub const fn value(&self) -> &HeaderValue {
+    /// As the client wrote it, port and all.
+    pub fn as_str(&self) -> &str {
+        // An authority is ASCII, so this always succeeds.
+        self.text.to_str().unwrap_or_default()
+    }
+
+    /// As the client wrote it, ready for a field.
+    pub const fn as_value(&self) -> &HeaderValue {
         &self.text
     }
 
-    /// As the client wrote it.
-    pub fn as_str(&self) -> &str {
-        // Only visible ASCII gets through `parse`.
-        self.text.to_str().unwrap_or("")
+    /// The port, or the scheme's.
+    pub fn port_or_default(&self, scheme: &str) -> u16 {
+        port_or_default(self.port, scheme)
     }
 }
 
-/// The host of a request: its `Host` field, with which the authority of its target must agree. An HTTP/1.0 request
-/// without either has none and is refused: Superset is served by name.
-///
-/// # Errors
-/// [`BadHost`].
-pub fn host(head: &request::Parts) -> Result<Host, BadHost> {
-    let named = head.headers.get(HOST).map(Host::parse).transpose()?;
-    let authority = authority(&head.uri)?;
-    match (named, authority) {
-        (Some(named), None) => Ok(named),
-        (None, Some(authority)) => Ok(authority),
-        // RFC 9112 §3.2.2 and RFC 9113 §8.3.1: two names for one host are one too many if they differ.
-        (Some(named), Some(authority)) if named.name == authority.name && named.port == authority.port => Ok(named),
-        (Some(_), Some(_)) | (None, None) => Err(BadHost),
+fn port_or_default(port: Option<u16>, scheme: &str) -> u16 {
+    port.unwrap_or(if scheme == "https" { 443 } else { 80 })
+}
+
+impl<'a> Authority<'a> {
+    /// Longest name with port, in bytes: DNS allows 253, a port adds 6.
+    pub const MAX: usize = 259;
+
+    /// Reads the value of `Host` or `:authority`.
+    ///
+    /// # Errors
+    /// When it is not a name or address with an optional port.
+    pub fn parse(value: &'a [u8]) -> Result<Self, BadHost> {
+        if value.len() > Self::MAX {
+            return Err(BadHost::TooLong);
+        }
+        let value = std::str::from_utf8(value).map_err(|_| BadHost::Name)?;
+        let (name, port) = if value.starts_with('[') {
+            let end = value.find(']').ok_or(BadHost::Name)?;
+            let (name, rest) = value.split_at_checked(end.saturating_add(1)).ok_or(BadHost::Name)?;
+            let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or_default();
+            inner.parse::<Ipv6Addr>().map_err(|_| BadHost::Name)?;
+            match rest.strip_prefix(':') {
+                Some(port) => (name, port),
+                None if rest.is_empty() => (name, ""),
+                None => return Err(BadHost::Name),
+            }
+        } else {
+            let (name, port) = value.split_once(':').unwrap_or((value, ""));
+            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')) {
+                return Err(BadHost::Name);
+            }
+            (name, port)
+        };
+        if name.is_empty() {
+            return Err(BadHost::Empty);
+        }
+        Ok(Self { name, port: parse_port(port)? })
+    }
+
+    /// The port, or the scheme's.
+    pub fn port_or_default(&self, scheme: &str) -> u16 {
+        port_or_default(self.port, scheme)
+    }
+
+    fn lower_case(&self) -> Cow<'a, str> {
+        if self.name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.name.to_ascii_lowercase().into()
+        } else {
+            self.name.into()
+        }
+    }
+
+    /// Whether both name the same origin under `scheme`. RFC 9113 §8.3.1: a `Host` that differs from `:authority` makes
+    /// the request malformed.
+    pub fn agrees_with(&self, other: &Self, scheme: &str) -> bool {
+        self.name.eq_ignore_ascii_case(other.name) && self.port_or_default(scheme) == other.port_or_default(scheme)
     }
 }
 
-fn authority(target: &Uri) -> Result<Option<Host>, BadHost> {
-    let Some(authority) = target.authority() else { return Ok(None) };
-    let text = HeaderValue::from_str(authority.as_str()).map_err(|_| BadHost)?;
-    Host::parse(&text).map(Some)
+/// RFC 3986 §3.2.3: `port = *DIGIT`, so that it may be empty.
+fn parse_port(port: &str) -> Result<Option<u16>, BadHost> {
+    if port.is_empty() {
+        return Ok(None);
+    }
+    // `parse` alone would take a plus sign.
+    if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadHost::Port);
+    }
+    port.parse().ok().filter(|port| *port != 0).map(Some).ok_or(BadHost::Port)
 }

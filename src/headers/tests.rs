@@ -1,119 +1,300 @@
-use std::path::Path;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Config;
-use crate::config::process::Clients;
 
-fn clients() -> Clients {
-    let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\n";
-    Config::parse(text, Path::new("t.toml")).unwrap().config.clients
+fn map(fields: &[(&str, &str)]) -> HeaderMap {
+    fields
+        .iter()
+        .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap()))
+        .collect()
 }
 
-fn parsed(host: &'static str) -> Result<Host, BadHost> {
-    Host::parse(&HeaderValue::from_static(host))
+fn nominates(name: &'static str) -> Result<(), BadConnection> {
+    Err(BadConnection::Nominates(HeaderName::from_static(name)))
 }
 
 #[test]
-fn hosts_are_read_strictly() {
-    for (written, name, port) in [
-        ("bi.example.com", "bi.example.com", None),
-        ("BI.Example.com:8443", "bi.example.com", Some(8443)),
-        ("bi.example.com.", "bi.example.com", None),
-        ("[::1]:443", "[::1]", Some(443)),
-        ("127.0.0.1:", "127.0.0.1", None),
+fn fields_of_one_hop_and_those_named_by_connection_go() {
+    let mut headers = map(&[
+        ("connection", "keep-alive, X-Hop"),
+        ("connection", ", close ,"),
+        ("keep-alive", "timeout=5"),
+        ("x-hop", "1"),
+        ("x-hop", "2"),
+        ("te", "trailers"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "websocket"),
+        ("proxy-connection", "close"),
+        ("trailer", "x-sum"),
+        ("cookie", "session=1"),
+    ]);
+
+    strip_hop_by_hop(&mut headers).unwrap();
+
+    assert_eq!(headers, map(&[("trailer", "x-sum"), ("cookie", "session=1")]));
+}
+
+#[test]
+fn connection_cannot_take_away_what_others_rely_on() {
+    for name in ["host", "cookie", "authorization", "content-length", "x-forwarded-for", "set-cookie", "if-match"] {
+        let fields = [("connection", format!("close, {}", name.to_uppercase())), (name, "kept".into())];
+        let mut headers = map(&fields.each_ref().map(|(name, value)| (*name, value.as_str())));
+
+        assert_eq!(strip_hop_by_hop(&mut headers), nominates(name));
+        assert_eq!(headers.len(), 2);
+    }
+}
+
+#[test]
+fn connection_that_is_no_list_of_tokens_is_refused() {
+    for value in ["a b", "close; x", "\"close\"", ":path", "x@y"] {
+        assert_eq!(strip_hop_by_hop(&mut map(&[("connection", value)])), Err(BadConnection::Malformed), "{value}");
+    }
+}
+
+#[test]
+fn underscored_copies_of_what_we_say_go() {
+    let strip = [HeaderName::from_static("x-remote-user")];
+    let mut headers = map(&[
+        ("x_forwarded_for", "6.6.6.6"),
+        ("x-forwarded_host", "evil"),
+        ("x-forwarded-ssl", "on"),
+        ("x_real_ip", "6.6.6.6"),
+        ("x_remote_user", "admin"),
+        ("x-remote-user", "admin"),
+        ("forwarded", "for=6.6.6.6"),
+        ("x_other", "kept"),
+    ]);
+
+    strip_client_fields(&mut headers, &strip);
+
+    assert_eq!(headers, map(&[("x_other", "kept")]));
+}
+
+#[test]
+fn edits_come_in_the_order_remove_set_add() {
+    let pair = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let edits = HeaderEdits {
+        remove: vec![HeaderName::from_static("a")],
+        set: vec![pair("a", "1"), pair("b", "2")],
+        add: vec![pair("a", "3")],
+    };
+    let mut headers = map(&[("a", "0"), ("b", "0"), ("b", "0")]);
+
+    apply_edits(&mut headers, &edits);
+
+    assert_eq!(headers, map(&[("a", "1"), ("a", "3"), ("b", "2")]));
+}
+
+#[test]
+fn accel_buffering_is_read_and_removed() {
+    let mut headers = map(&[("x-accel-buffering", "no")]);
+
+    assert!(take_accel_buffering(&mut headers) && headers.is_empty());
+    assert!(!take_accel_buffering(&mut headers));
+}
+
+#[test]
+fn hosts_are_read_as_name_and_port() {
+    let host = |name, port| Ok(Authority { name, port });
+    for (text, expected) in [
+        ("bi.example.com", host("bi.example.com", None)),
+        ("bi.example.com:8443", host("bi.example.com", Some(8443))),
+        ("bi.example.com:", host("bi.example.com", None)),
+        ("[2001:db8::1]:443", host("[2001:db8::1]", Some(443))),
+        ("[::1]", host("[::1]", None)),
+        ("under_score", host("under_score", None)),
+        ("", Err(BadHost::Empty)),
+        (":80", Err(BadHost::Empty)),
+        ("user@host", Err(BadHost::Name)),
+        ("a,b", Err(BadHost::Name)),
+        ("a b", Err(BadHost::Name)),
+        ("a/b", Err(BadHost::Name)),
+        ("a%2fb", Err(BadHost::Name)),
+        ("[::1]x", Err(BadHost::Name)),
+        ("[::1", Err(BadHost::Name)),
+        ("[v1.x]", Err(BadHost::Name)),
+        ("::1", Err(BadHost::Empty)),
+        ("a:b:1", Err(BadHost::Port)),
+        ("a:+80", Err(BadHost::Port)),
+        ("a:0", Err(BadHost::Port)),
+        ("a:65536", Err(BadHost::Port)),
     ] {
-        let host = parsed(written).unwrap();
-        assert_eq!((host.name(), host.port()), (name, port), "{written}");
-        assert_eq!(host.as_str(), written);
+        assert_eq!(Authority::parse(text.as_bytes()), expected, "{text}");
     }
-    for bad in ["", "a b", "a,b", "user@h", "h:x", "h:99999", "[::1", "[nonsense]", "h/x", ":80", "[::1]x", "."] {
-        assert_eq!(parsed(bad), Err(BadHost), "{bad}");
-    }
+    assert_eq!(Authority::parse(&[b'a'; 260]), Err(BadHost::TooLong));
 }
 
 #[test]
-fn connection_cannot_name_what_is_not_its_own() {
-    for name in ["Host", "cookie", "X-Forwarded-For", "Authorization", "content-length", "Sec-WebSocket-Key", "a b"] {
-        let mut fields = HeaderMap::new();
-        fields.insert("connection", HeaderValue::from_str(&format!("close, {name}")).unwrap());
-        assert_eq!(strip_hop_by_hop(&mut fields), Err(BadConnection), "{name}");
-    }
+fn host_and_authority_agree_in_any_case_and_with_the_default_port() {
+    let agree = |a: &str, b: &str| {
+        Authority::parse(a.as_bytes()).unwrap().agrees_with(&Authority::parse(b.as_bytes()).unwrap(), "https")
+    };
+
+    assert!(agree("A.example:443", "a.EXAMPLE"));
+    assert!(!agree("a.example:80", "a.example"));
+    assert!(!agree("a.example", "b.example"));
 }
 
 #[test]
-fn trace_is_continued_under_a_span_of_ours() {
-    let theirs = HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+fn host_of_a_request_comes_from_target_and_field() {
+    let of = |target: &str, hosts: &[&str]| {
+        let mut request = http::Request::builder().uri(target);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        host(&request.body(()).unwrap().into_parts().0).map(|host| (host.name().to_owned(), host.port()))
+    };
+    let name = |name: &str, port| Ok((name.to_owned(), port));
 
-    let ours = next_traceparent(&theirs, 0xABC).unwrap();
+    assert_eq!(of("/x", &["Bi.Example:8443"]), name("bi.example", Some(8443)));
+    assert_eq!(of("https://bi.example/x", &[]), name("bi.example", None));
+    assert_eq!(of("https://bi.example/x", &["BI.example:443"]), name("bi.example", None));
+    assert_eq!(of("https://bi.example/x", &["evil.example"]), Err(BadHost::Disagree));
+    assert_eq!(of("https://user@bi.example/x", &["bi.example"]), Err(BadHost::Name));
+    assert_eq!(of("/x", &[]), Err(BadHost::Missing));
+    assert_eq!(of("/x", &["a", "a"]), Err(BadHost::Several));
+    assert_eq!(of("/x", &[""]), Err(BadHost::Empty));
+}
 
-    assert_eq!(ours, "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000abc-01");
+#[test]
+fn h2_values_with_line_ends_or_edge_spaces_are_refused() {
+    assert_eq!(check_value(b"a\rb"), Err(BadField::ControlByte));
+    assert_eq!(check_value(b"a\nb"), Err(BadField::ControlByte));
+    assert_eq!(check_value(b"a\0b"), Err(BadField::ControlByte));
+    assert_eq!(check_value(b" a"), Err(BadField::EdgeSpace));
+    assert_eq!(check_value(b"a\t"), Err(BadField::EdgeSpace));
+    assert_eq!(check_value(b""), Ok(()));
+    assert_eq!(check_value(b"a b"), Ok(()));
+}
+
+#[test]
+fn h2_refuses_fields_of_the_connection() {
+    for name in ["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"] {
+        assert!(matches!(check_h2(&map(&[(name, "x")])), Err(BadField::ConnectionSpecific(_))), "{name}");
+    }
+    assert_eq!(check_h2(&map(&[("te", "gzip")])), Err(BadField::Te));
+    assert_eq!(check_h2(&map(&[("te", "trailers"), ("cookie", "a=b")])), Ok(()));
+}
+
+#[test]
+fn traceparent_is_read_as_the_trace_context_says() {
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = Trace::parse(GOOD.as_bytes()).unwrap();
+    assert_eq!(trace.to_value(), GOOD);
+    assert_eq!(trace.child(0x2a).to_value(), "00-0af7651916cd43dd8448eb211c80319c-000000000000002a-01");
+    assert!(Trace::parse(GOOD.replacen("00", "cc", 1).as_bytes()).is_some());
+    assert!(Trace::parse(format!("{}-more", GOOD.replacen("00", "cc", 1)).as_bytes()).is_some());
+
     for bad in [
         "",
-        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x",
+        "00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01",
+        "0x-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ] {
-        assert_eq!(next_traceparent(&HeaderValue::from_static(bad), 1), None, "{bad}");
+        assert_eq!(Trace::parse(bad.as_bytes()), None, "{bad}");
     }
 }
 
 #[test]
-fn made_ids_have_their_form() {
-    assert_eq!(made_request_id(0xBEEF), "0000000000000000000000000000beef");
-    assert!(next_traceparent(&made_traceparent(5, 7), 9).is_some());
-    assert!(valid_request_id(&made_request_id(u128::MAX)));
-    assert!(!valid_request_id(&HeaderValue::from_static("<script>")));
+fn request_ids_are_safe_in_logs() {
+    assert!(is_request_id(b"4bf92f35-77b3.A_b~:/+=@"));
+    assert!(!is_request_id(b""));
+    assert!(!is_request_id(b"a\"b"));
+    assert!(!is_request_id(b"a b"));
+    assert!(!is_request_id(&[b'a'; 129]));
+    assert_eq!(request_id(0xabc), "00000000000000000000000000000abc");
 }
 
-const KEPT: [&str; 7] = ["referer", "origin", "cookie", "x-csrftoken", "x-guesttoken", "authorization", "accept"];
+fn field() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
+    let name = prop_oneof![
+        prop::sample::select(vec![
+            "host",
+            "referer",
+            "origin",
+            "cookie",
+            "x-csrftoken",
+            "authorization",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+            "x-real-ip",
+            "forwarded",
+            "te",
+            "keep-alive",
+            "upgrade",
+            "transfer-encoding",
+            "proxy-connection",
+            "remote-user",
+            "x-hop",
+            "x_hop",
+        ])
+        .prop_map(str::to_owned),
+        "[a-z][a-z_-]{0,12}",
+    ];
+    let value = "[a-zA-Z0-9,;=. ]{0,20}";
+    (name, value)
+        .prop_map(|(name, value)| (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value.trim()).unwrap()))
+}
 
 proptest! {
     #[test]
-    fn whatever_a_client_sends_each_forwarded_field_is_there_once(
-        sent in prop::collection::vec(
-            ("(x-forwarded-(for|host|proto|port|prefix)|x-real-ip|forwarded|connection|keep-alive|te|upgrade|\
-              x-proxy-remote-user|x-client-certificate-subject|referer|origin|cookie|x-csrftoken|authorization)",
-             "[a-z0-9 ,.:]{0,12}"),
-            0..20,
-        ),
+    fn rules_leave_one_of_each_forwarded_field_and_nothing_of_the_hop(
+        fields in prop::collection::vec(field(), 0..30),
+        options in prop::collection::vec(prop::sample::select(vec!["close", "Keep-Alive", "x-hop", "", "upgrade"]), 0..4),
+        prefix: bool,
     ) {
-        let mut fields = HeaderMap::new();
-        for (name, value) in &sent {
-            let value = if name == "connection" { "keep-alive, x-own" } else { value.as_str() };
-            fields.append(HeaderName::try_from(name.as_str()).unwrap(), HeaderValue::from_str(value).unwrap());
-        }
-        let before = fields.clone();
-        let host = parsed("bi.example.com:8443").unwrap();
-        let facts =
-            Facts { client: [192, 0, 2, 1].into(), scheme: "https", host: &host, prefix: None, subject: None };
+        let mut headers: HeaderMap = fields.into_iter().collect();
+        headers.insert("connection", HeaderValue::try_from(options.join(",")).unwrap());
+        let before = headers.clone();
+        let (client, port, value) =
+            (address_value("::ffff:192.0.2.7".parse().unwrap()), port_value(8443), HeaderValue::from_static("/bi"));
+        let host = HeaderValue::from_static("bi.example.com:8443");
 
-        strip_hop_by_hop(&mut fields).unwrap();
-        forward(&mut fields, &facts, &clients());
+        strip_hop_by_hop(&mut headers).unwrap();
+        strip_client_fields(&mut headers, &[HeaderName::from_static("remote-user")]);
+        set_forwarded(&mut headers, Forwarding {
+            client: &client, scheme: "https", host: Some(&host), port: &port, prefix: prefix.then_some(&value), forwarded: None,
+        });
 
         for (name, value) in [
-            ("x-forwarded-for", "192.0.2.1"),
-            ("x-real-ip", "192.0.2.1"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "bi.example.com:8443"),
-            ("x-forwarded-port", "8443"),
-            ("host", "bi.example.com:8443"),
+            ("x-forwarded-for", "192.0.2.7"), ("x-real-ip", "192.0.2.7"), ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "bi.example.com:8443"), ("x-forwarded-port", "8443"),
         ] {
-            let all: Vec<_> = fields.get_all(name).iter().collect();
-            prop_assert_eq!(all, vec![value]);
+            prop_assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), vec![value]);
         }
-        for gone in ["x-forwarded-prefix", "forwarded", "connection", "keep-alive", "te", "upgrade",
-            "x-proxy-remote-user", "x-client-certificate-subject"]
+        prop_assert_eq!(headers.get_all("x-forwarded-prefix").iter().count(), usize::from(prefix));
+        for name in ["connection", "keep-alive", "te", "upgrade", "transfer-encoding", "proxy-connection", "forwarded",
+            "x_forwarded_for", "remote-user"]
         {
-            prop_assert!(!fields.contains_key(gone), "{}", gone);
+            prop_assert!(!headers.contains_key(name), "{}", name);
         }
-        for kept in KEPT {
-            let all = |map: &HeaderMap| map.get_all(kept).iter().cloned().collect::<Vec<_>>();
-            prop_assert_eq!(all(&fields), all(&before));
+        for name in ["host", "referer", "origin", "cookie", "x-csrftoken", "authorization"] {
+            prop_assert!(headers.get_all(name).iter().eq(before.get_all(name).iter()), "{}", name);
         }
+        if options.contains(&"x-hop") {
+            prop_assert!(!headers.contains_key("x-hop"));
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_the_readers(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        drop((Authority::parse(&bytes), Trace::parse(&bytes), is_request_id(&bytes), check_value(&bytes)));
+    }
+
+    #[test]
+    fn every_trace_reads_back(trace: u128, span: u64, flags in 0_u8..2) {
+        let begun = Trace::begin(trace, span, flags);
+        prop_assert_eq!(Trace::parse(begun.to_value().as_bytes()), Some(begun));
     }
 }

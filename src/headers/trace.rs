@@ -1,63 +1,114 @@
 //! Request ids and W3C trace context.
+//!
+//! Part of `headers`. Accepted from trusted peers only (the caller knows which), else made from random numbers that
+//! the caller brings. Values are written digit by digit: one allocation each and no formatter on the request path.
 
+use bytes::Bytes;
 use http::HeaderValue;
 
-/// Whether a request id from a trusted proxy can be taken over: it will stand in logs and pages.
-pub fn valid_request_id(id: &HeaderValue) -> bool {
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/');
-    (1..=128).contains(&id.len()) && id.as_bytes().iter().all(fits)
+/// Longest request id that is taken over, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Whether `value` may be taken over as a request id: 1 to 128 letters, digits or `-._~:/+=@`, safe in every log.
+pub fn is_request_id(value: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&value.len())
+        && value.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'/' | b'+' | b'=' | b'@')
+        })
 }
 
-/// A fresh request id: 32 hexadecimal digits of `random`.
-pub fn made_request_id(random: u128) -> HeaderValue {
-    text(&hexadecimal(random))
+/// A request id of 32 hexadecimal digits.
+pub fn request_id(random: u128) -> HeaderValue {
+    let mut text = Vec::with_capacity(32);
+    push_hex(&mut text, &random.to_be_bytes());
+    value(text)
 }
 
-/// A fresh `traceparent` (W3C Trace Context §3.2): not sampled, since nobody has asked for it.
-pub fn made_traceparent(trace: u128, span: u64) -> HeaderValue {
-    parent(&hexadecimal(trace.max(1)), span, b"00")
+/// A position in a distributed trace (W3C Trace Context, §3.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Trace {
+    trace: u128,
+    span: u64,
+    flags: u8,
 }
 
-/// The `traceparent` that continues `theirs` under our own span; `None` when theirs is invalid (§3.2.2).
-pub fn next_traceparent(theirs: &HeaderValue, span: u64) -> Option<HeaderValue> {
-    let bytes = theirs.as_bytes();
-    // version "-" trace-id "-" parent-id "-" flags; a later version may append fields, which we do not pass on.
-    let (version, trace, span_id, flags) = (bytes.get(..2)?, bytes.get(3..35)?, bytes.get(36..52)?, bytes.get(53..55)?);
-    let dashes = [2, 35, 52].iter().all(|at| bytes.get(*at) == Some(&b'-'));
-    let hexadecimal = |digits: &[u8]| digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let valid = dashes
-        && [version, trace, span_id, flags].iter().all(|part| hexadecimal(part))
-        && version != b"ff"
-        && (bytes.len() == 55 || (version != b"00" && bytes.get(55) == Some(&b'-')))
-        && trace.iter().any(|byte| *byte != b'0')
-        && span_id.iter().any(|byte| *byte != b'0');
-    valid.then(|| parent(trace, span, flags))
-}
-
-fn parent(trace: &[u8], span: u64, flags: &[u8]) -> HeaderValue {
-    let mut value = Vec::with_capacity(55);
-    value.extend_from_slice(b"00-");
-    value.extend_from_slice(trace);
-    value.push(b'-');
-    let span = hexadecimal(u128::from(span.max(1)));
-    value.extend_from_slice(span.get(16..).unwrap_or_default());
-    value.push(b'-');
-    value.extend_from_slice(flags);
-    text(&value)
-}
-
-fn hexadecimal(number: u128) -> [u8; 32] {
-    let mut digits = [b'0'; 32];
-    let mut left = number;
-    for digit in digits.iter_mut().rev() {
-        let nibble = u8::try_from(left & 15).unwrap_or(0);
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) };
-        left >>= 4;
+impl Trace {
+    /// Reads a `traceparent`. `None` when it is invalid, which means: begin a new trace and drop `tracestate`.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let (known, rest) = value.split_at_checked(55)?;
+        let [v1, v2, b'-', middle @ .., b'-', f1, f2] = known else { return None };
+        let (trace, span) = middle.split_at_checked(32)?;
+        let span = span.strip_prefix(b"-")?;
+        let version = hex(&[*v1, *v2])?;
+        // §3.2.2.3 and §4.3: `ff` is invalid; version 00 has nothing after the flags; later ones only after a hyphen.
+        if version == 0xff || (version == 0 && !rest.is_empty()) || !(rest.is_empty() || rest.starts_with(b"-")) {
+            return None;
+        }
+        let trace = hex(trace).filter(|trace| *trace != 0)?;
+        let span = hex(span).filter(|span| *span != 0)?;
+        let flags = hex(&[*f1, *f2])?;
+        Some(Self { trace, span: u64::try_from(span).ok()?, flags: u8::try_from(flags).ok()? })
     }
-    digits
+
+    /// A new trace. `flags`: bit 0 asks everyone behind us to record it.
+    pub const fn begin(trace: u128, span: u64, flags: u8) -> Self {
+        Self { trace: if trace == 0 { 1 } else { trace }, span: nonzero(span), flags }
+    }
+
+    /// The same trace with `span` as ours.
+    #[must_use]
+    pub const fn child(self, span: u64) -> Self {
+        Self { span: nonzero(span), ..self }
+    }
+
+    /// The trace's id.
+    pub const fn trace_id(self) -> u128 {
+        self.trace
+    }
+
+    /// The span's id.
+    pub const fn span_id(self) -> u64 {
+        self.span
+    }
+
+    /// As a `traceparent` of version 00. §3.2.2.3: of the flags, only those that version 00 knows.
+    pub fn to_value(self) -> HeaderValue {
+        let mut text = Vec::with_capacity(55);
+        text.extend_from_slice(b"00-");
+        push_hex(&mut text, &self.trace.to_be_bytes());
+        text.push(b'-');
+        push_hex(&mut text, &self.span.to_be_bytes());
+        text.push(b'-');
+        push_hex(&mut text, &[self.flags & 1]);
+        value(text)
+    }
 }
 
-fn text(bytes: &[u8]) -> HeaderValue {
-    // Hexadecimal digits and dashes are always a value.
-    HeaderValue::from_bytes(bytes).unwrap_or_else(|_| HeaderValue::from_static("0"))
+const fn nonzero(span: u64) -> u64 {
+    if span == 0 { 1 } else { span }
+}
+
+/// Lower-case digits only, as the trace context demands; at most 32 of them.
+fn hex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0_u128, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit.wrapping_sub(b'0'),
+            b'a'..=b'f' => digit.wrapping_sub(b'a').wrapping_add(10),
+            _ => return None,
+        };
+        Some((number << 4) | u128::from(value))
+    })
+}
+
+fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
+    let digit =
+        |nibble: u8| if nibble < 10 { b'0'.wrapping_add(nibble) } else { b'a'.wrapping_add(nibble).wrapping_sub(10) };
+    for byte in bytes {
+        text.extend([digit(byte >> 4), digit(byte & 0xf)]);
+    }
+}
+
+/// Digits and hyphens are always a legal value.
+fn value(text: Vec<u8>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }

@@ -44,10 +44,7 @@ impl Socket {
     pub fn new(tcp: TcpStream) -> Self {
         // A socket that is already dead says so again at the first read.
         drop(tcp.set_nodelay(true));
-        Self {
-            tcp,
-            ahead: Bytes::new(),
-        }
+        Self { tcp, ahead: Bytes::new() }
     }
 
     /// Gives bytes back; they are read again before anything else.

@@ -73,11 +73,7 @@ impl Outbox {
             let written = if self.content.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, &self.head))?
             } else {
-                let slices = [
-                    IoSlice::new(&self.head),
-                    IoSlice::new(&self.content),
-                    IoSlice::new(self.tail),
-                ];
+                let slices = [IoSlice::new(&self.head), IoSlice::new(&self.content), IoSlice::new(self.tail)];
                 ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))?
             };
             if written == 0 {

@@ -105,12 +105,12 @@ fn version_1(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     let header = match (words.next(), words.next()) {
         // What follows is to be ignored.
         (Some("PROXY"), Some("UNKNOWN")) => return Ok(Some((Header::Own, length))),
-        (Some("PROXY"), Some("TCP4")) => version_1_addresses(&mut words, |text| {
-            text.parse::<Ipv4Addr>().ok().map(IpAddr::from)
-        }),
-        (Some("PROXY"), Some("TCP6")) => version_1_addresses(&mut words, |text| {
-            text.parse::<Ipv6Addr>().ok().map(IpAddr::from)
-        }),
+        (Some("PROXY"), Some("TCP4")) => {
+            version_1_addresses(&mut words, |text| text.parse::<Ipv4Addr>().ok().map(IpAddr::from))
+        }
+        (Some("PROXY"), Some("TCP6")) => {
+            version_1_addresses(&mut words, |text| text.parse::<Ipv6Addr>().ok().map(IpAddr::from))
+        }
         _ => return Err(Malformed("unknown protocol")),
     };
     match (header, words.next()) {

@@ -24,10 +24,7 @@ pub struct Timer {
 impl Timer {
     /// A timer that is not armed.
     pub const fn new() -> Self {
-        Self {
-            deadline: None,
-            sleep: None,
-        }
+        Self { deadline: None, sleep: None }
     }
 
     /// Sets the deadline `after` from now, replacing any other.
@@ -63,9 +60,7 @@ impl Timer {
         loop {
             let sleep = match &mut self.sleep {
                 Some(sleep) => sleep,
-                None => self
-                    .sleep
-                    .insert(Box::pin(sleep_until(deadline.min(Instant::now() + COARSE)))),
+                None => self.sleep.insert(Box::pin(sleep_until(deadline.min(Instant::now() + COARSE)))),
             };
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
@@ -106,11 +101,7 @@ mod tests {
         let mut timer = Timer::new();
         let start = Instant::now();
         timer.arm(Duration::from_secs(60));
-        assert!(
-            tokio::time::timeout(Duration::from_millis(1), timer.expired())
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_millis(1), timer.expired()).await.is_err());
 
         timer.arm(Duration::from_millis(200));
         timer.expired().await;
@@ -124,10 +115,6 @@ mod tests {
         timer.arm(Duration::from_millis(5));
         timer.disarm();
 
-        assert!(
-            tokio::time::timeout(Duration::from_secs(600), timer.expired())
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_secs(600), timer.expired()).await.is_err());
     }
 }

@@ -32,7 +32,10 @@ pub(super) fn admit(head: &request::Parts, upgrade: Option<Upgrade>) -> Result<H
 pub(super) fn is_read_only(head: &request::Parts, route: &config::Route) -> bool {
     head.method.is_safe()
         || (head.method == Method::POST
-            && route.read_only_posts.iter().any(|path| head.uri.path().trim_end_matches('/') == path.trim_end_matches('/')))
+            && route
+                .read_only_posts
+                .iter()
+                .any(|path| head.uri.path().trim_end_matches('/') == path.trim_end_matches('/')))
 }
 
 /// The body, counted and bounded as the route says.

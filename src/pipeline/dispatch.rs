@@ -107,8 +107,12 @@ pub(super) async fn dispatch(
             Ok(link) => {
                 story.reach(Stage::Head);
                 let asked = Instant::now();
-                let home =
-                    Home { idle: idle.clone(), endpoint: endpoint.id, most: config.max_idle, limit: config.clocks.idle };
+                let home = Home {
+                    idle: idle.clone(),
+                    endpoint: endpoint.id,
+                    most: config.max_idle,
+                    limit: config.clocks.idle,
+                };
                 let exchange = Exchange {
                     head: forward.head,
                     body: forward.body.body(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::forwarded;
-use crate::headers;
+use crate::headers::{self, Trace};
 use crate::message::Connection;
 use crate::snapshot::Snapshot;
 
@@ -41,14 +41,15 @@ impl Identity {
             scheme = forwarded::scheme(nearest.ip(), fields, trusted).unwrap_or(scheme);
         }
         let theirs = |name: &HeaderName| fields.get(name).filter(|_| believed);
-        let request_id = theirs(&REQUEST_ID).filter(|id| headers::valid_request_id(id)).cloned();
-        let span = fastrand::u64(..);
-        let traceparent = theirs(&TRACEPARENT).and_then(|parent| headers::next_traceparent(parent, span));
+        let request_id = theirs(&REQUEST_ID).filter(|id| headers::is_request_id(id.as_bytes())).cloned();
+        let span = fastrand::u64(1..);
+        let trace = theirs(&TRACEPARENT).and_then(|parent| Trace::parse(parent.as_bytes()));
+        let trace = trace.map_or_else(|| Trace::begin(fastrand::u128(1..), span, 0), |trace| trace.child(span));
         Self {
             client,
             scheme,
-            request_id: request_id.unwrap_or_else(|| headers::made_request_id(fastrand::u128(..))),
-            traceparent: traceparent.unwrap_or_else(|| headers::made_traceparent(fastrand::u128(..), span)),
+            request_id: request_id.unwrap_or_else(|| headers::request_id(fastrand::u128(..))),
+            traceparent: trace.to_value(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod fault;
 mod identify;
 pub mod receive;
 mod record;
+mod redirect;
 mod respond;
 mod retry;
 mod rewrite;
@@ -158,6 +159,9 @@ impl Pipeline {
     ) -> Result<Done, Fault> {
         let Request { mut head, body, connection, interim, upgrade } = request;
         let host = admit::admit(&head, upgrade)?; // cheap refusals first
+        if let Some(answer) = redirect::redirect(&head, &connection.listener) {
+            return Ok(Done::Fixed(answer)); // whatever the route, it is for HTTPS to take
+        }
         let route = steer::steer(snapshot, host.name(), &head.uri)?; // limits below are the route's
         story.take_route(route);
         let body = admit::meter(body, &route.config, story)?; // before anything is read of it
@@ -197,13 +201,8 @@ impl Pipeline {
         identity: &Identity,
         snapshot: &Arc<Snapshot>,
     ) -> Box<Story> {
-        let mut story = Story::open(
-            head,
-            connection,
-            identity.request_id.clone(),
-            Arc::clone(snapshot),
-            self.0.emitter.clone(),
-        );
+        let mut story =
+            Story::open(head, connection, identity.request_id.clone(), Arc::clone(snapshot), self.0.emitter.clone());
         story.record().client = identity.client;
         story.record().traceparent = Some(identity.traceparent.clone());
         story

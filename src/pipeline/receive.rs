@@ -99,14 +99,8 @@ pub enum Collected {
 /// # Errors
 /// What the client's side says, or [`BodyError::Buffer`] when neither memory nor disk is left.
 pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>) -> Result<Collected, BodyError> {
-    let mut kept = Kept {
-        memory: Vec::new(),
-        file: None,
-        in_memory: 0,
-        in_file: 0,
-        trailers: None,
-        vault: Arc::clone(vault),
-    };
+    let mut kept =
+        Kept { memory: Vec::new(), file: None, in_memory: 0, in_file: 0, trailers: None, vault: Arc::clone(vault) };
     let mut pending = BytesMut::new();
     loop {
         match body.frame().await {
@@ -191,7 +185,8 @@ impl Kept {
             file.write_all_at(&bytes, offset)?;
             Ok(file)
         });
-        self.file = Some(written.await.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?);
+        self.file =
+            Some(written.await.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?);
         Ok(())
     }
 }
@@ -275,7 +270,6 @@ impl Replay {
         Poll::Ready(Ok(Frame::Data(bytes)))
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,8 @@ pub(super) fn answer(fault: Fault, request_id: &HeaderValue, accept: Option<&Hea
     let reason = profile.status.canonical_reason().unwrap_or("Error");
     let id = request_id.to_str().unwrap_or("");
     let status = profile.status.as_str();
-    let values = [("status", status), ("reason", reason), ("code", profile.code), ("detail", detail), ("request_id", id)];
+    let values =
+        [("status", status), ("reason", reason), ("code", profile.code), ("detail", detail), ("request_id", id)];
     let json = wants_json(accept);
     let template = if json { pages.json.as_deref() } else { pages.html.as_deref() };
     let text = match (template, json) {

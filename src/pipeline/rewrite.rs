@@ -1,20 +1,20 @@
 //! Takes out of a message what belongs to one hop, and puts in what the other side must know.
 
-use http::header::{EXPECT, HeaderName, STRICT_TRANSPORT_SECURITY, TE, TRAILER};
+use http::header::{EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, TRAILER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, request};
 
 use crate::config;
 use crate::config::process::Clients;
-use crate::headers::{self, Facts, Host};
+use crate::forwarded;
+use crate::headers::{self, Forwarding, Host};
 use crate::message::Connection;
 
 use super::fault::Fault;
 use super::identify::{Identity, REQUEST_ID, TRACEPARENT};
 
-/// nginx's word for "do not buffer this"; we never do, and nobody behind us needs to know (Superset sends it with
-/// streamed exports).
-const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// The certificate's subject of a client that showed one.
+const CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-client-certificate-subject");
 
 /// Makes a request ready for an endpoint.
 ///
@@ -41,17 +41,28 @@ pub(super) fn request(
     // RFC 9110 §10.1.1: answered here, once the request is admitted.
     head.headers.remove(EXPECT);
     let prefix = route.strip_prefix.as_deref().filter(|prefix| strip_prefix(&mut head.uri, prefix));
-    let facts = Facts {
-        client: identity.client.ip(),
+    let prefix = prefix.and_then(|prefix| HeaderValue::from_str(prefix).ok());
+    headers::strip_client_fields(&mut head.headers, &clients.strip);
+    head.headers.remove(CLIENT_SUBJECT);
+    let address = identity.client.ip();
+    let forwarded = || forwarded::forwarded_value(address, Some(host.as_str()), identity.scheme);
+    let facts = Forwarding {
+        client: &headers::address_value(address),
         scheme: identity.scheme,
-        host,
-        prefix,
-        subject: connection.tls.as_ref().and_then(|tls| tls.client_subject.as_ref()),
+        host: Some(host.as_value()),
+        port: &headers::port_value(host.port_or_default(identity.scheme)),
+        prefix: prefix.as_ref(),
+        forwarded: clients.forwarded.then(forwarded).flatten(),
     };
-    headers::forward(&mut head.headers, &facts, clients);
+    headers::set_forwarded(&mut head.headers, facts);
+    // An HTTP/1.0 request, or one with an absolute target, may have come without.
+    head.headers.entry(HOST).or_insert_with(|| host.as_value().clone());
+    if let Some(subject) = connection.tls.as_ref().and_then(|tls| tls.client_subject.as_ref()) {
+        head.headers.insert(CLIENT_SUBJECT, subject.clone());
+    }
     head.headers.insert(REQUEST_ID, identity.request_id.clone());
     head.headers.insert(TRACEPARENT, identity.traceparent.clone());
-    headers::edit(&mut head.headers, &route.request_headers);
+    headers::apply_edits(&mut head.headers, &route.request_headers);
     Ok(())
 }
 
@@ -66,13 +77,14 @@ pub(super) fn response(fields: &mut HeaderMap, route: &config::Route) {
     for names in announced {
         fields.append(TRAILER, names);
     }
-    fields.remove(ACCEL_BUFFERING);
-    headers::edit(fields, &route.response_headers);
+    // Nothing is ever buffered here, and nobody behind us needs to know.
+    headers::take_accel_buffering(fields);
+    headers::apply_edits(fields, &route.response_headers);
 }
 
 /// Makes an endpoint's 101 ready for the client; the handshake's own fields are in it already.
 pub(super) fn switched(fields: &mut HeaderMap, route: &config::Route) {
-    headers::edit(fields, &route.response_headers);
+    headers::apply_edits(fields, &route.response_headers);
 }
 
 /// What every answer carries, ours or an endpoint's.

@@ -1,8 +1,6 @@
 //! The handshake of a tunnel: ours with the endpoint, the client's with us (RFC 6455 §4, RFC 8441 §5).
 
-use http::header::{
-    CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
+use http::header::{CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
@@ -95,9 +93,9 @@ fn check_origin(fields: &HeaderMap, settings: &WebSocket, scheme: &str, host: &s
     let same = origin
         .split_once("://")
         .is_some_and(|(theirs, authority)| theirs == scheme && authority.eq_ignore_ascii_case(host));
-    let allowed = settings.origins.iter().any(|allowed| {
-        if allowed == "same" { same } else { allowed.eq_ignore_ascii_case(origin) }
-    });
+    let allowed = settings
+        .origins
+        .iter()
+        .any(|allowed| if allowed == "same" { same } else { allowed.eq_ignore_ascii_case(origin) });
     if allowed { Ok(()) } else { Err(Fault::OriginRefused) }
 }
-

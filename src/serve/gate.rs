@@ -1,15 +1,18 @@
 //! A listener as all workers share it: its settings of the moment and its counts.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Listener;
 use crate::limit::{Clients, Permit};
 use crate::telemetry::metrics::ListenerMetrics;
-use crate::tls::server::Loaded;
+use crate::tls;
 
 /// A listener. A reload changes its settings for connections to come; open ones keep theirs.
 #[derive(Debug)]
@@ -17,7 +20,9 @@ pub struct Gate {
     /// Settings.
     pub listener: ArcSwap<Listener>,
     /// TLS settings, certificates included; empty on a plain listener.
-    pub tls: ArcSwapOption<Loaded>,
+    pub tls: ArcSwapOption<ServerConfig>,
+    /// The certificates in use and when they expire, as of their loading.
+    pub certificates: ArcSwap<Vec<(PathBuf, SystemTime)>>,
     /// What it counts.
     pub metrics: Arc<ListenerMetrics>,
     /// Handshakes that may be under way at once.
@@ -57,19 +62,29 @@ impl Gate {
     /// A gate whose clients are counted in `clients`.
     pub fn new(
         listener: Arc<Listener>,
-        tls: Option<Arc<Loaded>>,
+        tls: Option<Arc<ServerConfig>>,
         metrics: Arc<ListenerMetrics>,
         clients: Clients,
     ) -> Self {
         let handshakes = listener.tls.as_ref().map_or(0, |tls| tls.max_handshakes);
+        let certificates =
+            ArcSwap::from_pointee(listener.tls.as_ref().map(tls::server::certificates).unwrap_or_default());
         Self {
             listener: ArcSwap::from(listener),
+            certificates,
             tls: ArcSwapOption::from(tls),
             metrics,
             handshakes: Semaphore::new(handshakes),
             open: Arc::default(),
             clients,
         }
+    }
+
+    /// Takes new settings, for connections to come.
+    pub fn renew(&self, listener: Arc<Listener>, tls: Option<Arc<ServerConfig>>) {
+        self.certificates.store(Arc::new(listener.tls.as_ref().map(tls::server::certificates).unwrap_or_default()));
+        self.listener.store(listener);
+        self.tls.store(tls);
     }
 
     /// Open connections.

@@ -230,9 +230,7 @@ where
 
     /// Ready when the connection is to be cut.
     fn poll_clocks(&mut self, quiet: bool, cx: &mut Context<'_>) -> Poll<()> {
-        let ClientClocks {
-            keep_alive, write_idle, ..
-        } = self.connection.listener.clocks;
+        let ClientClocks { keep_alive, write_idle, .. } = self.connection.listener.clocks;
         let now = Instant::now();
         let open = !quiet || self.engine.has_streams();
         let (waiting, longest) = match () {
@@ -255,11 +253,7 @@ where
         };
         loop {
             let stalled = self.blocked.map(|(since, _)| since + write_idle);
-            let next = [Some(self.deadline), self.old, stalled]
-                .into_iter()
-                .flatten()
-                .min()
-                .unwrap_or(self.deadline);
+            let next = [Some(self.deadline), self.old, stalled].into_iter().flatten().min().unwrap_or(self.deadline);
             self.clock.arm_at(next);
             if self.clock.poll(cx).is_pending() {
                 return Poll::Pending;

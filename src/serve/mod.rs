@@ -5,6 +5,8 @@
 pub mod gate;
 pub mod h1;
 pub mod h2;
-pub mod redirect;
 pub mod tcp;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

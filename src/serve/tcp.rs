@@ -21,7 +21,6 @@ use crate::telemetry::metrics::{ConnectionRefusal, HandshakeFailure};
 use crate::tls;
 
 use super::gate::{Gate, Place};
-use super::redirect::Redirecting;
 use super::{h1, h2};
 
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
@@ -67,7 +66,6 @@ pub async fn serve<H: Handler>(
         Err(_) => return,
     };
     let connection = Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts });
-    let handler = Redirecting(handler);
     match protocol {
         Protocol::Http1 => h1::serve(io, connection, handler, life).await,
         Protocol::Http2 => h2::serve(io, connection, handler, life).await,
@@ -91,13 +89,13 @@ async fn secure(
     gate: &Gate,
     listener: &Listener,
 ) -> Result<(ClientIo, Option<TlsFacts>), (HandshakeFailure, Option<io::Error>)> {
-    let (Some(loaded), Some(settings)) = (gate.tls.load_full(), &listener.tls) else {
+    let (Some(config), Some(settings)) = (gate.tls.load_full(), &listener.tls) else {
         return Ok((ClientIo::Plain(socket), None));
     };
     let shaken = timeout(settings.handshake_timeout, async {
         // Never closed.
         let _turn = gate.handshakes.acquire().await;
-        TlsAcceptor::from(Arc::clone(&loaded.config)).accept(socket).await
+        TlsAcceptor::from(config).accept(socket).await
     });
     match shaken.await {
         Err(_) => Err((HandshakeFailure::Timeout, None)),

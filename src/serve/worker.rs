@@ -124,6 +124,8 @@ impl Worker {
                         // Accept loops end by themselves now.
                         drop(socket.await);
                     }
+                    // A sibling that still hands over gets its socket back; what waits already is taken over below.
+                    door.0.close();
                     accepted = true;
                 }
                 () = self.emptied.notified() => {}
@@ -167,9 +169,11 @@ impl Worker {
         &self,
         socket: &tokio::net::TcpListener,
     ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+        let (tcp, peer) = socket.accept().await?;
+        // In this order: a loop that waits for clients must not sit on a place that another one needs. At the cap each
+        // loop has one connection waiting here, the others wait in the kernel.
         let connections = Arc::clone(&self.shared.connections);
         let process = connections.acquire_owned().await.map_err(|_| io::ErrorKind::Interrupted)?;
-        let (tcp, peer) = socket.accept().await?;
         Ok((tcp, peer, process))
     }
 

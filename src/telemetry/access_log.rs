@@ -61,27 +61,15 @@ impl AccessLog {
         let on = Arc::new(AtomicBool::new(config.target != LogTarget::Off));
         let queue = config.queue.max(1);
         let writer = Writer::new(config, redactor, Arc::clone(&metrics), Arc::clone(&on));
-        let thread = thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || writer.run(&from))?;
-        Ok(Self {
-            orders,
-            thread: thread.thread().clone(),
-            on,
-            queue,
-            metrics,
-        })
+        let thread = thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&from))?;
+        Ok(Self { orders, thread: thread.thread().clone(), on, queue, metrics })
     }
 
     /// A queue for one worker.
     pub fn worker(&self) -> Emitter {
         let (queue, from) = sync_channel(self.queue);
         self.order(Order::Serve(from));
-        Emitter {
-            queue,
-            on: Arc::clone(&self.on),
-            metrics: Arc::clone(&self.metrics),
-        }
+        Emitter { queue, on: Arc::clone(&self.on), metrics: Arc::clone(&self.metrics) }
     }
 
     /// Opens the file anew, for a rotation by others (SIGUSR1). Records in flight go to the new file.

@@ -98,9 +98,7 @@ impl EndpointFlipped<'_> {
     /// Writes and counts it. Going down is a warning: it heals by itself.
     pub fn emit(&self, metrics: &EndpointMetrics) {
         metrics.flip(self.to);
-        let Self {
-            pool, endpoint, reason, ..
-        } = self;
+        let Self { pool, endpoint, reason, .. } = self;
         let (from, to) = (self.from.as_str(), self.to.as_str());
         match self.to {
             Standing::Down => {
@@ -245,11 +243,7 @@ pub fn certificate_expiring(listener: &ListenerName, file: &Path, days_left: i64
 
 /// The process enters a phase.
 pub fn phase_entered(phase: Phase, connections: u64) {
-    info!(
-        phase = phase_word(phase),
-        connections.open = connections,
-        "phase entered"
-    );
+    info!(phase = phase_word(phase), connections.open = connections, "phase entered");
 }
 
 /// The drain is over; what was still open at the deadline is cut.

@@ -79,13 +79,7 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder.
     pub const fn new(format: LogFormat, redactor: Redactor) -> Self {
-        Self {
-            format,
-            redactor,
-            second: None,
-            stamp: String::new(),
-            scratch: Vec::new(),
-        }
+        Self { format, redactor, second: None, stamp: String::new(), scratch: Vec::new() }
     }
 
     /// Appends `record` as one line to `out`. `combined` has no line for a tunnel's start.
@@ -130,8 +124,7 @@ impl Encoder {
             field(out, "host", without_user(host.as_bytes()));
         }
         self.scratch.clear();
-        self.redactor
-            .target(record.target.path(), record.target.query(), &mut self.scratch);
+        self.redactor.target(record.target.path(), record.target.query(), &mut self.scratch);
         field(out, "path", &self.scratch);
         if let Some(status) = record.status {
             count(out, "status", u64::from(status));
@@ -171,11 +164,7 @@ impl Encoder {
             field(out, "endpoint", endpoint.as_str().as_bytes());
         }
         for (index, attempt) in record.attempts.iter().enumerate() {
-            out.extend_from_slice(if index == 0 {
-                br#","attempts":[{"endpoint":"#
-            } else {
-                br#",{"endpoint":"#
-            });
+            out.extend_from_slice(if index == 0 { br#","attempts":[{"endpoint":"# } else { br#",{"endpoint":"# });
             string(attempt.endpoint.as_str().as_bytes(), out);
             field(out, "cause", attempt.cause.as_bytes());
             out.push(b'}');
@@ -204,8 +193,7 @@ impl Encoder {
         out.extend_from_slice(record.method.as_str().as_bytes());
         out.push(b' ');
         self.scratch.clear();
-        self.redactor
-            .target(record.target.path(), record.target.query(), &mut self.scratch);
+        self.redactor.target(record.target.path(), record.target.query(), &mut self.scratch);
         quoted(&self.scratch, out);
         out.extend_from_slice(match record.protocol {
             Protocol::Http1 => b" HTTP/1.1\" ",
@@ -308,10 +296,7 @@ fn display(value: impl std::fmt::Display, out: &mut Vec<u8>) {
 /// that break lines as Unicode does, and a terminal is not driven.
 fn string(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    if value
-        .iter()
-        .all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'))
-    {
+    if value.iter().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')) {
         out.extend_from_slice(value);
     } else if let Ok(text) = std::str::from_utf8(value) {
         text.chars().for_each(|character| escaped(character, out));

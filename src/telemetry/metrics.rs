@@ -189,9 +189,7 @@ impl Metrics {
 impl Inner {
     fn state(&self) -> State {
         let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        gauges
-            .and_then(|gauges| gauges.upgrade())
-            .map_or_else(State::default, |gauges| gauges.state())
+        gauges.and_then(|gauges| gauges.upgrade()).map_or_else(State::default, |gauges| gauges.state())
     }
 }
 
@@ -220,10 +218,7 @@ impl<N: Clone + Ord, H> Handles<N, H> {
     fn alive(&self) -> Vec<(N, Arc<H>)> {
         let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         handles.retain(|_, handle| handle.strong_count() > 0);
-        handles
-            .iter()
-            .filter_map(|(name, handle)| Some((name.clone(), handle.upgrade()?)))
-            .collect()
+        handles.iter().filter_map(|(name, handle)| Some((name.clone(), handle.upgrade()?))).collect()
     }
 }
 

@@ -145,10 +145,7 @@ pub enum Stage {
 
 impl End {
     /// Complete and well.
-    pub const COMPLETE: Self = Self {
-        who: Who::Nobody,
-        stage: Stage::Complete,
-    };
+    pub const COMPLETE: Self = Self { who: Who::Nobody, stage: Stage::Complete };
 
     /// The two letters.
     pub const fn code(self) -> [char; 2] {

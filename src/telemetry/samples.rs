@@ -14,9 +14,7 @@ pub(crate) fn exchange() -> Record {
         kind: Kind::Exchange,
         at: UNIX_EPOCH + Duration::new(1_795_383_493, 7_042_999),
         request_id: HeaderValue::from_static("0197-abc"),
-        traceparent: Some(HeaderValue::from_static(
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        )),
+        traceparent: Some(HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
         client: SocketAddr::from((Ipv4Addr::new(203, 0, 113, 9), 50_123)),
         connection: ConnectionId::next(),
         listener: ListenerName::new("https"),
@@ -38,10 +36,7 @@ pub(crate) fn exchange() -> Record {
         route: Some(RouteName::new("/")),
         pool: Some(PoolName::new("superset")),
         endpoint: Some(EndpointName::new("10.0.0.2:8088")),
-        attempts: vec![Attempt {
-            endpoint: EndpointName::new("10.0.0.1:8088"),
-            cause: "connect",
-        }],
+        attempts: vec![Attempt { endpoint: EndpointName::new("10.0.0.1:8088"), cause: "connect" }],
         end: End::COMPLETE,
         fault: None,
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 \"x\"")),

@@ -21,25 +21,13 @@ use crate::config::listener::Certificate;
 
 /// What is told about a loaded certificate.
 #[derive(Clone, Debug)]
-pub struct CertificateFacts {
+pub(super) struct CertificateFacts {
     /// Its file.
-    pub file: PathBuf,
+    pub(super) file: PathBuf,
     /// DNS names it is for, lower case; wildcards as written.
-    pub names: Vec<String>,
+    pub(super) names: Vec<String>,
     /// When it expires.
-    pub expires: SystemTime,
-}
-
-impl CertificateFacts {
-    /// Whole days from `now` to the expiry; negative once it has expired.
-    pub fn days_left(&self, now: SystemTime) -> i64 {
-        const DAY: u64 = 24 * 60 * 60;
-        let days = |span: Duration| i64::try_from(span.as_secs() / DAY).unwrap_or(i64::MAX);
-        match self.expires.duration_since(now) {
-            Ok(left) => days(left),
-            Err(past) => -1 - days(past.duration()),
-        }
-    }
+    pub(super) expires: SystemTime,
 }
 
 /// A chain with its key, checked against each other.
@@ -63,6 +51,11 @@ pub(super) fn load(files: &Certificate) -> Result<(Arc<CertifiedKey>, Certificat
     Ok((Arc::new(certified), facts))
 }
 
+/// What is told about a certificate, without its key.
+pub(super) fn load_facts(path: &Path) -> Result<CertificateFacts, LoadError> {
+    facts(path, &chain(path)?)
+}
+
 /// A chain with its key for showing to an endpoint.
 pub(super) fn load_der(
     files: &Certificate,
@@ -77,9 +70,11 @@ pub(super) fn authorities(path: &Path) -> Result<(RootCertStore, Vec<Certificate
     let chain = chain(path)?;
     let mut roots = RootCertStore::empty();
     for (certificate, number) in chain.iter().zip(1..) {
-        roots
-            .add(certificate.clone())
-            .map_err(|source| LoadError::Authority { path: path.to_owned(), number, source })?;
+        roots.add(certificate.clone()).map_err(|source| LoadError::Authority {
+            path: path.to_owned(),
+            number,
+            source,
+        })?;
     }
     Ok((roots, chain))
 }

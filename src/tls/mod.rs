@@ -19,7 +19,6 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as aws};
 use rustls_pki_types::pem;
 
-pub use certificates::CertificateFacts;
 pub use tickets::Tickets;
 
 /// Why TLS settings cannot be built. Each names its file.

@@ -4,7 +4,9 @@
 //! are resumed by tickets alone.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -18,25 +20,16 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::store::Store;
 use super::subject::subject;
-use super::{CertificateFacts, LoadError, Tickets, certificates, provider};
+use super::{LoadError, Tickets, certificates, provider};
 use crate::config::listener::{ClientCertificates, Tls, TlsVersion};
 use crate::message::TlsFacts;
 use crate::telemetry::metrics::HandshakeFailure;
-
-/// Settings of a listener, loaded.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// For connections to come.
-    pub config: Arc<ServerConfig>,
-    /// What was loaded, in the order of the configuration.
-    pub certificates: Vec<CertificateFacts>,
-}
 
 /// The settings for a listener; `h2` offers HTTP/2. Reads the files it names.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-pub fn load(wanted: &Tls, h2: bool, tickets: &Tickets) -> Result<Loaded, Vec<LoadError>> {
+pub fn load(wanted: &Tls, h2: bool, tickets: &Tickets) -> Result<Arc<ServerConfig>, Vec<LoadError>> {
     let mut errors = Vec::new();
     let mut loaded = Vec::with_capacity(wanted.certificates.len());
     for files in &wanted.certificates {
@@ -57,8 +50,13 @@ pub fn load(wanted: &Tls, h2: bool, tickets: &Tickets) -> Result<Loaded, Vec<Loa
     }
     let store = Store::new(loaded.iter().map(|(key, facts)| (Arc::clone(key), facts.names.as_slice())));
     let config = store.and_then(|store| build(wanted, store, clients, h2, tickets)).map_err(|error| vec![error])?;
-    let certificates = loaded.into_iter().map(|(_, facts)| facts).collect();
-    Ok(Loaded { config: Arc::new(config), certificates })
+    Ok(Arc::new(config))
+}
+
+/// Certificate files of a listener with their leaves' expiry. Reads the files; those that cannot be used are left out.
+pub fn certificates(wanted: &Tls) -> Vec<(PathBuf, SystemTime)> {
+    let facts = wanted.certificates.iter().filter_map(|files| certificates::load_facts(&files.certificate).ok());
+    facts.map(|facts| (facts.file, facts.expires)).collect()
 }
 
 fn build(wanted: &Tls, store: Store, clients: Clients, h2: bool, tickets: &Tickets) -> Result<ServerConfig, LoadError> {

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn subject_begins_with_the_most_specific_name() {
-        let certificate = named(&[(DnType::CountryName, "DE"), (DnType::OrganizationName, "Ops"), (DnType::CommonName, "ana")]);
+        let certificate =
+            named(&[(DnType::CountryName, "DE"), (DnType::OrganizationName, "Ops"), (DnType::CommonName, "ana")]);
 
         assert_eq!(subject(&certificate).unwrap(), "CN=ana,O=Ops,C=DE");
     }

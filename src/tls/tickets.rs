@@ -23,19 +23,18 @@ const EPOCH: u64 = 6 * 60 * 60;
 const EPOCH_LEN: usize = 4;
 
 /// Where ticket keys come from; made once for the process.
-#[derive(Clone)]
 pub struct Tickets(Option<Prk>);
 
 impl Tickets {
     /// Tickets under the fleet's `secret`; without one under a random secret, which no other process opens.
-    pub fn new(secret: Option<&[u8]>) -> Self {
+    pub fn new(secret: Option<&[u8]>) -> Arc<Self> {
         let salt = Salt::new(HKDF_SHA256, b"sluicegate session tickets 1");
         if let Some(secret) = secret {
-            return Self(Some(salt.extract(secret)));
+            return Arc::new(Self(Some(salt.extract(secret))));
         }
         let mut random = [0; 32];
         // A system without randomness shakes no hands; that there are no tickets either is the least of its troubles.
-        Self(rand::fill(&mut random).is_ok().then(|| salt.extract(&random)))
+        Arc::new(Self(rand::fill(&mut random).is_ok().then(|| salt.extract(&random))))
     }
 
     /// Tickets of one purpose. Only settings with the same `context` open each other's tickets: a session that proved
@@ -121,10 +120,8 @@ impl Ticketer {
             return None;
         };
         let mut plain = sealed.to_vec();
-        let length = key
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*number), &mut plain)
-            .ok()?
-            .len();
+        let length =
+            key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*number), &mut plain).ok()?.len();
         plain.truncate(length);
         Some(plain)
     }
@@ -153,7 +150,7 @@ impl ProducesTickets for Ticketer {
 
     fn lifetime(&self) -> u32 {
         // What every ticket reaches: the rest of its epoch and the whole of the next.
-        const { EPOCH as u32 }
+        u32::try_from(EPOCH).unwrap_or(0)
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
@@ -198,7 +195,7 @@ mod tests {
     use super::*;
 
     fn ticketer(secret: &[u8], context: &[u8]) -> Ticketer {
-        Ticketer::new(Tickets::new(Some(secret)).0.unwrap(), context, 100).unwrap()
+        Ticketer::new(Tickets::new(Some(secret)).0.clone().unwrap(), context, 100).unwrap()
     }
 
     #[test]

@@ -49,11 +49,7 @@ impl Idle {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let parked = all.entry(endpoint).or_default();
         if parked.len() < most {
-            parked.push(Parked {
-                link,
-                since: Instant::now(),
-                limit,
-            });
+            parked.push(Parked { link, since: Instant::now(), limit });
         }
     }
 
@@ -69,12 +65,7 @@ impl Idle {
 
     /// Connections at rest.
     pub fn len(&self) -> usize {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .map(Vec::len)
-            .sum()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum()
     }
 
     /// Whether no connection is at rest.

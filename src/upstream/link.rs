@@ -109,13 +109,7 @@ pub enum Outcome {
 impl Link {
     /// A fresh connection.
     pub fn new(io: UpstreamIo) -> Self {
-        Self {
-            io,
-            received: BytesMut::new(),
-            timer: Timer::new(),
-            outbox: Outbox::default(),
-            reused: false,
-        }
+        Self { io, received: BytesMut::new(), timer: Timer::new(), outbox: Outbox::default(), reused: false }
     }
 
     /// Whether the connection has carried an exchange before.
@@ -133,26 +127,11 @@ impl Link {
     /// # Errors
     /// The failure, and how much of the request had left. The connection is closed then.
     pub async fn exchange(mut self, exchange: Exchange<'_>, home: Home) -> Result<Outcome, (Failure, Sent)> {
-        let Exchange {
-            head,
-            body,
-            interim,
-            upgrade,
-            limits,
-        } = exchange;
+        let Exchange { head, body, interim, upgrade, limits } = exchange;
         let delimiting = Delimiting::of_request(&head.method, body.remaining());
-        let persistence = if upgrade {
-            Persistence::Upgrade
-        } else {
-            Persistence::Default
-        };
+        let persistence = if upgrade { Persistence::Upgrade } else { Persistence::Default };
         encode::request_head(self.outbox.head(), head, delimiting, persistence);
-        let mut sending = Sending {
-            body,
-            chunked: delimiting == Delimiting::Chunks,
-            ended: false,
-            moved: false,
-        };
+        let mut sending = Sending { body, chunked: delimiting == Delimiting::Chunks, ended: false, moved: false };
         let mut scan = HeadScan::default();
         let mut interims = 0_u32;
         let mut clock = Clock::UpstreamWrite;
@@ -198,9 +177,9 @@ impl Link {
         .await;
         self.timer.disarm();
         match answered {
-            Ok(answer) => self
-                .finish(answer, sending, upgrade, limits, home)
-                .map_err(|failure| (failure, Sent::OnFresh)),
+            Ok(answer) => {
+                self.finish(answer, sending, upgrade, limits, home).map_err(|failure| (failure, Sent::OnFresh))
+            }
             Err(failure) => Err((failure, self.sent(&sending))),
         }
     }
@@ -220,11 +199,7 @@ impl Link {
             if !upgrade {
                 return Err(MalformedResponse("101 without Upgrade").into());
             }
-            return Ok(Outcome::Switched {
-                head,
-                io: self.io,
-                leftover: self.received.freeze(),
-            });
+            return Ok(Outcome::Switched { head, io: self.io, leftover: self.received.freeze() });
         }
         let persistent = head.version == Version::HTTP_11 && !says_close(&head);
         let body = Response::begin(self, sending, framing, persistent, limits, home);
@@ -373,9 +348,6 @@ fn is_interim(status: StatusCode) -> bool {
 /// RFC 9112 §9.6.
 fn says_close(head: &response::Parts) -> bool {
     head.headers.get_all(CONNECTION).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
+        value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
     })
 }

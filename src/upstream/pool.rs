@@ -69,10 +69,7 @@ impl Pool {
             Some(old) => old.lasting.roster.load().succeed(&config.endpoints),
             None => {
                 let roster = Roster::new(&config.endpoints);
-                let changes = Changes {
-                    added: roster.endpoints().to_vec(),
-                    ..Changes::default()
-                };
+                let changes = Changes { added: roster.endpoints().to_vec(), ..Changes::default() };
                 (roster, changes)
             }
         };
@@ -84,13 +81,7 @@ impl Pool {
                 queue: Queue::default(),
             }),
         };
-        let pool = Self {
-            config,
-            security,
-            budget,
-            tunnels,
-            lasting,
-        };
+        let pool = Self { config, security, budget, tunnels, lasting };
         pool.lasting.roster.store(Arc::new(roster));
         pool.lasting.rule.store(Arc::new(rule));
         (pool, changes)
@@ -130,11 +121,7 @@ impl Pool {
         }
         let queue = &self.config.queue;
         let (ticket, call) = self.lasting.queue.join(tried, queue.length).ok_or(NoLease::QueueFull)?;
-        let mut place = Place {
-            lasting: &self.lasting,
-            ticket,
-            call,
-        };
+        let mut place = Place { lasting: &self.lasting, ticket, call };
         self.lasting.pump();
         match tokio::time::timeout(queue.timeout, &mut place.call).await {
             Ok(Ok(claim)) => Ok(self.leased(claim)),
@@ -150,11 +137,7 @@ impl Pool {
 
     fn leased(&self, claim: Claim) -> Lease {
         let endpoint = Arc::clone(claim.endpoint());
-        Lease {
-            claim: Some(claim),
-            endpoint,
-            lasting: Arc::clone(&self.lasting),
-        }
+        Lease { claim: Some(claim), endpoint, lasting: Arc::clone(&self.lasting) }
     }
 }
 

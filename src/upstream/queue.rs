@@ -54,11 +54,7 @@ impl Queue {
         let ticket = line.next;
         line.next = line.next.wrapping_add(1);
         let (call, called) = oneshot::channel();
-        line.waiters.push_back(Waiter {
-            ticket,
-            tried: tried.to_vec(),
-            call,
-        });
+        line.waiters.push_back(Waiter { ticket, tried: tried.to_vec(), call });
         self.count(&line);
         drop(line);
         // Pairs with the fence of `is_awaited`: either we see the freed slot, or who frees it sees us.

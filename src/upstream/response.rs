@@ -44,14 +44,7 @@ impl Response {
             }
             return Body::empty();
         }
-        Body::stream(Self {
-            link: Some(link),
-            sending,
-            decoder,
-            persistent,
-            limits,
-            home,
-        })
+        Body::stream(Self { link: Some(link), sending, decoder, persistent, limits, home })
     }
 
     /// The body has ended: both sides have said all they had to say, or the connection is closed.
@@ -123,21 +116,13 @@ impl Source for Response {
                     }
                     ready!(link.timer.poll(cx));
                     let over = self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                    return self.fail(BodyError::Late(if over {
-                        Clock::Exchange
-                    } else {
-                        Clock::BetweenBytes
-                    }));
+                    return self.fail(BodyError::Late(if over { Clock::Exchange } else { Clock::BetweenBytes }));
                 }
             }
         }
     }
 
     fn remaining(&self) -> Option<u64> {
-        if self.link.is_none() {
-            Some(0)
-        } else {
-            self.decoder.remaining()
-        }
+        if self.link.is_none() { Some(0) } else { self.decoder.remaining() }
     }
 }

@@ -176,10 +176,8 @@ impl Pump {
         loop {
             let mut moved = false;
             let flows = [
-                self.from_client
-                    .poll(cx, client, upstream, &self.tally.from_client, &mut moved),
-                self.from_upstream
-                    .poll(cx, upstream, client, &self.tally.from_upstream, &mut moved),
+                self.from_client.poll(cx, client, upstream, &self.tally.from_client, &mut moved),
+                self.from_upstream.poll(cx, upstream, client, &self.tally.from_upstream, &mut moved),
             ];
             self.note_order();
             let mut offended = false;

@@ -27,8 +27,7 @@ pub(super) struct Parts<'a> {
 
 /// The unbroken ones with their places.
 fn good<T>(list: &[At<Option<T>>]) -> impl Iterator<Item = (&T, &Place)> {
-    list.iter()
-        .filter_map(|at| at.value.as_ref().map(|value| (value, &at.place)))
+    list.iter().filter_map(|at| at.value.as_ref().map(|value| (value, &at.place)))
 }
 
 impl Parts<'_> {
@@ -50,8 +49,7 @@ impl Parts<'_> {
             for (address, place) in draft.listener.addresses.iter().zip(&draft.places) {
                 if address.port() != 0 && !bound.insert(*address) {
                     let words = Words::new("is bound twice").found(address.to_string());
-                    root.sheet
-                        .report(Severity::Error, place, words.expected("an address of its own"));
+                    root.sheet.report(Severity::Error, place, words.expected("an address of its own"));
                 }
             }
         }
@@ -63,8 +61,7 @@ impl Parts<'_> {
             let name = draft.listener.name.as_str();
             if !names.insert(name) {
                 let words = Words::new("is the name of another listener").found(format!("{name:?}"));
-                root.sheet
-                    .report(Severity::Error, &draft.name.place, words.expected("a name of its own"));
+                root.sheet.report(Severity::Error, &draft.name.place, words.expected("a name of its own"));
             }
         }
     }
@@ -95,21 +92,12 @@ impl Parts<'_> {
             let hosts: Vec<&str> = route.hosts.iter().map(String::as_str).collect();
             let hosts = if hosts.is_empty() { vec!["every host"] } else { hosts };
             // `count` rather than `all`: every host is noted.
-            let new = hosts
-                .iter()
-                .filter(|host| matches.insert((**host, route.path.as_str(), route.exact)))
-                .count();
+            let new = hosts.iter().filter(|host| matches.insert((**host, route.path.as_str(), route.exact))).count();
             let words = if new < hosts.len() {
                 Words::new("matches what another route matches").expected("another host or path")
             } else if !names.insert(name) {
-                let problem = if draft.has_name {
-                    "has the name of another route"
-                } else {
-                    "needs a name"
-                };
-                Words::new(problem)
-                    .found(format!("{name:?}"))
-                    .expected("a `name` of its own")
+                let problem = if draft.has_name { "has the name of another route" } else { "needs a name" };
+                Words::new(problem).found(format!("{name:?}")).expected("a `name` of its own")
             } else {
                 continue;
             };
@@ -119,25 +107,16 @@ impl Parts<'_> {
 
     fn stripped_roots(&self, root: &Written<'_>) {
         let stripped = |draft: &route::Draft| draft.route.strip_prefix.is_some();
-        let kept: HashSet<&PoolName> = good(self.routes)
-            .filter(|(draft, _)| !stripped(draft))
-            .filter_map(|(draft, _)| pool_of(draft))
-            .collect();
+        let kept: HashSet<&PoolName> =
+            good(self.routes).filter(|(draft, _)| !stripped(draft)).filter_map(|(draft, _)| pool_of(draft)).collect();
         for (draft, _) in good(self.routes).filter(|(draft, _)| stripped(draft)) {
             let (severity, problem) = if pool_of(draft).is_some_and(|pool| kept.contains(pool)) {
-                (
-                    Severity::Error,
-                    "is removed here, while another route keeps its prefix on the way to the same pool",
-                )
+                (Severity::Error, "is removed here, while another route keeps its prefix on the way to the same pool")
             } else {
-                (
-                    Severity::Warning,
-                    "breaks Superset, whose pages name `/static/...` and its own root all the same",
-                )
+                (Severity::Warning, "breaks Superset, whose pages name `/static/...` and its own root all the same")
             };
             let help = "keep the prefix and set SUPERSET_APP_ROOT; right for other services only";
-            root.sheet
-                .report(severity, &draft.strip, Words::new(problem).help(help));
+            root.sheet.report(severity, &draft.strip, Words::new(problem).help(help));
         }
     }
 
@@ -149,8 +128,7 @@ impl Parts<'_> {
         }
         let used: HashSet<&PoolName> = good(self.routes).filter_map(|(draft, _)| pool_of(draft)).collect();
         for (_, place) in good(self.pools).filter(|(pool, _)| !used.contains(&pool.name)) {
-            root.sheet
-                .report(Severity::Warning, place, Words::new("is used by no route"));
+            root.sheet.report(Severity::Warning, place, Words::new("is used by no route"));
         }
     }
 
@@ -160,20 +138,15 @@ impl Parts<'_> {
             let Some(buffer) = &draft.route.request_buffer else {
                 continue;
             };
-            let place = |key: &str| Place {
-                path: format!("{}.{key}", place.path),
-                span: place.span.clone(),
-            };
+            let place = |key: &str| Place { path: format!("{}.{key}", place.path), span: place.span.clone() };
             let memory = u64::try_from(buffer.memory).unwrap_or(u64::MAX);
             if buffer.max > process.temp_bytes.saturating_add(memory) {
                 let words = Words::new("is more than all temporary files may hold (`process.temp_bytes`)");
-                root.sheet
-                    .report(Severity::Warning, &place("request_buffer.max"), words);
+                root.sheet.report(Severity::Warning, &place("request_buffer.max"), words);
             }
             if memory > process.buffer_memory {
                 let words = Words::new("is more than all bodies may hold in memory (`process.buffer_memory`)");
-                root.sheet
-                    .report(Severity::Warning, &place("request_buffer.memory"), words);
+                root.sheet.report(Severity::Warning, &place("request_buffer.memory"), words);
             }
         }
     }

@@ -75,10 +75,7 @@ impl<'a> Group<'a> {
             let others = self.drafts.iter().filter(|other| other.route.path != draft.route.path);
             others.into_iter().any(|other| encloses(other, draft))
         };
-        self.drafts
-            .iter()
-            .copied()
-            .filter(move |draft| forwards(draft) && !enclosed(draft))
+        self.drafts.iter().copied().filter(move |draft| forwards(draft) && !enclosed(draft))
     }
 
     /// The route of an upload path: a copy of the one that serves it, with a larger limit.
@@ -88,22 +85,12 @@ impl<'a> Group<'a> {
             true => draft.route.path == path,
             false => is_below(&path, &draft.route.path),
         };
-        let serving = self
-            .drafts
-            .iter()
-            .filter(serves)
-            .max_by_key(|draft| draft.route.path.len())?;
+        let serving = self.drafts.iter().filter(serves).max_by_key(|draft| draft.route.path.len())?;
         if serving.has_max_body || serving.route.path == path || !forwards(serving) {
             return None;
         }
         let written = below_its_root(&[root], serving);
-        Some(Route {
-            name: self.named(&path),
-            hosts: self.hosts.clone(),
-            path,
-            max_body: MAX_UPLOAD,
-            ..written
-        })
+        Some(Route { name: self.named(&path), hosts: self.hosts.clone(), path, max_body: MAX_UPLOAD, ..written })
     }
 
     fn version_route(&self, drafts: &[Draft], root: &Route) -> Option<Route> {
@@ -138,15 +125,9 @@ impl<'a> Group<'a> {
 /// A written route. The default `read_only_posts` are Superset's, so they begin with its application root.
 fn below_its_root(roots: &[&Draft], draft: &Draft) -> Route {
     let mut route = draft.route.clone();
-    let root = roots
-        .iter()
-        .find(|root| encloses(root, draft))
-        .map_or("/", |root| &root.route.path);
+    let root = roots.iter().find(|root| encloses(root, draft)).map_or("/", |root| &root.route.path);
     if !draft.has_read_only_posts && root != "/" {
-        route
-            .read_only_posts
-            .iter_mut()
-            .for_each(|post| post.insert_str(0, root));
+        route.read_only_posts.iter_mut().for_each(|post| post.insert_str(0, root));
     }
     route
 }

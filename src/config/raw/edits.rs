@@ -72,9 +72,7 @@ pub(super) fn request_edits(table: &Table<'_>) -> Option<HeaderEdits> {
             let words = Words::new(format!("edits `{name}`, which the proxy writes itself")).help("`clients` rules it");
             table.written.sheet.report(Severity::Error, place, words);
         } else if LOGIN.contains(&name.as_str()) {
-            let words = Words::new(format!(
-                "edits `{name}`, which Superset's login and CSRF check need unchanged"
-            ));
+            let words = Words::new(format!("edits `{name}`, which Superset's login and CSRF check need unchanged"));
             table.written.sheet.report(Severity::Warning, place, words);
         }
     }
@@ -94,11 +92,7 @@ pub(super) fn response_edits(table: &Table<'_>) -> Option<HeaderEdits> {
         };
         if fields.iter().any(silent) {
             let words = Words::new("makes browsers leave out `Referer`, without which Superset refuses every login");
-            table.written.sheet.report(
-                Severity::Warning,
-                place,
-                words.expected("`Referrer-Policy: same-origin`"),
-            );
+            table.written.sheet.report(Severity::Warning, place, words.expected("`Referrer-Policy: same-origin`"));
         }
     }
     framing.map(|()| edits.edits)
@@ -115,27 +109,16 @@ struct Placed {
 impl Placed {
     fn new(remove: Vec<At<HeaderName>>, set: HeaderMap, add: HeaderMap, places: [Place; 2]) -> Self {
         let (remove, removed) = remove.into_iter().map(|at| (at.value, at.place)).unzip();
-        let edits = HeaderEdits {
-            remove,
-            set: pairs(set),
-            add: pairs(add),
-        };
+        let edits = HeaderEdits { remove, set: pairs(set), add: pairs(add) };
         let [set, add] = places;
-        Self {
-            edits,
-            removed,
-            set,
-            add,
-        }
+        Self { edits, removed, set, add }
     }
 
     /// Every field that is edited, with its place.
     fn named(&self) -> impl Iterator<Item = (&HeaderName, &Place)> {
         let removed = self.edits.remove.iter().zip(&self.removed);
         let set = self.edits.set.iter().map(|(name, _)| (name, &self.set));
-        removed
-            .chain(set)
-            .chain(self.edits.add.iter().map(|(name, _)| (name, &self.add)))
+        removed.chain(set).chain(self.edits.add.iter().map(|(name, _)| (name, &self.add)))
     }
 
     fn refuse_framing(&self, table: &Table<'_>) -> Option<()> {
@@ -143,19 +126,12 @@ impl Placed {
         for (name, place) in self.named().filter(|(name, _)| FRAMING.contains(name)) {
             good = None;
             let words = Words::new(format!("edits `{name}`, by which messages are framed"));
-            table.written.sheet.report(
-                Severity::Error,
-                place,
-                words.help("RFC 9110 §7.6.1: each hop writes its own"),
-            );
+            table.written.sheet.report(Severity::Error, place, words.help("RFC 9110 §7.6.1: each hop writes its own"));
         }
         good
     }
 }
 
 fn pairs(fields: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    fields
-        .into_iter()
-        .filter_map(|(name, value)| name.map(|name| (name, value)))
-        .collect()
+    fields.into_iter().filter_map(|(name, value)| name.map(|name| (name, value))).collect()
 }

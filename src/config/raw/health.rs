@@ -18,12 +18,8 @@ pub(super) enum Sort {
 }
 
 /// Methods that a check may use.
-const METHODS: &[(&str, Method)] = &[
-    ("GET", Method::GET),
-    ("HEAD", Method::HEAD),
-    ("OPTIONS", Method::OPTIONS),
-    ("POST", Method::POST),
-];
+const METHODS: &[(&str, Method)] =
+    &[("GET", Method::GET), ("HEAD", Method::HEAD), ("OPTIONS", Method::OPTIONS), ("POST", Method::POST)];
 
 /// Paths at which Superset answers `OK`.
 const SUPERSET_HEALTH: [&str; 3] = ["/health", "/healthcheck", "/ping"];
@@ -95,10 +91,7 @@ pub(super) fn health(table: &Table<'_>) -> Option<Health> {
         let words = Words::new("leaves no time to be late").expected("more than `late_after`");
         table.error(&HEALTH.timeout, words);
     }
-    if interval
-        .zip(fast_interval)
-        .is_some_and(|(interval, fast)| fast > interval)
-    {
+    if interval.zip(fast_interval).is_some_and(|(interval, fast)| fast > interval) {
         let words = Words::new("is slower than `interval`").expected("at most `interval`");
         table.warn(&HEALTH.fast_interval, words);
     }
@@ -108,14 +101,7 @@ pub(super) fn health(table: &Table<'_>) -> Option<Health> {
         Sort::Http => {
             let body = body.map_or_else(default_body, |body| Some(body).filter(|body| !body.is_empty()));
             let (method, statuses, headers) = (method?, statuses?, headers?);
-            Check::Http(HttpCheck {
-                method,
-                path,
-                host,
-                statuses,
-                body,
-                headers,
-            })
+            Check::Http(HttpCheck { method, path, host, statuses, body, headers })
         }
         Sort::Tcp => Check::Tcp,
         Sort::WebSocket => {
@@ -184,28 +170,13 @@ fn deep(table: &Table<'_>) -> Option<HttpCheck> {
     let statuses: Option<Vec<StatusCode>> = table.get(&DEEP.statuses).map(values);
     let body = table.get(&DEEP.body);
     let headers: Option<HeaderMap> = table.get(&DEEP.headers);
-    Some(HttpCheck {
-        method: method?,
-        path: path?,
-        host: host?,
-        statuses: statuses?,
-        body: body?,
-        headers: headers?,
-    })
+    Some(HttpCheck { method: method?, path: path?, host: host?, statuses: statuses?, body: body?, headers: headers? })
 }
 
 fn authority(text: &str) -> Result<String, String> {
-    if host_with_port(text).is_some() {
-        Ok(text.to_owned())
-    } else {
-        host_name(text)
-    }
+    if host_with_port(text).is_some() { Ok(text.to_owned()) } else { host_name(text) }
 }
 
 fn body_text(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        Ok(String::new())
-    } else {
-        short_text(text)
-    }
+    if text.is_empty() { Ok(String::new()) } else { short_text(text) }
 }

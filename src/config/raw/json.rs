@@ -43,15 +43,11 @@ fn default_as_json(text: &str) -> Option<Value> {
 fn as_json(value: &DeValue<'_>) -> Option<Value> {
     match value {
         DeValue::String(text) => Some(json!(text)),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(Value::from),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::from),
         DeValue::Boolean(value) => Some(json!(value)),
         DeValue::Array(array) => array.iter().map(|each| as_json(each.get_ref())).collect(),
         DeValue::Table(table) => {
-            let pairs = table
-                .iter()
-                .map(|(key, value)| Some((key.get_ref().to_string(), as_json(value.get_ref())?)));
+            let pairs = table.iter().map(|(key, value)| Some((key.get_ref().to_string(), as_json(value.get_ref())?)));
             pairs.collect::<Option<Map<_, _>>>().map(Value::Object)
         }
         DeValue::Float(_) | DeValue::Datetime(_) => None,

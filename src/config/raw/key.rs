@@ -108,9 +108,7 @@ impl Presence for Or {
 
     fn absent<K: Kind>(&self, kind: &K, key: &str, table: &Table<'_>) -> Option<K::Value> {
         let default = DeValue::parse(self.0).ok()?;
-        let mut written = table
-            .written
-            .below(key, table.written.place.span.clone(), default.get_ref());
+        let mut written = table.written.below(key, table.written.place.span.clone(), default.get_ref());
         written.implied = true;
         kind.read(&written)
     }
@@ -144,9 +142,7 @@ impl Presence for Must {
     type Of<V> = V;
 
     fn absent<K: Kind>(&self, kind: &K, key: &str, table: &Table<'_>) -> Option<K::Value> {
-        let missing = table
-            .written
-            .below(key, table.written.place.span.clone(), table.written.value);
+        let missing = table.written.below(key, table.written.place.span.clone(), table.written.value);
         missing.error(Words::new("is missing").expected(kind.shape()));
         None
     }
@@ -257,16 +253,11 @@ impl<'a> Table<'a> {
             let name = key.get_ref().as_ref();
             if !names().any(|known| known == name) {
                 let all = names().collect::<Vec<_>>().join(", ");
-                let words = Words::new("is an unknown key")
-                    .help(format!("known here: {all}"))
-                    .near(name, names());
+                let words = Words::new("is an unknown key").help(format!("known here: {all}")).near(name, names());
                 written.below(name, key.span(), value.get_ref()).error(words);
             }
         }
-        Some(Self {
-            written: written.clone(),
-            keys,
-        })
+        Some(Self { written: written.clone(), keys })
     }
 
     /// The meaning of a key, its default if it is not written; `None` with the reasons reported.
@@ -302,8 +293,6 @@ impl<'a> Table<'a> {
     }
 
     fn find(&self, name: &str) -> Option<Written<'a>> {
-        self.keys
-            .get(name)
-            .map(|value| self.written.below(name, value.span(), value.get_ref()))
+        self.keys.get(name).map(|value| self.written.below(name, value.span(), value.get_ref()))
     }
 }

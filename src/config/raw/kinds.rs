@@ -46,11 +46,7 @@ pub(crate) struct Whole<T> {
 
 /// A whole number from `min` to `max`.
 pub(crate) const fn whole<T>(min: u64, max: u64) -> Whole<T> {
-    Whole {
-        min,
-        max,
-        meant: PhantomData,
-    }
+    Whole { min, max, meant: PhantomData }
 }
 
 impl<T> Describe for Whole<T> {
@@ -102,10 +98,7 @@ pub(crate) struct Lasting {
 
 /// A duration of `min` to `max` milliseconds.
 pub(crate) const fn lasting(min: u64, max: u64) -> Lasting {
-    Lasting {
-        min: Duration::from_millis(min),
-        max: Duration::from_millis(max),
-    }
+    Lasting { min: Duration::from_millis(min), max: Duration::from_millis(max) }
 }
 
 /// Milliseconds of a second, a minute, an hour and a day, for ranges.
@@ -134,15 +127,9 @@ impl Kind for Lasting {
     fn read(&self, written: &Written<'_>) -> Option<Duration> {
         let expected = || format!("a duration from {}", self.range());
         let Some(text) = written.value.as_str() else {
-            let words = Words::new("is not a duration")
-                .found(written.found())
-                .expected(expected());
-            let example = written
-                .integer()
-                .map_or_else(|| "1.5s".into(), |number| format!("{number}s"));
-            written.error(words.help(format!(
-                "write a text with a unit (ms, s, m, h, d), such as \"{example}\""
-            )));
+            let words = Words::new("is not a duration").found(written.found()).expected(expected());
+            let example = written.integer().map_or_else(|| "1.5s".into(), |number| format!("{number}s"));
+            written.error(words.help(format!("write a text with a unit (ms, s, m, h, d), such as \"{example}\"")));
             return None;
         };
         match text.parse::<Span>() {
@@ -152,9 +139,7 @@ impl Kind for Lasting {
                 None
             }
             Err(error) => {
-                let words = Words::new(error.to_string())
-                    .found(written.found())
-                    .expected(expected());
+                let words = Words::new(error.to_string()).found(written.found()).expected(expected());
                 written.error(words.help("units are ms, s, m, h and d, one per duration: \"90s\", not \"1m30s\""));
                 None
             }
@@ -171,11 +156,7 @@ pub(crate) struct Bytes<T> {
 
 /// `min` to `max` bytes.
 pub(crate) const fn bytes<T>(min: u64, max: u64) -> Bytes<T> {
-    Bytes {
-        min,
-        max,
-        meant: PhantomData,
-    }
+    Bytes { min, max, meant: PhantomData }
 }
 
 /// Bytes of a KiB, a MiB, a GiB and a TiB, for ranges.
@@ -207,9 +188,7 @@ impl<T: TryFrom<u64>> Kind for Bytes<T> {
         let size = match (written.value.as_str().map(str::parse::<ByteSize>), written.integer()) {
             (Some(Ok(ByteSize(size))), _) => Some(size),
             (Some(Err(error)), _) => {
-                let words = Words::new(error.to_string())
-                    .found(written.found())
-                    .expected(expected());
+                let words = Words::new(error.to_string()).found(written.found()).expected(expected());
                 written.error(words.help("units are B, KiB, MiB, GiB, TiB, and kB, MB, GB by powers of ten"));
                 return None;
             }
@@ -302,15 +281,9 @@ impl<T: Clone + Sync> Kind for Choice<T> {
             written.wrong_type(&self.shape());
             return None;
         };
-        let chosen = self
-            .choices
-            .iter()
-            .find(|&&(word, _)| word == text)
-            .map(|(_, meant)| meant.clone());
+        let chosen = self.choices.iter().find(|&&(word, _)| word == text).map(|(_, meant)| meant.clone());
         if chosen.is_none() {
-            let words = Words::new("is not one of the choices")
-                .found(written.found())
-                .expected(self.shape());
+            let words = Words::new("is not one of the choices").found(written.found()).expected(self.shape());
             written.error(words.near(text, self.words()));
         }
         chosen
@@ -371,7 +344,5 @@ pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
 /// A network; a single address stands for itself.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().map(|network| network.trunc());
-    network
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "is no network such as 10.0.0.0/8".into())
+    network.or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| "is no network such as 10.0.0.0/8".into())
 }

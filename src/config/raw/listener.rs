@@ -72,11 +72,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
     let http2 = table.get(&LISTENER.http2);
     let max_connection_age = table.get(&LISTENER.max_connection_age);
 
-    if proxy_protocol
-        .iter()
-        .flatten()
-        .any(|network: &IpNet| network.prefix_len() == 0)
-    {
+    if proxy_protocol.iter().flatten().any(|network: &IpNet| network.prefix_len() == 0) {
         let words = Words::new("lets everybody claim any address").expected("the networks of your load balancers");
         table.warn(&LISTENER.proxy_protocol, words);
     }
@@ -90,10 +86,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
         table.warn(&LISTENER.hsts, words);
     }
     if encrypted == Some(true) && http2.as_ref().is_some_and(|http2: &Http2| http2.cleartext) {
-        table.warn(
-            &LISTENER.http2,
-            Words::new("has `cleartext`, which has no effect on a TLS listener"),
-        );
+        table.warn(&LISTENER.http2, Words::new("has `cleartext`, which has no effect on a TLS listener"));
     }
     let addresses: Vec<At<SocketAddr>> = addresses?;
     let first = addresses.first().map(|at| at.value.to_string());
@@ -101,10 +94,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
     let timeouts = timeouts?;
     let (name, given) = (name?, table.has(&LISTENER.name));
     Some(Draft {
-        name: At {
-            value: given,
-            place: table.place(&LISTENER.name),
-        },
+        name: At { value: given, place: table.place(&LISTENER.name) },
         places: addresses.iter().map(|at| at.place.clone()).collect(),
         listener: Listener {
             name: ListenerName::new(&name.or(first).unwrap_or_default()),
@@ -148,17 +138,11 @@ fn transport(table: &Table<'_>) -> Option<Option<Tls>> {
         (Some(certificate), Some(key)) => Some(Certificate { certificate, key }),
         (None, None) => None,
         (Some(_), None) => {
-            table.error(
-                &LISTENER.certificate,
-                Words::new("has no `key`").help("name the key's PEM file in `key`"),
-            );
+            table.error(&LISTENER.certificate, Words::new("has no `key`").help("name the key's PEM file in `key`"));
             return None;
         }
         (None, Some(_)) => {
-            table.error(
-                &LISTENER.key,
-                Words::new("has no `certificate`").help("name its PEM file in `certificate`"),
-            );
+            table.error(&LISTENER.key, Words::new("has no `certificate`").help("name its PEM file in `certificate`"));
             return None;
         }
     };
@@ -168,10 +152,7 @@ fn transport(table: &Table<'_>) -> Option<Option<Tls>> {
     }
     if short.is_some() != tls.certificates.is_empty() {
         let words = Words::new("has certificates in two places, or in none");
-        table.error(
-            &LISTENER.tls,
-            words.expected("either `certificate` and `key`, or `tls.certificates`"),
-        );
+        table.error(&LISTENER.tls, words.expected("either `certificate` and `key`, or `tls.certificates`"));
         return None;
     }
     tls.certificates.extend(short);
@@ -190,10 +171,7 @@ section! {
 
 fn redirect(table: &Table<'_>) -> Option<RedirectToHttps> {
     let (port, except) = (table.get(&REDIRECT.port), table.get(&REDIRECT.except));
-    Some(RedirectToHttps {
-        port: port?,
-        except: values(except?),
-    })
+    Some(RedirectToHttps { port: port?, except: values(except?) })
 }
 
 section! {
@@ -208,10 +186,7 @@ section! {
 
 fn hsts(table: &Table<'_>) -> Option<Hsts> {
     let (max_age, include_subdomains) = (table.get(&HSTS.max_age), table.get(&HSTS.include_subdomains));
-    Some(Hsts {
-        max_age: max_age?,
-        include_subdomains: include_subdomains?,
-    })
+    Some(Hsts { max_age: max_age?, include_subdomains: include_subdomains? })
 }
 
 section! {
@@ -241,15 +216,7 @@ fn limits(table: &Table<'_>) -> Option<(RequestLimits, u64)> {
         table.error(&LIMITS.uri_bytes, words);
     }
     let (head_bytes, uri_bytes, fields, trailer_bytes) = (head_bytes?, uri_bytes?, fields?, trailer_bytes?);
-    Some((
-        RequestLimits {
-            head_bytes,
-            uri_bytes,
-            fields,
-            trailer_bytes,
-        },
-        min_body_rate?,
-    ))
+    Some((RequestLimits { head_bytes, uri_bytes, fields, trailer_bytes }, min_body_rate?))
 }
 
 section! {
@@ -277,12 +244,7 @@ struct Timeouts {
 fn timeouts(table: &Table<'_>) -> Option<Timeouts> {
     let (head, body_idle) = (table.get(&TIMEOUTS.head), table.get(&TIMEOUTS.body_idle));
     let (write_idle, keep_alive) = (table.get(&TIMEOUTS.write_idle), table.get(&TIMEOUTS.keep_alive));
-    Some(Timeouts {
-        head: head?,
-        body_idle: body_idle?,
-        write_idle: write_idle?,
-        keep_alive: keep_alive?,
-    })
+    Some(Timeouts { head: head?, body_idle: body_idle?, write_idle: write_idle?, keep_alive: keep_alive? })
 }
 
 section! {
@@ -319,10 +281,7 @@ fn http2(table: &Table<'_>) -> Option<Http2> {
     let max_pending_resets = table.get(&HTTP2.max_pending_resets);
     let max_error_resets = table.get(&HTTP2.max_error_resets);
     let max_frame = table.get(&HTTP2.max_frame);
-    if stream_window
-        .zip(connection_window)
-        .is_some_and(|(stream, connection)| stream > connection)
-    {
+    if stream_window.zip(connection_window).is_some_and(|(stream, connection)| stream > connection) {
         let words = Words::new("can never be used: the connection's window is smaller");
         table.warn(&HTTP2.stream_window, words.expected("at most `connection_window`"));
     }

@@ -68,27 +68,15 @@ pub(super) fn resolve(text: &str, file: &Path) -> Result<Loaded, Findings> {
     }
     let document = DeValue::Table(document.into_inner());
     let sheet = Sheet::new(text, file, pool_names(&document));
-    let place = Place {
-        path: String::new(),
-        span: 0..0,
-    };
-    let root = Written {
-        value: &document,
-        place,
-        sheet: &sheet,
-        implied: false,
-    };
+    let place = Place { path: String::new(), span: 0..0 };
+    let root = Written { value: &document, place, sheet: &sheet, implied: false };
     let meant = Table::open(&root, &ROOT).and_then(|table| configuration(&table));
     let (findings, mut files) = sheet.into_results();
     let findings = Findings::new(findings);
     match meant {
         Some(config) if !findings.has_errors() => {
             files.insert(0, file.to_owned());
-            Ok(Loaded {
-                config,
-                warnings: findings,
-                files,
-            })
+            Ok(Loaded { config, warnings: findings, files })
         }
         // Never silent: what is not understood has a reason.
         None if !findings.has_errors() => {
@@ -125,10 +113,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     Some(Config {
         process: process?,
         clients: clients?,
-        listeners: across::distinct_names(whole_list(listeners?)?)
-            .into_iter()
-            .map(Arc::new)
-            .collect(),
+        listeners: across::distinct_names(whole_list(listeners?)?).into_iter().map(Arc::new).collect(),
         pools: whole_list(pools?)?.into_iter().map(Arc::new).collect(),
         routes: built_in::complete(&routes).into_iter().map(Arc::new).collect(),
         admin: admin?,
@@ -140,11 +125,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
 /// The names of the pools, whatever is in them.
 fn pool_names(document: &DeValue<'_>) -> Vec<String> {
     let pools = document.get("pools").and_then(|pools| pools.get_ref().as_table());
-    pools
-        .into_iter()
-        .flat_map(|pools| pools.keys())
-        .map(|name| name.get_ref().to_string())
-        .collect()
+    pools.into_iter().flat_map(|pools| pools.keys()).map(|name| name.get_ref().to_string()).collect()
 }
 
 /// Findings about text that is not TOML.
@@ -162,17 +143,9 @@ fn syntax(text: &str, file: &Path, errors: &[toml::de::Error]) -> Findings {
 
 /// What must not be shown of a line that cannot be read, if its key speaks of a secret.
 fn secret_line(text: &str, span: &Range<usize>) -> Vec<Range<usize>> {
-    let start = text
-        .get(..span.start)
-        .and_then(|before| before.rfind('\n'))
-        .map_or(0, |at| at + 1);
-    let line = text
-        .get(start..)
-        .and_then(|rest| rest.lines().next())
-        .unwrap_or_default();
-    let secret = ["secret", "headers", "authorization"]
-        .iter()
-        .any(|word| line.contains(word));
+    let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let secret = ["secret", "headers", "authorization"].iter().any(|word| line.contains(word));
     let value = line.find('=').filter(|_| secret);
     value.map(|at| start + at + 1..start + line.len()).into_iter().collect()
 }

@@ -51,9 +51,7 @@ section! {
 
 /// What a pool means.
 pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
-    let endpoints = table
-        .get(&POOL.endpoints)
-        .and_then(|endpoints| distinct(table, endpoints));
+    let endpoints = table.get(&POOL.endpoints).and_then(|endpoints| distinct(table, endpoints));
     let strategy = table.get(&POOL.strategy);
     let tls = table.get(&POOL.tls);
     let max_in_flight = table.get(&POOL.max_in_flight);
@@ -67,18 +65,13 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
     let panic_threshold = table.get(&POOL.panic_threshold);
     let head_bytes = table.get(&POOL.head_bytes);
 
-    let several = endpoints
-        .as_ref()
-        .is_some_and(|endpoints: &Vec<Endpoint>| endpoints.len() > 1);
+    let several = endpoints.as_ref().is_some_and(|endpoints: &Vec<Endpoint>| endpoints.len() > 1);
     if several && matches!(health, Some(None)) {
         let words = Words::new("is off: a dead endpoint keeps its share of the traffic");
         table.warn(&POOL.health, words.expected("checks, as there are several endpoints"));
     }
     if endpoints.iter().flatten().all(|endpoint| endpoint.disabled) && endpoints.is_some() {
-        table.warn(
-            &POOL.endpoints,
-            Words::new("are all disabled: every exchange will be answered 503"),
-        );
+        table.warn(&POOL.endpoints, Words::new("are all disabled: every exchange will be answered 503"));
     }
     Some(Pool {
         name: PoolName::new(name),
@@ -108,10 +101,7 @@ fn distinct(table: &Table<'_>, endpoints: Vec<At<Endpoint>>) -> Option<Vec<Endpo
             twice = true;
             let words = Words::new("is there twice").found(format!("{:?}", value.name.as_str()));
             let words = words.help("give an endpoint more traffic by its `weight`");
-            table
-                .written
-                .sheet
-                .report(super::super::findings::Severity::Error, &place, words);
+            table.written.sheet.report(super::super::findings::Severity::Error, &place, words);
         }
         seen.push(value);
     }
@@ -137,12 +127,7 @@ fn endpoint(table: &Table<'_>) -> Option<Endpoint> {
     let weight = table.get(&ENDPOINT.weight);
     let zone = table.get(&ENDPOINT.zone);
     let disabled = table.get(&ENDPOINT.disabled);
-    Some(Endpoint {
-        weight: weight?,
-        zone: zone?.map(|zone| ZoneName::new(&zone)),
-        disabled: disabled?,
-        ..address?
-    })
+    Some(Endpoint { weight: weight?, zone: zone?.map(|zone| ZoneName::new(&zone)), disabled: disabled?, ..address? })
 }
 
 fn endpoint_text(text: &str) -> Result<Endpoint, String> {
@@ -153,14 +138,7 @@ fn endpoint_text(text: &str) -> Result<Endpoint, String> {
     if port == 0 {
         return Err("has port 0".into());
     }
-    Ok(Endpoint {
-        name: EndpointName::new(text),
-        host,
-        port,
-        weight: 1,
-        zone: None,
-        disabled: false,
-    })
+    Ok(Endpoint { name: EndpointName::new(text), host, port, weight: 1, zone: None, disabled: false })
 }
 
 section! {
@@ -175,10 +153,7 @@ section! {
 
 fn queue(table: &Table<'_>) -> Option<Queue> {
     let (length, timeout) = (table.get(&QUEUE.length), table.get(&QUEUE.timeout));
-    Some(Queue {
-        length: length?,
-        timeout: timeout?,
-    })
+    Some(Queue { length: length?, timeout: timeout? })
 }
 
 section! {
@@ -199,16 +174,9 @@ fn timeouts(table: &Table<'_>) -> Option<UpstreamClocks> {
     if idle.is_some_and(|idle| idle.as_millis() >= u128::from(2 * SECOND)) {
         let words = Words::new("meets connections that Gunicorn is closing: its keep-alive ends after 2s");
         let words = words.expected("less than Gunicorn's `--keep-alive`");
-        table.warn(
-            &TIMEOUTS.idle,
-            words.help("right only if every endpoint keeps idle connections for longer"),
-        );
+        table.warn(&TIMEOUTS.idle, words.help("right only if every endpoint keeps idle connections for longer"));
     }
-    Some(UpstreamClocks {
-        connect: connect?,
-        write_idle: write_idle?,
-        idle: idle?,
-    })
+    Some(UpstreamClocks { connect: connect?, write_idle: write_idle?, idle: idle? })
 }
 
 section! {
@@ -227,10 +195,7 @@ fn retry(table: &Table<'_>) -> Option<Retry> {
         let words = Words::new("lets retries add half the load again when endpoints are already failing");
         table.warn(&RETRY.budget_percent, words.expected("50 or less"));
     }
-    Some(Retry {
-        attempts: attempts?,
-        budget_percent: budget_percent?,
-    })
+    Some(Retry { attempts: attempts?, budget_percent: budget_percent? })
 }
 
 section! {
@@ -256,10 +221,7 @@ fn tls(table: &Table<'_>) -> Option<UpstreamTls> {
     let (certificate, key) = (table.get(&TLS.certificate), table.get(&TLS.key));
     if verify == Some(false) {
         let words = Words::new("trusts whoever answers").expected("true");
-        table.warn(
-            &TLS.verify,
-            words.help("for a private authority, name its PEM file in `authorities`"),
-        );
+        table.warn(&TLS.verify, words.help("for a private authority, name its PEM file in `authorities`"));
     }
     let certificate = match (certificate?, key?) {
         (Some(certificate), Some(key)) => Some(super::super::listener::Certificate { certificate, key }),
@@ -273,10 +235,5 @@ fn tls(table: &Table<'_>) -> Option<UpstreamTls> {
             return None;
         }
     };
-    Some(UpstreamTls {
-        server_name: server_name?,
-        authorities: authorities?,
-        verify: verify?,
-        certificate,
-    })
+    Some(UpstreamTls { server_name: server_name?, authorities: authorities?, verify: verify?, certificate })
 }

@@ -67,10 +67,7 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
     let watch_files = table.get(&PROCESS.watch_files);
     if drain_timeout.is_some_and(|timeout| timeout.as_millis() < 5_000) {
         let words = Words::new("cuts what is under way when the process ends").expected("5s or more");
-        table.warn(
-            &PROCESS.drain_timeout,
-            words.help("Superset's pages and queries often take seconds"),
-        );
+        table.warn(&PROCESS.drain_timeout, words.help("Superset's pages and queries often take seconds"));
     }
     Some(Process {
         workers: workers?.and_then(NonZeroUsize::new).unwrap_or_else(available_cpus),
@@ -90,16 +87,11 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
 
 fn available_cpus() -> NonZeroUsize {
     let most = NonZeroUsize::MIN.saturating_add(255);
-    std::thread::available_parallelism()
-        .unwrap_or(NonZeroUsize::MIN)
-        .min(most)
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(most)
 }
 
 fn filter(text: &str) -> Result<String, String> {
-    EnvFilter::builder()
-        .parse(text)
-        .map(|_| text.to_owned())
-        .map_err(|error| format!("is no filter: {error}"))
+    EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|error| format!("is no filter: {error}"))
 }
 
 /// Where a secret is: `{ file = "…" }` or `{ env = "…" }`.
@@ -122,9 +114,7 @@ fn secret(table: &Table<'_>) -> Option<SecretSource> {
         (Some(file), None) => Some(SecretSource::File(file)),
         (None, Some(name)) => Some(SecretSource::Env(name)),
         (None, None) | (Some(_), Some(_)) => {
-            table
-                .written
-                .error(Words::new("needs one place").expected("{ file = \"...\" } or { env = \"...\" }"));
+            table.written.error(Words::new("needs one place").expected("{ file = \"...\" } or { env = \"...\" }"));
             None
         }
     }
@@ -133,11 +123,7 @@ fn secret(table: &Table<'_>) -> Option<SecretSource> {
 fn variable(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let named = !text.is_empty() && text.len() <= 256 && text.chars().all(good);
-    if named {
-        Ok(text.to_owned())
-    } else {
-        Err("is no name of a variable".into())
-    }
+    if named { Ok(text.to_owned()) } else { Err("is no name of a variable".into()) }
 }
 
 impl Describe for Secret {
@@ -208,16 +194,9 @@ pub(super) fn clients(table: &Table<'_>) -> Option<Clients> {
     let secret_query_keys = table.get(&CLIENTS.secret_query_keys).map(values);
     let ipv6_prefix = table.get(&CLIENTS.ipv6_prefix);
     let max_tracked = table.get(&CLIENTS.max_tracked);
-    if trusted_proxies
-        .iter()
-        .flatten()
-        .any(|network: &IpNet| network.prefix_len() == 0)
-    {
+    if trusted_proxies.iter().flatten().any(|network: &IpNet| network.prefix_len() == 0) {
         let words = Words::new("believes everybody: any client can claim any address");
-        table.warn(
-            &CLIENTS.trusted_proxies,
-            words.expected("the networks of your own proxies"),
-        );
+        table.warn(&CLIENTS.trusted_proxies, words.expected("the networks of your own proxies"));
     }
     Some(Clients {
         trusted_proxies: trusted_proxies?,
@@ -246,10 +225,7 @@ pub(super) fn admin(table: &Table<'_>) -> Option<Option<Admin>> {
     let (enabled, address) = (enabled?, address?);
     if enabled && !address.ip().is_loopback() {
         let words = Words::new("is open to the network without a login").expected("a loopback address");
-        table.warn(
-            &ADMIN.address,
-            words.help("let a firewall or network policy admit only your monitoring"),
-        );
+        table.warn(&ADMIN.address, words.help("let a firewall or network policy admit only your monitoring"));
     }
     Some(enabled.then_some(Admin { address }))
 }
@@ -282,10 +258,7 @@ pub(super) fn access_log(table: &Table<'_>) -> Option<AccessLog> {
     let rotate_keep = table.get(&ACCESS_LOG.rotate_keep);
     let queue = table.get(&ACCESS_LOG.queue);
     if table.has(&ACCESS_LOG.path) && table.has(&ACCESS_LOG.target) {
-        table.error(
-            &ACCESS_LOG.target,
-            Words::new("contradicts `path`").help("remove one of the two"),
-        );
+        table.error(&ACCESS_LOG.target, Words::new("contradicts `path`").help("remove one of the two"));
     }
     if !table.has(&ACCESS_LOG.path) && table.has(&ACCESS_LOG.rotate_size) {
         table.warn(&ACCESS_LOG.rotate_size, Words::new("has no effect without `path`"));
@@ -314,8 +287,5 @@ section! {
 /// What `[fault_pages]` means.
 pub(super) fn fault_pages(table: &Table<'_>) -> Option<FaultPages> {
     let (html, json) = (table.get(&FAULT_PAGES.html), table.get(&FAULT_PAGES.json));
-    Some(FaultPages {
-        html: html?,
-        json: json?,
-    })
+    Some(FaultPages { html: html?, json: json? })
 }

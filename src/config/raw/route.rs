@@ -78,9 +78,7 @@ const MAX_BODY: u64 = 16 * MIB;
 /// What a route means.
 pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
     let name = table.get(&ROUTE.name);
-    let hosts = table
-        .get(&ROUTE.host)
-        .map(|hosts| hosts.map(values).unwrap_or_default());
+    let hosts = table.get(&ROUTE.host).map(|hosts| hosts.map(values).unwrap_or_default());
     let path = table.get(&ROUTE.path);
     let exact = table.get(&ROUTE.exact);
     let action = action(table);
@@ -93,16 +91,9 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
     let strip_prefix = table.get(&ROUTE.strip_prefix);
     let read_only_posts = table.get(&ROUTE.read_only_posts);
 
-    for post in read_only_posts
-        .iter()
-        .flatten()
-        .filter(|post| covers_execute(&post.value))
-    {
+    for post in read_only_posts.iter().flatten().filter(|post| covers_execute(&post.value)) {
         let words = Words::new("covers SQL Lab's `execute`, which may change data: it must never be repeated");
-        table
-            .written
-            .sheet
-            .report(super::super::findings::Severity::Error, &post.place, words);
+        table.written.sheet.report(super::super::findings::Severity::Error, &post.place, words);
     }
     if let (Some(Some(strip)), Some(path)) = (&strip_prefix, &path)
         && !is_below(path, strip)
@@ -118,11 +109,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
     }
 
     let (hosts, path): (Vec<String>, String) = (hosts?, path?);
-    let written = if hosts.is_empty() {
-        path.clone()
-    } else {
-        format!("{}{path}", hosts.join(","))
-    };
+    let written = if hosts.is_empty() { path.clone() } else { format!("{}{path}", hosts.join(",")) };
     let name = name?.unwrap_or(written);
     Some(Draft {
         strip: table.place(&ROUTE.strip_prefix),
@@ -151,10 +138,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
 pub(super) fn to_pool(root: &Table<'_>, pool: &str) -> Option<Draft> {
     let mut keys = DeTable::new();
     let text = |text: &str| DeString::Owned(text.to_owned());
-    keys.insert(
-        Spanned::new(0..0, text("pool")),
-        Spanned::new(0..0, DeValue::String(text(pool))),
-    );
+    keys.insert(Spanned::new(0..0, text("pool")), Spanned::new(0..0, DeValue::String(text(pool))));
     let value = DeValue::Table(keys);
     let mut written = root.written.below("routes", 0..0, &value);
     written.implied = true;
@@ -181,14 +165,8 @@ fn action(table: &Table<'_>) -> Option<Action> {
     if let Some(Some(pool)) = &pool
         && !known.contains(pool)
     {
-        let expected = if known.is_empty() {
-            "a pool; there is none".into()
-        } else {
-            known.join(" or ")
-        };
-        let words = Words::new("is not a pool of this file")
-            .found(format!("{pool:?}"))
-            .expected(expected);
+        let expected = if known.is_empty() { "a pool; there is none".into() } else { known.join(" or ") };
+        let words = Words::new("is not a pool of this file").found(format!("{pool:?}")).expected(expected);
         table.error(&ROUTE.pool, words.near(pool, known.iter().map(String::as_str)));
         return None;
     }
@@ -196,16 +174,12 @@ fn action(table: &Table<'_>) -> Option<Action> {
         (Some(pool), None, None) => Some(Action::Forward(PoolName::new(&pool))),
         (None, Some(action), None) | (None, None, Some(action)) => Some(action),
         (None, None, None) => {
-            table
-                .written
-                .error(Words::new("does nothing").expected("one of `pool`, `redirect` and `answer`"));
+            table.written.error(Words::new("does nothing").expected("one of `pool`, `redirect` and `answer`"));
             None
         }
         _ => {
             let words = Words::new("does several things at once");
-            table
-                .written
-                .error(words.expected("one of `pool`, `redirect` and `answer`"));
+            table.written.error(words.expected("one of `pool`, `redirect` and `answer`"));
             None
         }
     }
@@ -223,23 +197,15 @@ section! {
 
 fn redirect(table: &Table<'_>) -> Option<Action> {
     let (to, status) = (table.get(&REDIRECT_TABLE.to), table.get(&REDIRECT_TABLE.status));
-    Some(Action::Redirect {
-        status: status?,
-        to: to?,
-    })
+    Some(Action::Redirect { status: status?, to: to? })
 }
 
 fn redirect_text(text: &str) -> Result<Action, String> {
-    place(text).map(|to| Action::Redirect {
-        status: StatusCode::PERMANENT_REDIRECT,
-        to,
-    })
+    place(text).map(|to| Action::Redirect { status: StatusCode::PERMANENT_REDIRECT, to })
 }
 
 fn place(text: &str) -> Result<String, String> {
-    let absolute = ["https://", "http://"]
-        .iter()
-        .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    let absolute = ["https://", "http://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
     // `//host` would be another host, not a path.
     let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
     match absolute || path {
@@ -264,11 +230,7 @@ section! {
 fn answer(table: &Table<'_>) -> Option<Action> {
     let (status, body) = (table.get(&ANSWER.status), table.get(&ANSWER.body));
     let content_type = table.get(&ANSWER.content_type);
-    Some(Action::Answer {
-        status: status?,
-        body: body?,
-        content_type: content_type?,
-    })
+    Some(Action::Answer { status: status?, body: body?, content_type: content_type? })
 }
 
 section! {
@@ -283,10 +245,7 @@ section! {
 
 fn buffer(table: &Table<'_>) -> Option<RequestBuffer> {
     let (memory, max) = (table.get(&BUFFER.memory), table.get(&BUFFER.max));
-    Some(RequestBuffer {
-        memory: memory?,
-        max: max?,
-    })
+    Some(RequestBuffer { memory: memory?, max: max? })
 }
 
 section! {
@@ -308,10 +267,7 @@ fn timeouts(table: &Table<'_>) -> Option<RouteClocks> {
     let minute = Duration::from_millis(MINUTE);
     if first_byte.is_some_and(|first_byte| first_byte < minute) {
         let words = Words::new("ends before Superset's own limit, and browsers then repeat the query");
-        table.warn(
-            &TIMEOUTS.first_byte,
-            words.expected("more than 60s (SUPERSET_WEBSERVER_TIMEOUT)"),
-        );
+        table.warn(&TIMEOUTS.first_byte, words.expected("more than 60s (SUPERSET_WEBSERVER_TIMEOUT)"));
     }
     if let (Some(first_byte), Some(Some(exchange))) = (first_byte, exchange)
         && exchange < first_byte
@@ -320,11 +276,7 @@ fn timeouts(table: &Table<'_>) -> Option<RouteClocks> {
         let words = Words::new("ends before `first_byte` can").expected("at least `first_byte`");
         table.warn(&TIMEOUTS.exchange, words);
     }
-    Some(RouteClocks {
-        first_byte: first_byte?,
-        between_bytes: between_bytes?,
-        exchange: exchange?,
-    })
+    Some(RouteClocks { first_byte: first_byte?, between_bytes: between_bytes?, exchange: exchange? })
 }
 
 section! {
@@ -349,12 +301,7 @@ fn websocket(table: &Table<'_>) -> Option<WebSocket> {
         let words = Words::new("ends quiet tunnels between two pings of superset-websocket");
         table.warn(&WEBSOCKET.idle, words.expected("more than 20s"));
     }
-    Some(WebSocket {
-        idle: idle?,
-        max_frame: max_frame?,
-        origins: origins?,
-        on_silent_close: on_silent_close?,
-    })
+    Some(WebSocket { idle: idle?, max_frame: max_frame?, origins: origins?, on_silent_close: on_silent_close? })
 }
 
 /// An origin (RFC 6454 §6.2) in lower case, as browsers send it.

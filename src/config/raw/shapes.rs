@@ -38,13 +38,7 @@ pub(crate) struct List<K> {
 
 /// Any number of values up to 1,000.
 pub(crate) const fn list<K>(each: K) -> List<K> {
-    List {
-        each,
-        min: 0,
-        max: 1_000,
-        lone: false,
-        written: None,
-    }
+    List { each, min: 0, max: 1_000, lone: false, written: None }
 }
 
 impl<K> List<K> {
@@ -83,18 +77,11 @@ impl<K: Describe> Describe for List<K> {
     fn schema(&self) -> Value {
         let each = self.each.schema();
         let list = json!({ "type": "array", "items": each, "minItems": self.min, "maxItems": self.max });
-        if self.lone {
-            json!({ "anyOf": [each, list] })
-        } else {
-            list
-        }
+        if self.lone { json!({ "anyOf": [each, list] }) } else { list }
     }
 
     fn below(&self) -> Option<Below> {
-        self.each.below().map(|below| Below {
-            nesting: Nesting::Many,
-            ..below
-        })
+        self.each.below().map(|below| Below { nesting: Nesting::Many, ..below })
     }
 }
 
@@ -104,12 +91,7 @@ impl<K: Kind> Kind for List<K> {
     fn read(&self, written: &Written<'_>) -> Option<Self::Value> {
         let Some(array) = written.value.as_array() else {
             if self.lone {
-                return self.each.read(written).map(|value| {
-                    vec![At {
-                        value,
-                        place: written.place.clone(),
-                    }]
-                });
+                return self.each.read(written).map(|value| vec![At { value, place: written.place.clone() }]);
             }
             match self.written {
                 Some(header) => written
@@ -129,10 +111,7 @@ impl<K: Kind> Kind for List<K> {
         }
         let one = |(at, value): (usize, &Spanned<DeValue<'_>>)| {
             let written = written.below(&format!("[{at}]"), value.span(), value.get_ref());
-            self.each.read(&written).map(|value| At {
-                value,
-                place: written.place,
-            })
+            self.each.read(&written).map(|value| At { value, place: written.place })
         };
         // Every element is read before the first failure counts, so that all are reported.
         let read: Vec<_> = array.iter().enumerate().map(one).collect();
@@ -161,10 +140,7 @@ impl<T> Describe for Sub<T> {
     }
 
     fn below(&self) -> Option<Below> {
-        Some(Below {
-            nesting: Nesting::One,
-            section: self.section,
-        })
+        Some(Below { nesting: Nesting::One, section: self.section })
     }
 }
 
@@ -191,12 +167,7 @@ pub(crate) const fn named<T>(
     name: fn(&str) -> Result<(), String>,
     resolve: fn(&str, &Table<'_>) -> Option<T>,
 ) -> Named<T> {
-    Named {
-        header,
-        section,
-        name,
-        resolve,
-    }
+    Named { header, section, name, resolve }
 }
 
 impl<T> Describe for Named<T> {
@@ -209,10 +180,7 @@ impl<T> Describe for Named<T> {
     }
 
     fn below(&self) -> Option<Below> {
-        Some(Below {
-            nesting: Nesting::Named,
-            section: self.section,
-        })
+        Some(Below { nesting: Nesting::Named, section: self.section })
     }
 }
 
@@ -239,10 +207,7 @@ impl<T> Kind for Named<T> {
             }
             let written = written.below(name, value.span(), value.get_ref());
             let meant = Table::open(&written, self.section).and_then(|table| (self.resolve)(name, &table));
-            At {
-                value: named.ok().and(meant),
-                place: written.place,
-            }
+            At { value: named.ok().and(meant), place: written.place }
         };
         Some(in_order.into_iter().map(one).collect())
     }

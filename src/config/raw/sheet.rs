@@ -29,21 +29,12 @@ pub(crate) struct Sheet<'a> {
 impl<'a> Sheet<'a> {
     pub(crate) fn new(text: &'a str, file: &'a Path, pools: Vec<String>) -> Self {
         let (mask, findings) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-        Self {
-            text,
-            file,
-            pools,
-            mask,
-            findings,
-            files: RefCell::new(Vec::new()),
-        }
+        Self { text, file, pools, mask, findings, files: RefCell::new(Vec::new()) }
     }
 
     /// A file name as meant: relative ones belong to the configuration's directory.
     pub(crate) fn resolve(&self, name: &str) -> PathBuf {
-        self.file
-            .parent()
-            .map_or_else(|| PathBuf::from(name), |directory| directory.join(name))
+        self.file.parent().map_or_else(|| PathBuf::from(name), |directory| directory.join(name))
     }
 
     /// Notes a file that the configuration depends on.
@@ -71,10 +62,7 @@ impl<'a> Sheet<'a> {
             finding.help = words.help;
             finding
         };
-        (
-            self.findings.into_inner().into_iter().map(finding).collect(),
-            self.files.into_inner(),
-        )
+        (self.findings.into_inner().into_iter().map(finding).collect(), self.files.into_inner())
     }
 
     pub(crate) fn report(&self, severity: Severity, place: &Place, words: Words) {
@@ -106,34 +94,22 @@ pub(crate) struct Words {
 impl Words {
     /// What is wrong, to follow the key: `is out of range`.
     pub(crate) fn new(problem: impl Into<String>) -> Self {
-        Self {
-            problem: problem.into(),
-            ..Self::default()
-        }
+        Self { problem: problem.into(), ..Self::default() }
     }
 
     /// What was found there.
     pub(crate) fn found(self, found: impl Into<String>) -> Self {
-        Self {
-            found: Some(found.into()),
-            ..self
-        }
+        Self { found: Some(found.into()), ..self }
     }
 
     /// What would be right, to follow `expected`.
     pub(crate) fn expected(self, expected: impl Into<String>) -> Self {
-        Self {
-            expected: expected.into(),
-            ..self
-        }
+        Self { expected: expected.into(), ..self }
     }
 
     /// What to do about it.
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
-        Self {
-            help: Some(help.into()),
-            ..self
-        }
+        Self { help: Some(help.into()), ..self }
     }
 
     /// `did you mean`, if one of the names is close to what was written.
@@ -150,9 +126,7 @@ pub(crate) fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str
     let written = written.to_ascii_lowercase().replace('-', "_");
     let likeness = |name: &str| strsim::jaro_winkler(&written, &name.to_ascii_lowercase().replace('-', "_"));
     let scored = names.into_iter().map(|name| (likeness(name), name));
-    let best = scored
-        .filter(|&(score, _)| score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let best = scored.filter(|&(score, _)| score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
     best.map(|(_, name)| name)
 }
 
@@ -169,19 +143,10 @@ pub(crate) struct Written<'a> {
 impl<'a> Written<'a> {
     /// A value below this one.
     pub(crate) fn below(&self, name: &str, span: Range<usize>, value: &'a DeValue<'a>) -> Self {
-        let joint = if self.place.path.is_empty() || name.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
+        let joint = if self.place.path.is_empty() || name.starts_with('[') { "" } else { "." };
         let path = format!("{}{joint}{name}", self.place.path);
         let span = if self.implied { self.place.span.clone() } else { span };
-        Self {
-            value,
-            place: Place { path, span },
-            sheet: self.sheet,
-            implied: self.implied,
-        }
+        Self { value, place: Place { path, span }, sheet: self.sheet, implied: self.implied }
     }
 
     pub(crate) fn error(&self, words: Words) {

@@ -49,10 +49,7 @@ section! {
 
 fn certificate(table: &Table<'_>) -> Option<Certificate> {
     let (certificate, key) = (table.get(&CERTIFICATE.certificate), table.get(&CERTIFICATE.key));
-    Some(Certificate {
-        certificate: certificate?,
-        key: key?,
-    })
+    Some(Certificate { certificate: certificate?, key: key? })
 }
 
 section! {
@@ -67,8 +64,5 @@ section! {
 
 fn client_certificates(table: &Table<'_>) -> Option<ClientCertificates> {
     let (authorities, required) = (table.get(&CLIENTS.authorities), table.get(&CLIENTS.required));
-    Some(ClientCertificates {
-        authorities: authorities?,
-        required: required?,
-    })
+    Some(ClientCertificates { authorities: authorities?, required: required? })
 }

@@ -34,11 +34,7 @@ pub(crate) fn short_text(text: &str) -> Result<String, String> {
 
 /// Any text up to 64 KiB.
 pub(crate) fn long_text(text: &str) -> Result<String, String> {
-    if text.len() <= 64 * 1024 {
-        Ok(text.to_owned())
-    } else {
-        Err("is longer than 64 KiB".into())
-    }
+    if text.len() <= 64 * 1024 { Ok(text.to_owned()) } else { Err("is longer than 64 KiB".into()) }
 }
 
 /// A host pattern of a route, in lower case.
@@ -65,21 +61,14 @@ pub(crate) fn host_name(text: &str) -> Result<String, String> {
         (1..=63).contains(&label.len()) && label.chars().all(good)
     };
     let bare = text.strip_suffix('.').unwrap_or(text);
-    if bare.len() <= 253 && bare.split('.').all(label) {
-        Ok(text.to_owned())
-    } else {
-        Err("is no host name".into())
-    }
+    if bare.len() <= 253 && bare.split('.').all(label) { Ok(text.to_owned()) } else { Err("is no host name".into()) }
 }
 
 /// Host and port, if both are there. IPv6 hosts come without their brackets.
 pub(crate) fn host_with_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = host_name(host).ok()?;
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .map(str::to_owned);
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::to_owned);
     port.parse().ok().map(|port| (bare.unwrap_or(host), port))
 }
 
@@ -109,10 +98,7 @@ pub(crate) fn path_and_query(text: &str) -> Result<String, String> {
 /// A path prefix on segment borders: without its last slash, unless it is `/`.
 pub(crate) fn prefix(text: &str) -> Result<String, String> {
     let path = path(text)?;
-    let shorter = path
-        .strip_suffix('/')
-        .filter(|rest| !rest.is_empty())
-        .map(str::to_owned);
+    let shorter = path.strip_suffix('/').filter(|rest| !rest.is_empty()).map(str::to_owned);
     Ok(shorter.unwrap_or(path))
 }
 
@@ -137,20 +123,12 @@ pub(crate) struct Status {
 }
 
 /// Any final status.
-pub(crate) const FINAL: Status = Status {
-    allowed: |code| matches!(code, 200..600),
-    range: "200 to 599",
-};
+pub(crate) const FINAL: Status = Status { allowed: |code| matches!(code, 200..600), range: "200 to 599" };
 /// A redirect's status.
-pub(crate) const REDIRECT: Status = Status {
-    allowed: |code| matches!(code, 301 | 302 | 303 | 307 | 308),
-    range: "301, 302, 303, 307 or 308",
-};
+pub(crate) const REDIRECT: Status =
+    Status { allowed: |code| matches!(code, 301 | 302 | 303 | 307 | 308), range: "301, 302, 303, 307 or 308" };
 /// How a tunnel that the endpoint closed silently is answered.
-pub(crate) const SILENT_CLOSE: Status = Status {
-    allowed: |code| matches!(code, 401 | 502),
-    range: "401 or 502",
-};
+pub(crate) const SILENT_CLOSE: Status = Status { allowed: |code| matches!(code, 401 | 502), range: "401 or 502" };
 
 impl Describe for Status {
     fn shape(&self) -> String {
@@ -171,9 +149,7 @@ impl Kind for Status {
 
     fn read(&self, written: &Written<'_>) -> Option<StatusCode> {
         let number = written.integer().and_then(|number| u16::try_from(number).ok());
-        let status = number
-            .filter(|&code| (self.allowed)(code))
-            .and_then(|code| StatusCode::from_u16(code).ok());
+        let status = number.filter(|&code| (self.allowed)(code)).and_then(|code| StatusCode::from_u16(code).ok());
         if status.is_none() {
             written.refuse("is not a status that fits here", self.range);
         }
@@ -218,9 +194,7 @@ impl Kind for Fields {
             let one = match (name, text.and_then(header_value)) {
                 (Ok(name), Ok(value)) => Some((name, value)),
                 (Err(problem), _) => {
-                    written
-                        .below(key.get_ref(), key.span(), value.get_ref())
-                        .error(Words::new(problem));
+                    written.below(key.get_ref(), key.span(), value.get_ref()).error(Words::new(problem));
                     None
                 }
                 (_, Err(problem)) => {

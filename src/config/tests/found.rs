@@ -25,9 +25,7 @@ fn findings(name: &str) -> Findings {
 #[test]
 fn findings_say_what_they_have_always_said() {
     let folder = std::fs::read_dir(repository("tests/golden/config")).unwrap();
-    let mut names: Vec<String> = folder
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.retain(|name| name.ends_with(".toml"));
     assert!(names.len() >= 10);
 
@@ -35,10 +33,7 @@ fn findings_say_what_they_have_always_said() {
         let found = findings(&name);
 
         assert!(!found.is_empty(), "{name} has no findings");
-        golden(
-            &name.replace(".toml", ".findings"),
-            &format!("{}\n", found.render(false)),
-        );
+        golden(&name.replace(".toml", ".findings"), &format!("{}\n", found.render(false)));
     }
 }
 
@@ -56,10 +51,7 @@ fn a_finding_names_its_place_in_one_line() {
 fn columns_count_characters() {
     let found = parse("listeners = [{ name = 'é', adress = '' }]\n").unwrap_err();
 
-    let unknown = found
-        .iter()
-        .find(|finding| finding.key == "listeners[0].adress")
-        .unwrap();
+    let unknown = found.iter().find(|finding| finding.key == "listeners[0].adress").unwrap();
 
     assert_eq!((unknown.line, unknown.column), (1, 28));
 }
@@ -112,9 +104,7 @@ fn findings_are_bounded() {
 
 #[test]
 fn terminal_commands_in_a_file_are_not_obeyed() {
-    let found = parse("pools.a.endpoints = ['\u{1b}[31m\u{7f}']\nlisteners = '\u{202e}'")
-        .map(|_| ())
-        .unwrap_err();
+    let found = parse("pools.a.endpoints = ['\u{1b}[31m\u{7f}']\nlisteners = '\u{202e}'").map(|_| ()).unwrap_err();
 
     let shown = found.render(false);
 

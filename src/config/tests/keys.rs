@@ -18,10 +18,7 @@ fn every_section(section: &'static dyn Section, look: &mut dyn FnMut(&'static dy
 fn every_key_is_documented_in_whole_sentences() {
     let mut poor = Vec::new();
     every_section(&ROOT, &mut |section| {
-        let docs = section
-            .entries()
-            .into_iter()
-            .map(|entry| format!("{}: {}", entry.name(), entry.doc()));
+        let docs = section.entries().into_iter().map(|entry| format!("{}: {}", entry.name(), entry.doc()));
         poor.extend(docs.filter(|doc| !doc.ends_with('.') || doc.len() < 20));
     });
 
@@ -39,12 +36,7 @@ fn the_schema_knows_every_key_and_default() {
     assert_eq!(pool["max_in_flight"]["maximum"], 100_000);
     let health = &pool["health"]["anyOf"][1]["properties"];
     assert_eq!(health["statuses"]["default"], serde_json::json!([200]));
-    assert!(
-        health["interval"]["description"]
-            .as_str()
-            .unwrap()
-            .contains("Range: 100ms to 1h.")
-    );
+    assert!(health["interval"]["description"].as_str().unwrap().contains("Range: 100ms to 1h."));
 }
 
 #[test]
@@ -56,10 +48,7 @@ fn a_key_is_explained_by_its_whole_or_shortened_path() {
     let section = explain("pools.superset.queue").unwrap();
 
     assert_eq!((&whole, &whole), (&placeholder, &short));
-    assert_eq!(
-        (whole.default.as_deref(), whole.range.as_str()),
-        (Some("\"5s\""), "100ms to 1h")
-    );
+    assert_eq!((whole.default.as_deref(), whole.range.as_str()), (Some("\"5s\""), "100ms to 1h"));
     assert_eq!(found.key, "routes.timeouts.first_byte");
     assert_eq!(section.below, ["pools.NAME.queue.length", "pools.NAME.queue.timeout"]);
     assert!(whole.to_string().contains("default  \"5s\""));
@@ -70,10 +59,7 @@ fn an_unknown_key_is_answered_with_what_may_be_meant() {
     let near = |key: &str| explain(key).unwrap_err().near;
 
     assert_eq!(near("intervall"), ["pools.NAME.health.interval"]);
-    assert_eq!(
-        near("max_connections"),
-        ["listeners.max_connections", "process.max_connections"]
-    );
+    assert_eq!(near("max_connections"), ["listeners.max_connections", "process.max_connections"]);
     assert!(near("pools.superset.healt.interval").contains(&"pools.NAME.health.interval".to_owned()));
     assert!(near("").is_empty() && near("...").is_empty() && near("qqqqqq").is_empty());
 }
@@ -83,16 +69,8 @@ fn the_reference_names_every_key_with_its_default() {
     let reference = reference();
 
     every_section(&ROOT, &mut |section| {
-        for entry in section
-            .entries()
-            .iter()
-            .filter(|_| !std::ptr::addr_eq(section, &raw const ROOT))
-        {
-            assert!(
-                reference.contains(&format!("\n| `{}` |", entry.name())),
-                "{}",
-                entry.name()
-            );
+        for entry in section.entries().iter().filter(|_| !std::ptr::addr_eq(section, &raw const ROOT)) {
+            assert!(reference.contains(&format!("\n| `{}` |", entry.name())), "{}", entry.name());
         }
     });
     assert!(reference.contains("### `[[listeners]]`"));

@@ -18,12 +18,7 @@ fn shipped(name: &str) -> Loaded {
 }
 
 fn route<'a>(loaded: &'a Loaded, name: &str) -> &'a Route {
-    loaded
-        .config
-        .routes
-        .iter()
-        .find(|route| route.name.as_str() == name)
-        .unwrap_or_else(|| panic!("no route {name}"))
+    loaded.config.routes.iter().find(|route| route.name.as_str() == name).unwrap_or_else(|| panic!("no route {name}"))
 }
 
 fn names(loaded: &Loaded) -> Vec<&str> {
@@ -42,47 +37,23 @@ fn every_shipped_file_is_without_findings() {
 
 #[test]
 fn the_process_has_its_documented_defaults() {
-    let Config {
-        process,
-        clients,
-        admin,
-        access_log,
-        fault_pages,
-        ..
-    } = with("").config;
+    let Config { process, clients, admin, access_log, fault_pages, .. } = with("").config;
 
     assert_eq!(process.workers, std::thread::available_parallelism().unwrap());
     assert_eq!((process.max_connections, process.fleet_secret), (20_000, None));
-    assert_eq!(
-        (process.unready_for, process.drain_timeout),
-        (Duration::ZERO, 30 * SECOND)
-    );
-    assert_eq!(
-        (process.temp_dir, process.temp_bytes),
-        (std::env::temp_dir(), 4096 * MIB)
-    );
+    assert_eq!((process.unready_for, process.drain_timeout), (Duration::ZERO, 30 * SECOND));
+    assert_eq!((process.temp_dir, process.temp_bytes), (std::env::temp_dir(), 4096 * MIB));
     assert_eq!((process.buffer_memory, process.file_threads), (256 * MIB, 4));
-    assert_eq!(
-        (process.log.as_str(), process.log_json, process.watch_files),
-        ("info", false, true)
-    );
+    assert_eq!((process.log.as_str(), process.log_json, process.watch_files), ("info", false, true));
     assert_eq!((clients.trusted_proxies.len(), clients.forwarded), (0, false));
     assert!(clients.strip.iter().any(|name| name == "x-proxy-remote-user"));
     assert!(
-        ["token", "code", "state", "password"]
-            .iter()
-            .all(|key| clients.secret_query_keys.iter().any(|k| k == key))
+        ["token", "code", "state", "password"].iter().all(|key| clients.secret_query_keys.iter().any(|k| k == key))
     );
     assert_eq!((clients.ipv6_prefix, clients.max_tracked), (64, 100_000));
     assert_eq!(admin.unwrap().address.to_string(), "127.0.0.1:9901");
-    assert_eq!(
-        (access_log.target, access_log.format),
-        (LogTarget::Stdout, LogFormat::Json)
-    );
-    assert_eq!(
-        (access_log.rotate_size, access_log.rotate_keep, access_log.queue),
-        (100 * MIB, 5, 8_192)
-    );
+    assert_eq!((access_log.target, access_log.format), (LogTarget::Stdout, LogFormat::Json));
+    assert_eq!((access_log.rotate_size, access_log.rotate_keep, access_log.queue), (100 * MIB, 5, 8_192));
     assert_eq!((fault_pages.html, fault_pages.json), (None, None));
 }
 
@@ -92,59 +63,22 @@ fn a_listener_has_its_documented_defaults() {
     let listener = loaded.config.listeners[0].as_ref();
 
     assert_eq!(listener.name.as_str(), "0.0.0.0:443");
-    assert_eq!(
-        (listener.max_connections, listener.max_connections_per_client),
-        (10_000, 1_000)
-    );
-    assert_eq!(
-        (listener.max_tunnels_per_client, listener.proxy_protocol.len()),
-        (200, 0)
-    );
+    assert_eq!((listener.max_connections, listener.max_connections_per_client), (10_000, 1_000));
+    assert_eq!((listener.max_tunnels_per_client, listener.proxy_protocol.len()), (200, 0));
     assert!(listener.redirect_to_https.is_none() && listener.hsts.is_none());
-    assert_eq!(
-        (listener.limits.head_bytes, listener.limits.uri_bytes),
-        (64 * KIB, 32 * KIB)
-    );
+    assert_eq!((listener.limits.head_bytes, listener.limits.uri_bytes), (64 * KIB, 32 * KIB));
     assert_eq!((listener.limits.fields, listener.limits.trailer_bytes), (100, 8 * KIB));
-    assert_eq!(
-        (listener.clocks.head, listener.clocks.body_idle),
-        (10 * SECOND, 30 * SECOND)
-    );
-    assert_eq!(
-        (listener.clocks.write_idle, listener.clocks.keep_alive),
-        (60 * SECOND, 75 * SECOND)
-    );
-    assert_eq!(
-        (listener.clocks.min_body_rate, listener.max_connection_age),
-        (240, 3_600 * SECOND)
-    );
-    assert_eq!(
-        (
-            listener.http2.enabled,
-            listener.http2.cleartext,
-            listener.http2.max_streams
-        ),
-        (true, false, 128)
-    );
-    assert_eq!(
-        (listener.http2.stream_window, listener.http2.connection_window),
-        (256 << 10, 1 << 20)
-    );
-    assert_eq!(
-        (listener.http2.send_buffer, listener.http2.max_frame),
-        (64 * KIB, 16 << 10)
-    );
-    assert_eq!(
-        (listener.http2.max_pending_resets, listener.http2.max_error_resets),
-        (20, 256)
-    );
+    assert_eq!((listener.clocks.head, listener.clocks.body_idle), (10 * SECOND, 30 * SECOND));
+    assert_eq!((listener.clocks.write_idle, listener.clocks.keep_alive), (60 * SECOND, 75 * SECOND));
+    assert_eq!((listener.clocks.min_body_rate, listener.max_connection_age), (240, 3_600 * SECOND));
+    assert_eq!((listener.http2.enabled, listener.http2.cleartext, listener.http2.max_streams), (true, false, 128));
+    assert_eq!((listener.http2.stream_window, listener.http2.connection_window), (256 << 10, 1 << 20));
+    assert_eq!((listener.http2.send_buffer, listener.http2.max_frame), (64 * KIB, 16 << 10));
+    assert_eq!((listener.http2.max_pending_resets, listener.http2.max_error_resets), (20, 256));
     let tls = listener.tls.as_ref().unwrap();
     assert_eq!(tls.certificates[0].key, Path::new("/etc/sluicegate/tls/privkey.pem"));
     assert_eq!((tls.min_version, tls.max_handshakes), (TlsVersion::V1_2, 1_000));
-    assert_eq!(
-        (tls.handshake_timeout, tls.client_certificates.is_none()),
-        (10 * SECOND, true)
-    );
+    assert_eq!((tls.handshake_timeout, tls.client_certificates.is_none()), (10 * SECOND, true));
 }
 
 #[test]
@@ -155,29 +89,17 @@ fn switches_have_their_documented_settings() {
          [pools.a]\nendpoints = ['a:1']\ntls = true\nhealth.deep = true\n"
     ));
     let config = loaded.unwrap().config;
-    let (redirect, hsts) = (
-        config.listeners[0].redirect_to_https.clone().unwrap(),
-        config.listeners[1].hsts.clone(),
-    );
-    let (tls, pool) = (
-        config.listeners[1].tls.clone().unwrap(),
-        config.pools[0].as_ref().clone(),
-    );
+    let (redirect, hsts) = (config.listeners[0].redirect_to_https.clone().unwrap(), config.listeners[1].hsts.clone());
+    let (tls, pool) = (config.listeners[1].tls.clone().unwrap(), config.pools[0].as_ref().clone());
 
     assert_eq!((redirect.port, redirect.except), (443, vec!["/health".to_owned()]));
-    assert_eq!(
-        hsts.map(|hsts| (hsts.max_age, hsts.include_subdomains)),
-        Some((31_536_000 * SECOND, false))
-    );
+    assert_eq!(hsts.map(|hsts| (hsts.max_age, hsts.include_subdomains)), Some((31_536_000 * SECOND, false)));
     assert!(tls.client_certificates.unwrap().required);
     let upstream = pool.tls.unwrap();
     assert!(upstream.verify && upstream.server_name.is_none() && upstream.authorities.is_none());
     let deep = pool.health.unwrap().deep.unwrap();
     assert_eq!((deep.path.as_str(), deep.body), ("/api/v1/me/", None));
-    assert_eq!(
-        deep.statuses,
-        [200, 401].map(|code| http::StatusCode::from_u16(code).unwrap())
-    );
+    assert_eq!(deep.statuses, [200, 401].map(|code| http::StatusCode::from_u16(code).unwrap()));
 }
 
 #[test]
@@ -185,25 +107,13 @@ fn a_pool_has_its_documented_defaults() {
     let pool = with("").config.pools[0].as_ref().clone();
     let endpoint = &pool.endpoints[0];
 
-    assert_eq!(
-        (endpoint.name.as_str(), endpoint.host.as_str(), endpoint.port),
-        ("a:8088", "a", 8088)
-    );
-    assert_eq!(
-        (endpoint.weight, endpoint.zone.is_none(), endpoint.disabled),
-        (1, true, false)
-    );
-    assert_eq!(
-        (pool.strategy, pool.when_all_down),
-        (Strategy::RoundRobin, WhenAllDown::Reject)
-    );
+    assert_eq!((endpoint.name.as_str(), endpoint.host.as_str(), endpoint.port), ("a:8088", "a", 8088));
+    assert_eq!((endpoint.weight, endpoint.zone.is_none(), endpoint.disabled), (1, true, false));
+    assert_eq!((pool.strategy, pool.when_all_down), (Strategy::RoundRobin, WhenAllDown::Reject));
     assert_eq!((pool.max_in_flight, pool.max_tunnels, pool.max_idle), (20, 2_000, 8));
     assert_eq!((pool.queue.length, pool.queue.timeout), (64, 10 * SECOND));
     assert_eq!((pool.clocks.connect, pool.clocks.write_idle), (2 * SECOND, 60 * SECOND));
-    assert_eq!(
-        (pool.clocks.idle, pool.tls.is_none()),
-        (Duration::from_millis(1_500), true)
-    );
+    assert_eq!((pool.clocks.idle, pool.tls.is_none()), (Duration::from_millis(1_500), true));
     assert_eq!((pool.retry.attempts, pool.retry.budget_percent), (1, 10));
     assert_eq!((pool.panic_threshold, pool.head_bytes), (50, 64 * KIB));
 }
@@ -211,28 +121,12 @@ fn a_pool_has_its_documented_defaults() {
 #[test]
 fn checks_have_their_documented_defaults() {
     let health = with("").config.pools[0].health.clone().unwrap();
-    let Check::Http(HttpCheck {
-        method,
-        path,
-        host,
-        statuses,
-        body,
-        headers,
-    }) = health.check
-    else {
-        panic!()
-    };
+    let Check::Http(HttpCheck { method, path, host, statuses, body, headers }) = health.check else { panic!() };
 
     assert_eq!((method, path.as_str(), host), (http::Method::GET, "/health", None));
-    assert_eq!(
-        (statuses.as_slice(), body.as_deref()),
-        (&[http::StatusCode::OK][..], Some("OK"))
-    );
+    assert_eq!((statuses.as_slice(), body.as_deref()), (&[http::StatusCode::OK][..], Some("OK")));
     assert!(headers.is_empty() && health.deep.is_none() && !health.initially_up);
-    assert_eq!(
-        (health.interval, health.fast_interval, health.jitter_percent),
-        (5 * SECOND, SECOND, 20)
-    );
+    assert_eq!((health.interval, health.fast_interval, health.jitter_percent), (5 * SECOND, SECOND, 20));
     assert_eq!((health.late_after, health.timeout), (2 * SECOND, 5 * SECOND));
     assert_eq!((health.rise, health.fall), (2, 3));
 }
@@ -260,21 +154,12 @@ fn a_route_has_its_documented_defaults() {
     assert_eq!((route.max_body, route.strip_prefix.is_none()), (16 * MIB, true));
     let buffer = route.request_buffer.as_ref().unwrap();
     assert_eq!((buffer.memory, buffer.max), (64 * KIB, 200 * MIB));
-    assert_eq!(
-        (route.clocks.first_byte, route.clocks.between_bytes),
-        (300 * SECOND, 120 * SECOND)
-    );
+    assert_eq!((route.clocks.first_byte, route.clocks.between_bytes), (300 * SECOND, 120 * SECOND));
     assert_eq!(route.clocks.exchange, None);
     let websocket = route.websocket.as_ref().unwrap();
-    assert_eq!(
-        (websocket.idle, websocket.max_frame, websocket.origins.len()),
-        (90 * SECOND, 16 * MIB, 0)
-    );
+    assert_eq!((websocket.idle, websocket.max_frame, websocket.origins.len()), (90 * SECOND, 16 * MIB, 0));
     assert_eq!(websocket.on_silent_close, http::StatusCode::UNAUTHORIZED);
-    assert_eq!(
-        route.read_only_posts,
-        ["/api/v1/chart/data", "/datasource/samples", "/superset/explore_json"]
-    );
+    assert_eq!(route.read_only_posts, ["/api/v1/chart/data", "/datasource/samples", "/superset/explore_json"]);
 }
 
 #[test]
@@ -319,10 +204,7 @@ fn added_routes_stand_below_the_application_root() {
         (upload.hosts.as_slice(), upload.path.as_str()),
         (&["bi.example.com".to_owned()][..], "/bi/api/v1/database")
     );
-    assert_eq!(
-        route(&loaded, "bi.example.com/bi").read_only_posts[0],
-        "/bi/api/v1/chart/data"
-    );
+    assert_eq!(route(&loaded, "bi.example.com/bi").read_only_posts[0], "/bi/api/v1/chart/data");
     assert_eq!(upload.read_only_posts[0], "/bi/api/v1/chart/data");
     assert!(!names(&loaded).contains(&"/version"));
 }
@@ -346,18 +228,8 @@ fn endpoints_are_texts_or_tables() {
                 weight = 256, zone = 'z', disabled = true }]\n";
     let endpoints = parse(text).unwrap().config.pools[0].endpoints.clone();
 
-    assert_eq!(
-        (
-            endpoints[0].name.as_str(),
-            endpoints[0].host.as_str(),
-            endpoints[0].port
-        ),
-        ("[::1]:1", "::1", 1)
-    );
-    assert_eq!(
-        (endpoints[1].host.as_str(), endpoints[1].weight, endpoints[1].disabled),
-        ("b.internal", 256, true)
-    );
+    assert_eq!((endpoints[0].name.as_str(), endpoints[0].host.as_str(), endpoints[0].port), ("[::1]:1", "::1", 1));
+    assert_eq!((endpoints[1].host.as_str(), endpoints[1].weight, endpoints[1].disabled), ("b.internal", 256, true));
     assert_eq!(endpoints[1].zone.as_ref().map(|zone| zone.as_str()), Some("z"));
 }
 
@@ -367,16 +239,9 @@ fn files_belong_to_the_directory_of_the_configuration() {
                 [fault_pages]\nhtml = '/pages/fault.html'\n";
     let loaded = with(text);
 
-    assert_eq!(
-        loaded.config.access_log.target,
-        LogTarget::File("/etc/sluicegate/log/access.log".into())
-    );
+    assert_eq!(loaded.config.access_log.target, LogTarget::File("/etc/sluicegate/log/access.log".into()));
     // What the proxy writes is not watched.
-    let watched = [
-        "/etc/sluicegate/superset.toml",
-        "/etc/sluicegate/secret",
-        "/pages/fault.html",
-    ];
+    let watched = ["/etc/sluicegate/superset.toml", "/etc/sluicegate/secret", "/pages/fault.html"];
     assert_eq!(loaded.files, watched.map(PathBuf::from));
 }
 
@@ -385,12 +250,7 @@ fn listeners_on_any_free_port_have_names_of_their_own() {
     let listener = "[[listeners]]\naddress = '127.0.0.1:0'\n";
     let loaded = parse(&format!("{listener}{listener}[pools.a]\nendpoints = ['a:1']\n")).unwrap();
 
-    let names: Vec<&str> = loaded
-        .config
-        .listeners
-        .iter()
-        .map(|listener| listener.name.as_str())
-        .collect();
+    let names: Vec<&str> = loaded.config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     assert_eq!(names, ["127.0.0.1:0", "127.0.0.1:0#2"]);
 }
 

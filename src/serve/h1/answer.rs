@@ -27,11 +27,12 @@ impl<I: Duplex + 'static> Server<I> {
         asked: &Asked,
     ) -> Option<Answer> {
         poll_fn(|cx| {
+            // First, so that an answer of this very moment says `close` if the connection is going to be.
+            self.drain.poll(cx);
             if let Poll::Ready(answer) = poll_answer(&mut answering, cx) {
                 self.add_interim(interim, asked);
                 return Poll::Ready(Some(answer));
             }
-            self.drain.poll(cx);
             self.add_interim(interim, asked);
             if let Poll::Ready(Err(_)) = self.poll_outbox(cx) {
                 return Poll::Ready(None);
@@ -54,11 +55,7 @@ impl<I: Duplex + 'static> Server<I> {
         };
         date::stamp(&mut head.headers);
         encode::response_head(self.outbox.head(), &head, delimiting, persistence);
-        let body = if delimiting == Delimiting::Absent {
-            Body::empty()
-        } else {
-            body
-        };
+        let body = if delimiting == Delimiting::Absent { Body::empty() } else { body };
         let complete = self.write_body(body, delimiting).await;
         match (complete, persistence) {
             (false, _) => Written::Broken,

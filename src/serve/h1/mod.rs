@@ -75,11 +75,7 @@ impl<I: Duplex + 'static> Server<I> {
             Incoming::Closed => return Next::End,
             Incoming::Refused(refusal, head) => {
                 let connection = Arc::clone(&self.connection);
-                let answer = handler.refuse(Refused {
-                    refusal,
-                    connection,
-                    head: head.map(|head| *head),
-                });
+                let answer = handler.refuse(Refused { refusal, connection, head: head.map(|head| *head) });
                 self.wire.lock().give_up();
                 self.write(answer, &Asked::REFUSED).await;
                 self.linger().await;
@@ -114,11 +110,7 @@ impl<I: Duplex + 'static> Server<I> {
     fn request(&self, head: RequestHead, asked: &Asked, interim: &Interim) -> Request {
         let mut wire = self.wire.lock();
         wire.expect(head.framing, asked.continues.then(|| interim.clone()));
-        let body = if wire.is_received() {
-            Body::empty()
-        } else {
-            Body::stream(Inbound::new(&self.wire))
-        };
+        let body = if wire.is_received() { Body::empty() } else { Body::stream(Inbound::new(&self.wire)) };
         drop(wire);
         Request {
             head: head.parts,
@@ -150,13 +142,8 @@ struct Asked {
 
 impl Asked {
     /// For answers to what never became a request.
-    const REFUSED: Self = Self {
-        method: Method::GET,
-        http11: true,
-        persistent: false,
-        upgrade: None,
-        continues: false,
-    };
+    const REFUSED: Self =
+        Self { method: Method::GET, http11: true, persistent: false, upgrade: None, continues: false };
 
     fn new(head: &RequestHead) -> Self {
         let parts = &head.parts;
@@ -176,17 +163,8 @@ impl Asked {
         // RFC 9110 §10.1.1: ignored in HTTP/1.0.
         let continues = http11
             && head.framing != Framing::None
-            && parts
-                .headers
-                .get(EXPECT)
-                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        Self {
-            method: parts.method.clone(),
-            http11,
-            persistent,
-            upgrade: upgrade.then_some(Upgrade::Http1),
-            continues,
-        }
+            && parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Self { method: parts.method.clone(), http11, persistent, upgrade: upgrade.then_some(Upgrade::Http1), continues }
     }
 }
 
@@ -219,10 +197,7 @@ struct Drain {
 impl Drain {
     fn new(mut life: Life) -> Self {
         let begun = life.phase() >= Phase::Draining;
-        Self {
-            begun,
-            reached: Box::pin(async move { life.reached(Phase::Draining).await }),
-        }
+        Self { begun, reached: Box::pin(async move { life.reached(Phase::Draining).await }) }
     }
 
     /// Whether the drain has begun; wakes the task when it does.

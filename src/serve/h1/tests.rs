@@ -171,10 +171,7 @@ async fn client_that_leaves_ends_its_exchange() {
 
     drop(io);
 
-    tokio::time::timeout(Duration::from_millis(10), served)
-        .await
-        .expect("ended at once")
-        .unwrap();
+    tokio::time::timeout(Duration::from_millis(10), served).await.expect("ended at once").unwrap();
 }
 
 #[tokio::test(start_paused = true)]

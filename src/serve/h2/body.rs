@@ -42,14 +42,9 @@ pub(super) fn incoming(
     if stream.is_end_stream() {
         return Body::empty();
     }
-    let length = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    let expects = head
-        .headers
-        .get(header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let expects =
+        head.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     Body::stream(Incoming {
         stream,
         remaining: length,
@@ -80,11 +75,7 @@ impl Source for Incoming {
     }
 
     fn remaining(&self) -> Option<u64> {
-        if self.stream.is_end_stream() {
-            Some(0)
-        } else {
-            self.remaining
-        }
+        if self.stream.is_end_stream() { Some(0) } else { self.remaining }
     }
 
     fn is_end(&self) -> bool {
@@ -126,11 +117,7 @@ impl Incoming {
 
 /// What a stream's error means for its body.
 fn broken(error: h2::Error) -> BodyError {
-    if error.is_library() {
-        BodyError::Malformed("stream error")
-    } else {
-        BodyError::Gone(error.into_io())
-    }
+    if error.is_library() { BodyError::Malformed("stream error") } else { BodyError::Gone(error.into_io()) }
 }
 
 /// The clocks on a request body: no long pause, and a least average rate after a grace. Time in which nobody waits
@@ -146,14 +133,7 @@ struct Pace {
 
 impl Pace {
     const fn new(idle: Duration, rate: u64) -> Self {
-        Self {
-            idle,
-            rate,
-            received: 0,
-            waited: Duration::ZERO,
-            since: None,
-            timer: Timer::new(),
-        }
+        Self { idle, rate, received: 0, waited: Duration::ZERO, since: None, timer: Timer::new() }
     }
 
     /// Notes that the wait is over.
@@ -172,10 +152,7 @@ impl Pace {
         if self.since.is_none() {
             self.since = Some(Instant::now());
             // What was received entitles to this much waiting in all.
-            let earned = self
-                .received
-                .checked_div(self.rate)
-                .map_or(self.idle, Duration::from_secs);
+            let earned = self.received.checked_div(self.rate).map_or(self.idle, Duration::from_secs);
             let left = self.idle.saturating_add(earned).saturating_sub(self.waited);
             self.timer.arm(left.min(self.idle));
         }

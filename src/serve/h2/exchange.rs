@@ -50,11 +50,7 @@ pub(super) async fn serve<H: Handler>(
     let write_idle = connection.listener.clocks.write_idle;
     let interim = Interim::default();
     let (content, tunnel, upgrade) = match ask {
-        head::Ask::Exchange => (
-            body::incoming(stream, &head, &interim, &connection.listener, &ledger),
-            None,
-            None,
-        ),
+        head::Ask::Exchange => (body::incoming(stream, &head, &interim, &connection.listener, &ledger), None, None),
         head::Ask::Tunnel(upgrade) => (Body::empty(), Some(stream), Some(upgrade)),
         head::Ask::UnknownProtocol => {
             // RFC 8441 leaves it open; RFC 9220 §3 says 501.
@@ -65,13 +61,7 @@ pub(super) async fn serve<H: Handler>(
             );
         }
     };
-    let request = Request {
-        head,
-        body: content,
-        connection,
-        interim: interim.clone(),
-        upgrade,
-    };
+    let request = Request { head, body: content, connection, interim: interim.clone(), upgrade };
     let answer = match answering(&handler, request, &interim, &mut respond).await {
         Some(Ok(answer)) => answer,
         // The client has gone; the handler's future was dropped with the request's body.
@@ -125,9 +115,7 @@ async fn answering<H: Handler>(
             if let Some(request) = request.take() {
                 answering = Some(handler.handle(request));
             }
-            answering
-                .as_mut()
-                .map_or(Poll::Pending, |answering| answering.as_mut().poll(cx))
+            answering.as_mut().map_or(Poll::Pending, |answering| answering.as_mut().poll(cx))
         });
         send::interim(respond, interim.take());
         Poll::Ready(Some(ready!(polled)))
@@ -147,19 +135,12 @@ async fn refuse<H: Handler>(
     let method = head.method.clone();
     let write_idle = connection.listener.clocks.write_idle;
     // Asked in any case, so that a record is written.
-    let answer = handler.refuse(Refused {
-        refusal,
-        connection,
-        head: Some(head),
-    });
+    let answer = handler.refuse(Refused { refusal, connection, head: Some(head) });
     if matches!(refusal, Refusal::MalformedHead(_) | Refusal::AmbiguousFraming(_)) {
         // RFC 9113 §8.1.1: a stream error. The answer that it allows before cannot be sent reliably, as the reset
         // that must follow overtakes it in the h2 crate's queue.
         respond.send_reset(Reason::PROTOCOL_ERROR);
         return Ended::Malformed;
     }
-    ended(
-        send::answer(respond, answer.head, answer.body, &method, ledger, write_idle).await,
-        false,
-    )
+    ended(send::answer(respond, answer.head, answer.body, &method, ledger, write_idle).await, false)
 }

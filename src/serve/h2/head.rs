@@ -29,11 +29,7 @@ pub(super) enum Ask {
 /// Why it is refused; [`Refusal::MalformedHead`] and [`Refusal::AmbiguousFraming`] are malformed in the sense of
 /// RFC 9113 §8.1.1, the others are answered.
 pub(super) fn admit(head: &mut request::Parts, limits: &RequestLimits) -> Result<Ask, Refusal> {
-    if head
-        .uri
-        .path_and_query()
-        .is_some_and(|target| target.as_str().len() > limits.uri_bytes)
-    {
+    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.uri_bytes) {
         return Err(Refusal::UriTooLong);
     }
     join_cookies(&mut head.headers);
@@ -79,9 +75,7 @@ fn bounds(head: &request::Parts, limits: &RequestLimits) -> Result<(), Refusal> 
 /// Bytes of a field section as over HTTP/1.1: name, colon, space, value, line end.
 pub(super) fn size(headers: &HeaderMap) -> usize {
     headers.iter().fold(0_usize, |sum, (name, value)| {
-        sum.saturating_add(name.as_str().len())
-            .saturating_add(value.len())
-            .saturating_add(4)
+        sum.saturating_add(name.as_str().len()).saturating_add(value.len()).saturating_add(4)
     })
 }
 
@@ -98,11 +92,7 @@ pub(super) fn values(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// RFC 9113 §8.3.1, §8.5: what must be present for which method.
 fn target(head: &mut request::Parts) -> Result<Ask, Refusal> {
-    if head
-        .uri
-        .scheme()
-        .is_some_and(|scheme| scheme != "https" && scheme != "http")
-    {
+    if head.uri.scheme().is_some_and(|scheme| scheme != "https" && scheme != "http") {
         return Err(Refusal::MalformedHead(":scheme is neither http nor https"));
     }
     let extended = head.extensions.remove::<h2::ext::Protocol>();
@@ -166,11 +156,7 @@ fn authority(head: &mut request::Parts) -> Result<(), Refusal> {
 
 /// Equal but for case and the scheme's default port.
 fn same_entity(uri: &Uri, authority: &str, host: &[u8]) -> bool {
-    let port: &[u8] = if uri.scheme_str() == Some("http") {
-        b":80"
-    } else {
-        b":443"
-    };
+    let port: &[u8] = if uri.scheme_str() == Some("http") { b":80" } else { b":443" };
     let authority = authority.as_bytes();
     let bare = |name| <[u8]>::strip_suffix(name, port).unwrap_or(name);
     bare(authority).eq_ignore_ascii_case(bare(host))

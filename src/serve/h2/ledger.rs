@@ -111,27 +111,18 @@ impl Charged {
     /// Charges `data`.
     pub(super) fn new(data: Bytes, ledger: &Arc<Ledger>) -> Self {
         ledger.buffered.fetch_add(data.len(), Relaxed);
-        Self {
-            data,
-            ledger: Some(Arc::clone(ledger)),
-        }
+        Self { data, ledger: Some(Arc::clone(ledger)) }
     }
 
     /// No data.
     pub(super) const fn empty() -> Self {
-        Self {
-            data: Bytes::new(),
-            ledger: None,
-        }
+        Self { data: Bytes::new(), ledger: None }
     }
 
     /// Takes up to `length` bytes from the front, charged as before.
     pub(super) fn split_to(&mut self, length: usize) -> Self {
         let length = length.min(self.data.len());
-        Self {
-            data: self.data.split_to(length),
-            ledger: self.ledger.clone(),
-        }
+        Self { data: self.data.split_to(length), ledger: self.ledger.clone() }
     }
 }
 

@@ -38,11 +38,7 @@ pub(super) struct Patience {
 impl Patience {
     /// Lasts `longest` for each wait.
     pub(super) const fn new(longest: Duration) -> Self {
-        Self {
-            longest,
-            timer: Timer::new(),
-            waiting: false,
-        }
+        Self { longest, timer: Timer::new(), waiting: false }
     }
 
     /// Ready when it is over; the first call begins the wait.
@@ -109,9 +105,7 @@ fn prepare(head: &mut response::Parts, body: &Body, method: &Method) -> bool {
 pub(super) fn open(respond: &mut SendResponse<Charged>, mut head: response::Parts) -> Result<SendStream<Charged>, Cut> {
     head::strip(&mut head.headers);
     date::stamp(&mut head.headers);
-    respond
-        .send_response(Response::from_parts(head, ()), false)
-        .map_err(|_| Cut)
+    respond.send_response(Response::from_parts(head, ()), false).map_err(|_| Cut)
 }
 
 /// Sends an answer to a request made with `method`.
@@ -134,11 +128,7 @@ pub(super) async fn answer(
     if !follows {
         return Ok(());
     }
-    let mut sending = Sending {
-        stream,
-        ledger: Arc::clone(ledger),
-        patience: Patience::new(write_idle),
-    };
+    let mut sending = Sending { stream, ledger: Arc::clone(ledger), patience: Patience::new(write_idle) };
     match sending.send(&mut body).await {
         Ok(()) => Ok(()),
         Err(reason) => {

@@ -33,12 +33,7 @@ fn listener() -> Listener {
         max_tunnels_per_client: 10,
         redirect_to_https: None,
         hsts: None,
-        limits: RequestLimits {
-            head_bytes: 4096,
-            uri_bytes: 1024,
-            fields: 40,
-            trailer_bytes: 256,
-        },
+        limits: RequestLimits { head_bytes: 4096, uri_bytes: 1024, fields: 40, trailer_bytes: 256 },
         clocks: ClientClocks {
             head: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
@@ -109,21 +104,11 @@ impl Rig {
         let lifecycle = Lifecycle::new();
         let handler = Does(Arc::new(move |request| Box::pin(does(request))), sender);
         let served = tokio::spawn(serve(far, connection, handler, lifecycle.life()));
-        (
-            Self {
-                lifecycle,
-                refused,
-                served,
-            },
-            near,
-        )
+        (Self { lifecycle, refused, served }, near)
     }
 
     async fn ended(self) {
-        timeout(Duration::from_secs(3000), self.served)
-            .await
-            .expect("connection ends")
-            .unwrap();
+        timeout(Duration::from_secs(3000), self.served).await.expect("connection ends").unwrap();
     }
 }
 
@@ -137,17 +122,11 @@ async fn connect(io: DuplexStream) -> (SendRequest<Bytes>, JoinHandle<Result<(),
 }
 
 fn get(path: &str) -> HttpRequest<()> {
-    HttpRequest::get(format!("https://superset.example{path}"))
-        .version(Version::HTTP_2)
-        .body(())
-        .unwrap()
+    HttpRequest::get(format!("https://superset.example{path}")).version(Version::HTTP_2).body(()).unwrap()
 }
 
 fn post(path: &str) -> HttpRequest<()> {
-    HttpRequest::post(format!("https://superset.example{path}"))
-        .version(Version::HTTP_2)
-        .body(())
-        .unwrap()
+    HttpRequest::post(format!("https://superset.example{path}")).version(Version::HTTP_2).body(()).unwrap()
 }
 
 async fn content(mut body: h2::RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
@@ -204,13 +183,7 @@ async fn answer_has_length_and_date_and_no_connection_fields() {
         assert_eq!(request.head.headers["host"], "superset.example");
         assert_eq!(request.head.uri.path(), "/a");
         let mut answer = ok(request).await;
-        for name in [
-            "connection",
-            "keep-alive",
-            "transfer-encoding",
-            "upgrade",
-            "proxy-connection",
-        ] {
+        for name in ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"] {
             answer.head.headers.insert(name, HeaderValue::from_static("x-hop"));
         }
         answer.head.headers.insert("x-hop", HeaderValue::from_static("1"));
@@ -218,13 +191,7 @@ async fn answer_has_length_and_date_and_no_connection_fields() {
     });
     let (mut send, _connection) = connect(io).await;
 
-    let (head, body) = send
-        .send_request(get("/a"), true)
-        .unwrap()
-        .0
-        .await
-        .unwrap()
-        .into_parts();
+    let (head, body) = send.send_request(get("/a"), true).unwrap().0.await.unwrap().into_parts();
 
     let mut names: Vec<_> = head.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
@@ -259,9 +226,7 @@ async fn known_length_is_told_to_the_handler() {
     });
     let (mut send, _connection) = connect(io).await;
     let mut request = post("/echo");
-    request
-        .headers_mut()
-        .insert("content-length", HeaderValue::from_static("5"));
+    request.headers_mut().insert("content-length", HeaderValue::from_static("5"));
 
     let (response, mut outgoing) = send.send_request(request, false).unwrap();
     outgoing.send_data(Bytes::from_static(b"12345"), true).unwrap();
@@ -276,10 +241,7 @@ async fn head_204_and_304_have_no_content() {
     let (_rig, io) = Rig::start(listener(), |request: Request| async move {
         let status = request.head.uri.path().trim_start_matches('/').parse().unwrap();
         let mut answer = Answer::new(status, Body::full("unsent"));
-        answer
-            .head
-            .headers
-            .insert("content-length", HeaderValue::from_static("6"));
+        answer.head.headers.insert("content-length", HeaderValue::from_static("6"));
         answer
     });
     let (mut send, _connection) = connect(io).await;
@@ -323,9 +285,7 @@ async fn expected_content_is_asked_for_when_it_is_pulled() {
     });
     let (mut send, _connection) = connect(io).await;
     let mut request = post("/");
-    request
-        .headers_mut()
-        .insert("expect", HeaderValue::from_static("100-continue"));
+    request.headers_mut().insert("expect", HeaderValue::from_static("100-continue"));
 
     let (mut response, mut outgoing) = send.send_request(request, false).unwrap();
     let interim = poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
@@ -449,10 +409,7 @@ async fn reset_request_body_is_gone() {
                         other => break other,
                     }
                 };
-                sender
-                    .send(matches!(error, Some(Err(BodyError::Gone(_)))))
-                    .await
-                    .unwrap();
+                sender.send(matches!(error, Some(Err(BodyError::Gone(_))))).await.unwrap();
             });
             std::future::pending().await
         }
@@ -529,9 +486,7 @@ async fn unread_request_body_stops_at_one_window() {
         outgoing.reserve_capacity((1 << 20) - sent);
         let window = poll_fn(|cx| outgoing.poll_capacity(cx)).await.unwrap().unwrap();
         sent += window;
-        outgoing
-            .send_data(Bytes::from(vec![0; window]), sent == 1 << 20)
-            .unwrap();
+        outgoing.send_data(Bytes::from(vec![0; window]), sent == 1 << 20).unwrap();
     }
     let (sum, _) = content(response.await.unwrap().into_body()).await.unwrap();
 
@@ -548,11 +503,7 @@ async fn eight_hundred_closed_windows_pull_nothing_from_endpoints() {
         let counter = Arc::clone(&counter);
         async move { Answer::new(StatusCode::OK, Body::stream(Endless(counter, 64 << 10))) }
     });
-    let (send, connection) = client::Builder::new()
-        .initial_window_size(0)
-        .handshake::<_, Bytes>(io)
-        .await
-        .unwrap();
+    let (send, connection) = client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(io).await.unwrap();
     let _connection = tokio::spawn(connection);
 
     let mut send = send.ready().await.unwrap();
@@ -652,23 +603,11 @@ async fn idle_connection_is_asked_to_leave_after_the_keep_alive_clock() {
 #[tokio::test(start_paused = true)]
 async fn client_that_opens_no_window_is_reset_after_the_write_clock() {
     let (_rig, io) = Rig::start(listener(), ok);
-    let (send, connection) = client::Builder::new()
-        .initial_window_size(0)
-        .handshake::<_, Bytes>(io)
-        .await
-        .unwrap();
+    let (send, connection) = client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(io).await.unwrap();
     let _connection = tokio::spawn(connection);
     let start = Instant::now();
 
-    let answer = send
-        .ready()
-        .await
-        .unwrap()
-        .send_request(get("/"), true)
-        .unwrap()
-        .0
-        .await
-        .unwrap();
+    let answer = send.ready().await.unwrap().send_request(get("/"), true).unwrap().0.await.unwrap();
     let error = content(answer.into_body()).await.unwrap_err();
 
     assert_eq!(error.reason(), Some(Reason::CANCEL));
@@ -695,14 +634,7 @@ async fn socket_that_takes_nothing_is_cut_after_the_write_clock() {
 async fn stalled_request_body_is_late() {
     let (_rig, io) = Rig::start(listener(), |mut request: Request| async move {
         let late = matches!(request.body.frame().await, Some(Err(BodyError::Late(Clock::BodyRead))));
-        Answer::new(
-            if late {
-                StatusCode::REQUEST_TIMEOUT
-            } else {
-                StatusCode::OK
-            },
-            Body::empty(),
-        )
+        Answer::new(if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::OK }, Body::empty())
     });
     let (mut send, _connection) = connect(io).await;
 
@@ -810,9 +742,7 @@ async fn answer_may_close_the_connection_politely() {
 fn websocket(protocol: &'static str) -> HttpRequest<()> {
     let mut request = get("/ws");
     *request.method_mut() = Method::CONNECT;
-    request
-        .extensions_mut()
-        .insert(h2::ext::Protocol::from_static(protocol));
+    request.extensions_mut().insert(h2::ext::Protocol::from_static(protocol));
     request
 }
 
@@ -899,9 +829,7 @@ async fn unknown_protocol_is_not_implemented() {
 
 #[tokio::test]
 async fn refused_tunnel_is_an_ordinary_answer() {
-    let (_rig, io) = Rig::start(listener(), |_| async {
-        Answer::new(StatusCode::FORBIDDEN, Body::full("no"))
-    });
+    let (_rig, io) = Rig::start(listener(), |_| async { Answer::new(StatusCode::FORBIDDEN, Body::full("no")) });
     let (mut send, _connection) = connect(io).await;
     while !send.is_extended_connect_protocol_enabled() {
         tokio::task::yield_now().await;
@@ -960,10 +888,7 @@ struct Raw2<W>(W);
 
 impl<W: AsyncWrite + Unpin> Raw2<W> {
     async fn headers(&mut self, stream: u32) {
-        self.0
-            .write_all(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &GET))
-            .await
-            .unwrap();
+        self.0.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &GET)).await.unwrap();
     }
 }
 
@@ -983,9 +908,7 @@ impl Raw {
         settings.extend_from_slice(&window.to_be_bytes());
         io.write_all(&frame(SETTINGS, 0, 0, &settings)).await.unwrap();
         if window > 65_535 {
-            io.write_all(&frame(8, 0, 0, &(window - 65_535).to_be_bytes()))
-                .await
-                .unwrap();
+            io.write_all(&frame(8, 0, 0, &(window - 65_535).to_be_bytes())).await.unwrap();
         }
         Self { io }
     }
@@ -1009,11 +932,7 @@ impl Raw {
         self.io.read_exact(&mut head).await.unwrap();
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
         self.io.read_exact(&mut payload).await.unwrap();
-        (
-            head[3],
-            u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
-            payload,
-        )
+        (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
     }
 
     /// The next frame of `kind`.
@@ -1051,9 +970,7 @@ async fn stream_reset_at_once_costs_no_handler() {
     }
     bytes.extend_from_slice(&frame(HEADERS, END_STREAM | END_HEADERS, 99, &GET));
     let settings = frame(SETTINGS, 0, 0, &[]);
-    io.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &bytes].concat())
-        .await
-        .unwrap();
+    io.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &bytes].concat()).await.unwrap();
     let mut raw = Raw { io };
 
     assert_eq!(raw.next(HEADERS).await.0, 99);
@@ -1069,9 +986,7 @@ async fn rapid_resets_end_the_connection() {
         bytes.extend_from_slice(&frame(HEADERS, END_STREAM | END_HEADERS, 1 + 2 * n, &GET));
         bytes.extend_from_slice(&frame(RST_STREAM, 0, 1 + 2 * n, &[0, 0, 0, 8]));
     }
-    io.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &bytes[..]].concat())
-        .await
-        .unwrap();
+    io.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &bytes[..]].concat()).await.unwrap();
     let mut raw = Raw { io };
 
     assert_eq!(raw.next(GOAWAY).await.1[4..8], ENHANCE_YOUR_CALM);
@@ -1106,63 +1021,30 @@ async fn malformed_requests_are_protocol_errors_and_reach_no_handler() {
         ("two paths", [&[0x84], &GET[..]].concat()),
         ("two schemes", [&[0x86], &GET[..]].concat()),
         ("two authorities", [&GET[..], &[0x41, 1, b'a']].concat()),
-        (
-            "empty path",
-            [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"")].concat(),
-        ),
-        (
-            "relative path",
-            [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"a")].concat(),
-        ),
-        (
-            "absolute path",
-            [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"http://b/")].concat(),
-        ),
-        (
-            "space in path",
-            [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"/a b")].concat(),
-        ),
-        (
-            "LF in path",
-            [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"/a\n")].concat(),
-        ),
-        (
-            "bad method",
-            [vec![0x87, 0x84, 0x41, 1, b'a'], field(":method", b"G ET")].concat(),
-        ),
+        ("empty path", [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"")].concat()),
+        ("relative path", [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"a")].concat()),
+        ("absolute path", [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"http://b/")].concat()),
+        ("space in path", [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"/a b")].concat()),
+        ("LF in path", [vec![0x82, 0x87, 0x41, 1, b'a'], field(":path", b"/a\n")].concat()),
+        ("bad method", [vec![0x87, 0x84, 0x41, 1, b'a'], field(":method", b"G ET")].concat()),
         ("pseudo after field", [field("x-a", b"1"), GET.to_vec()].concat()),
         ("unknown pseudo", [GET.to_vec(), field(":x", b"1")].concat()),
         ("status", [GET.to_vec(), field(":status", b"200")].concat()),
-        (
-            "protocol without CONNECT",
-            [GET.to_vec(), field(":protocol", b"websocket")].concat(),
-        ),
+        ("protocol without CONNECT", [GET.to_vec(), field(":protocol", b"websocket")].concat()),
         ("user information", authority(b"u:p@a")),
         ("empty authority", authority(b"")),
         ("slash in authority", authority(b"a/b")),
         ("host differs", with("host", b"b")),
         ("two hosts", [with("host", b"a"), field("host", b"a")].concat()),
-        (
-            "scheme ftp",
-            [vec![0x82, 0x84, 0x41, 1, b'a'], field(":scheme", b"ftp")].concat(),
-        ),
+        ("scheme ftp", [vec![0x82, 0x84, 0x41, 1, b'a'], field(":scheme", b"ftp")].concat()),
         ("length not a number", with("content-length", b"x")),
         ("length with sign", with("content-length", b"+0")),
         ("empty length", with("content-length", b"")),
         ("length list", with("content-length", b"0, 0")),
-        (
-            "two lengths",
-            [with("content-length", b"0"), field("content-length", b"0")].concat(),
-        ),
-        (
-            "two different lengths",
-            [with("content-length", b"0"), field("content-length", b"1")].concat(),
-        ),
+        ("two lengths", [with("content-length", b"0"), field("content-length", b"0")].concat()),
+        ("two different lengths", [with("content-length", b"0"), field("content-length", b"1")].concat()),
         ("length without content", with("content-length", b"1")),
-        (
-            "connect with path",
-            [vec![0x84, 0x41, 1, b'a'], field(":method", b"CONNECT")].concat(),
-        ),
+        ("connect with path", [vec![0x84, 0x41, 1, b'a'], field(":method", b"CONNECT")].concat()),
         ("connect without authority", field(":method", b"CONNECT")),
     ];
     for (name, block) in cases {
@@ -1197,17 +1079,13 @@ async fn content_that_differs_from_its_length_is_a_protocol_error() {
                             other => break other,
                         }
                     };
-                    sender
-                        .send(matches!(last, Some(Err(BodyError::Malformed(_)))))
-                        .await
-                        .unwrap_or(());
+                    sender.send(matches!(last, Some(Err(BodyError::Malformed(_))))).await.unwrap_or(());
                 });
                 std::future::pending().await
             }
         });
         let mut raw = Raw::new(io).await;
-        raw.headers(1, END_HEADERS, &[&POST[..], &field("content-length", length)].concat())
-            .await;
+        raw.headers(1, END_HEADERS, &[&POST[..], &field("content-length", length)].concat()).await;
         // The handler has the request before its content turns out to be wrong.
         raw.next(SETTINGS).await;
         raw.io.write_all(&frame(PING, 0, 0, &[0; 8])).await.unwrap();
@@ -1244,10 +1122,7 @@ async fn malformed_trailers_are_never_taken_for_good() {
         let (kind, payload) = timeout(Duration::from_secs(5), raw.verdict()).await.expect(name);
 
         // Indexed `:status 200` is what must not come.
-        assert!(
-            kind != HEADERS || payload.first() != Some(&0x88),
-            "{name}: {kind} {payload:?}"
-        );
+        assert!(kind != HEADERS || payload.first() != Some(&0x88), "{name}: {kind} {payload:?}");
     }
 }
 
@@ -1269,8 +1144,7 @@ async fn pseudo_headers_in_trailers_reach_no_handler() {
     });
     let mut raw = Raw::new(io).await;
     raw.headers(1, END_HEADERS, &POST).await;
-    raw.headers(1, END_HEADERS | END_STREAM, &[&GET[..], &field("x-end", b"1")].concat())
-        .await;
+    raw.headers(1, END_HEADERS | END_STREAM, &[&GET[..], &field("x-end", b"1")].concat()).await;
 
     let trailers = seen.recv().await.unwrap();
 
@@ -1310,17 +1184,13 @@ async fn header_list_far_beyond_the_bound_is_answered_by_the_crate() {
     let (_rig, io) = Rig::start(listener(), ok);
     let mut raw = Raw::new(io).await;
     let fields: Vec<u8> = (0..4).flat_map(|n| field(&format!("x-{n}"), &[b'a'; 3000])).collect();
-    raw.headers(1, END_STREAM | END_HEADERS, &[GET.to_vec(), fields].concat())
-        .await;
+    raw.headers(1, END_STREAM | END_HEADERS, &[GET.to_vec(), fields].concat()).await;
 
     let (stream, block) = raw.next(HEADERS).await;
 
     assert_eq!(stream, 1);
     // `:status` by static name, then the literal "431", Huffman or not.
-    assert!(
-        block.first().is_some_and(|byte| *byte == 0x48 || *byte == 0x08),
-        "{block:?}"
-    );
+    assert!(block.first().is_some_and(|byte| *byte == 0x48 || *byte == 0x08), "{block:?}");
 }
 
 #[tokio::test]
@@ -1383,10 +1253,7 @@ async fn floods_of_ping_and_settings_end_the_connection() {
         tokio::spawn(async move { while write.write_all(&flood).await.is_ok() {} });
 
         let mut all = Vec::new();
-        timeout(Duration::from_secs(30), read.read_to_end(&mut all))
-            .await
-            .expect("server closes")
-            .unwrap();
+        timeout(Duration::from_secs(30), read.read_to_end(&mut all)).await.expect("server closes").unwrap();
 
         let goaway = all.windows(8).any(|window| window[..4] == [GOAWAY, 0, 0, 0]);
         assert!(goaway);

@@ -83,9 +83,7 @@ impl Sink {
             fs::remove_file(&log.path)?;
         } else {
             // From the first gap downwards nothing needs to move.
-            let gap = (1..=keep)
-                .find(|index| !numbered(&log.path, *index).exists())
-                .unwrap_or(keep);
+            let gap = (1..=keep).find(|index| !numbered(&log.path, *index).exists()).unwrap_or(keep);
             for index in (1..gap).rev() {
                 fs::rename(numbered(&log.path, index), numbered(&log.path, index + 1))?;
             }

@@ -30,21 +30,14 @@ fn start(config: config::AccessLog) -> (AccessLog, Arc<LogMetrics>) {
 
 /// A record that is told apart by its `bytes_out`.
 fn numbered(number: u64) -> Record {
-    Record {
-        bytes_out: number,
-        ..samples::exchange()
-    }
+    Record { bytes_out: number, ..samples::exchange() }
 }
 
 fn numbers(path: &Path) -> Vec<u64> {
     fs::read_to_string(path)
         .unwrap_or_default()
         .lines()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes_out"]
-                .as_u64()
-                .unwrap()
-        })
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["bytes_out"].as_u64().unwrap())
         .collect()
 }
 
@@ -100,11 +93,7 @@ fn idle_log_writes_without_being_asked() {
 #[test]
 fn rotation_loses_no_line_and_keeps_so_many_files() {
     let (folder, path) = folder();
-    let (log, metrics) = start(config::AccessLog {
-        rotate_size: 20_000,
-        rotate_keep: 100,
-        ..to_file(&path)
-    });
+    let (log, metrics) = start(config::AccessLog { rotate_size: 20_000, rotate_keep: 100, ..to_file(&path) });
     let emitter = log.worker();
 
     for number in 0..2_000 {
@@ -133,11 +122,7 @@ fn rotation_loses_no_line_and_keeps_so_many_files() {
 #[test]
 fn rotated_files_beyond_the_kept_ones_go() {
     let (folder, path) = folder();
-    let (log, _) = start(config::AccessLog {
-        rotate_size: 1_000,
-        rotate_keep: 2,
-        ..to_file(&path)
-    });
+    let (log, _) = start(config::AccessLog { rotate_size: 1_000, rotate_keep: 2, ..to_file(&path) });
     let emitter = log.worker();
 
     for number in 0..50 {
@@ -145,10 +130,8 @@ fn rotated_files_beyond_the_kept_ones_go() {
     }
     assert!(log.flush(SOON));
 
-    let mut names: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["access.log", "access.log.1", "access.log.2"]);
     assert_eq!(numbers(&path).last(), Some(&49));
@@ -195,10 +178,7 @@ fn records_beyond_a_full_queue_are_dropped_and_counted() {
     let (folder, path) = folder();
     // A directory in its place: the sink cannot be opened, nothing drains once the buffer is full.
     fs::create_dir(&path).unwrap();
-    let (log, metrics) = start(config::AccessLog {
-        queue: 16,
-        ..to_file(&path)
-    });
+    let (log, metrics) = start(config::AccessLog { queue: 16, ..to_file(&path) });
     let emitter = log.worker();
 
     let emitted = 5_000;
@@ -255,10 +235,7 @@ fn reload_changes_format_and_secret_keys() {
     emitter.emit(numbered(1));
 
     log.reconfigure(
-        config::AccessLog {
-            format: LogFormat::Combined,
-            ..to_file(&path)
-        },
+        config::AccessLog { format: LogFormat::Combined, ..to_file(&path) },
         Redactor::new(&["x".to_owned()]),
     );
     assert!(log.flush(SOON));
@@ -267,20 +244,14 @@ fn reload_changes_format_and_secret_keys() {
 
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(
-        lines[1].starts_with("203.0.113.9 - - [") && lines[1].contains("x=***"),
-        "{text}"
-    );
+    assert!(lines[1].starts_with("203.0.113.9 - - [") && lines[1].contains("x=***"), "{text}");
     assert_eq!(lines.len(), 2);
 }
 
 #[test]
 fn log_that_is_off_takes_nothing_and_can_be_switched_on() {
     let (_folder, path) = folder();
-    let (log, metrics) = start(config::AccessLog {
-        target: LogTarget::Off,
-        ..to_file(&path)
-    });
+    let (log, metrics) = start(config::AccessLog { target: LogTarget::Off, ..to_file(&path) });
     let emitter = log.worker();
     emitter.emit(numbered(1));
     assert!(log.flush(SOON) && !emitter.is_on());

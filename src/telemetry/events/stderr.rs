@@ -50,10 +50,7 @@ impl<'a> MakeWriter<'a> for Writer {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line {
-            to: self.0.clone(),
-            line: Vec::new(),
-        }
+        Line { to: self.0.clone(), line: Vec::new() }
     }
 }
 
@@ -103,9 +100,7 @@ pub(super) fn start() -> io::Result<(Writer, Flush)> {
     // The descriptor itself: `io::Stderr` takes a lock that a panic message may hold.
     let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (to, from) = sync_channel(QUEUE);
-    thread::Builder::new()
-        .name("events".to_owned())
-        .spawn(move || write_all(&from, out))?;
+    thread::Builder::new().name("events".to_owned()).spawn(move || write_all(&from, out))?;
     Ok((Writer(to.clone()), Flush(to)))
 }
 

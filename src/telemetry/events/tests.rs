@@ -69,12 +69,7 @@ fn failed_reload_names_the_whole_chain() {
     let metrics = Metrics::new(1);
 
     let lines = lines_of(|| {
-        reload_failed(
-            &metrics,
-            Generation(3),
-            Path::new("/etc/s.toml"),
-            &Outer(std::io::Error::other("inner")),
-        );
+        reload_failed(&metrics, Generation(3), Path::new("/etc/s.toml"), &Outer(std::io::Error::other("inner")));
     });
 
     assert_eq!(lines[0]["error"], "outer: inner");
@@ -98,8 +93,5 @@ fn streak_of_log_failures_has_one_line() {
 
 #[test]
 fn filter_that_does_not_parse_is_an_error() {
-    assert!(matches!(
-        install("sluicegate=loud", false),
-        Err(InstallError::Filter(_))
-    ));
+    assert!(matches!(install("sluicegate=loud", false), Err(InstallError::Filter(_))));
 }

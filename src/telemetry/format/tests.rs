@@ -39,10 +39,7 @@ fn json_line_of_an_exchange() {
         r#""user_agent":"Mozilla/5.0 \"x\"","referer":"https://bi.example.com/login?code=***"}"#,
         "\n",
     );
-    assert_eq!(
-        line(LogFormat::Json, &record),
-        expected.replace("CONN", &record.connection.to_string())
-    );
+    assert_eq!(line(LogFormat::Json, &record), expected.replace("CONN", &record.connection.to_string()));
 }
 
 #[test]
@@ -67,10 +64,7 @@ fn fields_without_a_value_are_left_out() {
         attempts: Vec::new(),
         user_agent: None,
         referer: None,
-        end: End {
-            who: Who::Client,
-            stage: Stage::Request,
-        },
+        end: End { who: Who::Client, stage: Stage::Request },
         fault: Some("client_gone"),
         ..samples::exchange()
     };
@@ -79,17 +73,7 @@ fn fields_without_a_value_are_left_out() {
 
     assert_eq!(json["end"], "CR");
     assert_eq!(json["fault"], "client_gone");
-    for absent in [
-        "traceparent",
-        "tls",
-        "host",
-        "status",
-        "route",
-        "pool",
-        "endpoint",
-        "attempts",
-        "user_agent",
-    ] {
+    for absent in ["traceparent", "tls", "host", "status", "route", "pool", "endpoint", "attempts", "user_agent"] {
         assert!(json.get(absent).is_none(), "{absent}");
     }
     assert!(line(LogFormat::Combined, &record).ends_with("HTTP/2.0\" 499 34567 \"-\" \"-\"\n"));
@@ -97,19 +81,13 @@ fn fields_without_a_value_are_left_out() {
 
 #[test]
 fn every_field_of_a_line_is_documented_in_its_order() {
-    let record = Record {
-        kind: Kind::TunnelEnd,
-        fault: Some("tunnel_idle"),
-        messages: Some((3, 4)),
-        ..samples::exchange()
-    };
+    let record =
+        Record { kind: Kind::TunnelEnd, fault: Some("tunnel_idle"), messages: Some((3, 4)), ..samples::exchange() };
     let line = line(LogFormat::Json, &record);
 
     let mut at = 0;
     for (name, _, _) in FIELDS {
-        let found = line
-            .find(&format!("\"{name}\":"))
-            .unwrap_or_else(|| panic!("{name} is missing"));
+        let found = line.find(&format!("\"{name}\":")).unwrap_or_else(|| panic!("{name} is missing"));
         assert!(found > at, "{name} is out of order");
         at = found;
     }
@@ -120,15 +98,8 @@ fn every_field_of_a_line_is_documented_in_its_order() {
 
 #[test]
 fn tunnel_has_two_json_lines_and_one_combined_line() {
-    let start = Record {
-        kind: Kind::TunnelStart,
-        ..samples::exchange()
-    };
-    let end = Record {
-        kind: Kind::TunnelEnd,
-        messages: Some((3, 4)),
-        ..samples::exchange()
-    };
+    let start = Record { kind: Kind::TunnelStart, ..samples::exchange() };
+    let end = Record { kind: Kind::TunnelEnd, messages: Some((3, 4)), ..samples::exchange() };
 
     assert_eq!(json(&start)["kind"], "tunnel_start");
     assert_eq!(json(&end)["messages_out"], 4);
@@ -138,10 +109,8 @@ fn tunnel_has_two_json_lines_and_one_combined_line() {
 
 #[test]
 fn mapped_ipv6_client_is_written_as_ipv4() {
-    let record = Record {
-        client: (Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0xcb00, 0x7109]), 0).into(),
-        ..samples::exchange()
-    };
+    let record =
+        Record { client: (Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0xcb00, 0x7109]), 0).into(), ..samples::exchange() };
 
     assert_eq!(json(&record)["client"], "203.0.113.9");
     assert!(json(&record).get("client_port").is_none());
@@ -149,10 +118,7 @@ fn mapped_ipv6_client_is_written_as_ipv4() {
 
 #[test]
 fn bytes_that_are_not_utf8_are_read_as_latin_1() {
-    let record = Record {
-        user_agent: Some(HeaderValue::from_bytes(b"caf\xe9\x9b").unwrap()),
-        ..samples::exchange()
-    };
+    let record = Record { user_agent: Some(HeaderValue::from_bytes(b"caf\xe9\x9b").unwrap()), ..samples::exchange() };
 
     assert_eq!(json(&record)["user_agent"], "caf\u{e9}\u{9b}");
     assert!(line(LogFormat::Json, &record).contains("caf\u{e9}\\u009b"));
@@ -161,10 +127,7 @@ fn bytes_that_are_not_utf8_are_read_as_latin_1() {
 
 #[test]
 fn user_information_in_a_host_is_left_out() {
-    let record = Record {
-        host: Some(HeaderValue::from_static("u:p@bi.example.com")),
-        ..samples::exchange()
-    };
+    let record = Record { host: Some(HeaderValue::from_static("u:p@bi.example.com")), ..samples::exchange() };
 
     assert_eq!(json(&record)["host"], "bi.example.com");
 }
@@ -175,33 +138,15 @@ fn stamp_follows_the_second() {
     let mut out = Vec::new();
     for (second, micros) in [(59, 999_999), (60, 0), (59, 1)] {
         let at = UNIX_EPOCH + Duration::new(second, micros * 1_000);
-        encoder.encode(
-            &Record {
-                at,
-                ..samples::exchange()
-            },
-            &mut out,
-        );
+        encoder.encode(&Record { at, ..samples::exchange() }, &mut out);
     }
 
     let stamps: Vec<String> = String::from_utf8(out)
         .unwrap()
         .lines()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["time"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["time"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(
-        stamps,
-        [
-            "1970-01-01T00:00:59.999999Z",
-            "1970-01-01T00:01:00.000000Z",
-            "1970-01-01T00:00:59.000001Z"
-        ]
-    );
+    assert_eq!(stamps, ["1970-01-01T00:00:59.999999Z", "1970-01-01T00:01:00.000000Z", "1970-01-01T00:00:59.000001Z"]);
 }
 
 fn value() -> impl Strategy<Value = HeaderValue> {

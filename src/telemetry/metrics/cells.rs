@@ -56,10 +56,7 @@ struct Padded<T>(T);
 
 impl<T: Default> Shards<T> {
     pub(super) fn new(workers: usize) -> Self {
-        Self {
-            first: Padded::default(),
-            rest: (1..workers).map(|_| Padded::default()).collect(),
-        }
+        Self { first: Padded::default(), rest: (1..workers).map(|_| Padded::default()).collect() }
     }
 
     /// The present worker's.
@@ -76,9 +73,7 @@ impl<T: Default> Shards<T> {
     }
 
     pub(super) fn sum(&self, of: impl Fn(&T) -> u64) -> u64 {
-        self.rest
-            .iter()
-            .fold(of(&self.first.0), |sum, shard| sum.wrapping_add(of(&shard.0)))
+        self.rest.iter().fold(of(&self.first.0), |sum, shard| sum.wrapping_add(of(&shard.0)))
     }
 }
 
@@ -111,10 +106,7 @@ pub(super) struct Causes<C> {
 
 impl<C: Cause> Default for Causes<C> {
     fn default() -> Self {
-        Self {
-            counts: C::ALL.iter().map(|_| Count::default()).collect(),
-            of: PhantomData,
-        }
+        Self { counts: C::ALL.iter().map(|_| Count::default()).collect(), of: PhantomData }
     }
 }
 
@@ -186,11 +178,7 @@ impl Histogram {
         }
         buckets.push((f64::INFINITY, shards.sum(|shard| durations(shard).beyond.get())));
         let sum = Duration::from_micros(shards.sum(|shard| durations(shard).sum_micros.get())).as_secs_f64();
-        Self {
-            sum,
-            count: buckets.iter().map(|(_, count)| count).sum(),
-            buckets,
-        }
+        Self { sum, count: buckets.iter().map(|(_, count)| count).sum(), buckets }
     }
 }
 

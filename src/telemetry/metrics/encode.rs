@@ -41,9 +41,7 @@ impl Samples<'_> {
     }
 
     fn counter(&mut self, values: &[&str], value: u64) -> fmt::Result {
-        self.labelled(values, |encoder| {
-            encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None)
-        })
+        self.labelled(values, |encoder| encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None))
     }
 
     fn gauge(&mut self, values: &[&str], value: u64) -> fmt::Result {
@@ -94,17 +92,13 @@ impl Collector for Inner {
         connections(&listeners, &state, &mut encoder)?;
         family(&mut encoder, &f::ROUTE_EXCHANGES, |samples| {
             routes.iter().try_for_each(|(name, route): &(RouteName, _)| {
-                by_class(samples, &[name.as_str()], |class| {
-                    route.shards.sum(|shard| shard.get(class))
-                })
+                by_class(samples, &[name.as_str()], |class| route.shards.sum(|shard| shard.get(class)))
             })
         })?;
         upstream::of_pools(&pools, &state, &mut encoder)?;
         upstream::of_endpoints(&pools, &state, &mut encoder)?;
         family(&mut encoder, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
-        family(&mut encoder, &f::BUFFERED, |samples| {
-            samples.gauge(&[], state.buffered_bytes)
-        })?;
+        family(&mut encoder, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
         log(self, &mut encoder)
     }
 }
@@ -127,15 +121,10 @@ fn by_cause<C: Cause>(samples: &mut Samples<'_>, labels: &[&str], count: impl Fn
 
 fn process(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     family(encoder, &f::BUILD, |samples| samples.info(env!("CARGO_PKG_VERSION")))?;
-    let started = inner
-        .started
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let started = inner.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     family(encoder, &f::STARTED, |samples| samples.gauge(&[], started))?;
     family(encoder, &f::GENERATION, |samples| samples.gauge(&[], state.generation))?;
-    family(encoder, &f::RELOADS, |samples| {
-        by_cause(samples, &[], |result: Reload| inner.reloads.get(result))
-    })?;
+    family(encoder, &f::RELOADS, |samples| by_cause(samples, &[], |result: Reload| inner.reloads.get(result)))?;
     family(encoder, &f::PHASE, |samples| {
         [Phase::Running, Phase::Unready, Phase::Draining, Phase::Ending]
             .into_iter()
@@ -169,42 +158,26 @@ fn exchanges(listeners: &[(ListenerName, Arc<ListenerMetrics>)], encoder: &mut D
         })
     })?;
     family(encoder, &f::REQUEST_BODY, |samples| {
-        per_listener(samples, listeners, |listener| {
-            listener.shards.sum(|shard| shard.bytes_in.get())
-        })
+        per_listener(samples, listeners, |listener| listener.shards.sum(|shard| shard.bytes_in.get()))
     })?;
     family(encoder, &f::RESPONSE_BODY, |samples| {
-        per_listener(samples, listeners, |listener| {
-            listener.shards.sum(|shard| shard.bytes_out.get())
-        })
+        per_listener(samples, listeners, |listener| listener.shards.sum(|shard| shard.bytes_out.get()))
     })?;
     family(encoder, &f::FAULTS, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             let mut codes = BTreeMap::new();
             listener.shards.each(|shard| shard.faults.add_to(&mut codes));
-            codes
-                .iter()
-                .try_for_each(|(code, count)| samples.counter(&[name.as_str(), code], *count))
+            codes.iter().try_for_each(|(code, count)| samples.counter(&[name.as_str(), code], *count))
         })
     })
 }
 
 fn ends() -> impl Iterator<Item = End> {
-    [Who::Nobody, Who::Client, Who::Upstream, Who::Proxy]
-        .into_iter()
-        .flat_map(|who| {
-            [
-                Stage::Complete,
-                Stage::Request,
-                Stage::Queue,
-                Stage::Connect,
-                Stage::Head,
-                Stage::Data,
-                Stage::Tunnel,
-            ]
+    [Who::Nobody, Who::Client, Who::Upstream, Who::Proxy].into_iter().flat_map(|who| {
+        [Stage::Complete, Stage::Request, Stage::Queue, Stage::Connect, Stage::Head, Stage::Data, Stage::Tunnel]
             .into_iter()
             .map(move |stage| End { who, stage })
-        })
+    })
 }
 
 fn per_listener(
@@ -212,9 +185,7 @@ fn per_listener(
     listeners: &[(ListenerName, Arc<ListenerMetrics>)],
     count: impl Fn(&ListenerMetrics) -> u64,
 ) -> fmt::Result {
-    listeners
-        .iter()
-        .try_for_each(|(name, listener)| samples.counter(&[name.as_str()], count(listener)))
+    listeners.iter().try_for_each(|(name, listener)| samples.counter(&[name.as_str()], count(listener)))
 }
 
 fn connections(
@@ -223,15 +194,10 @@ fn connections(
     encoder: &mut DescriptorEncoder<'_>,
 ) -> fmt::Result {
     family(encoder, &f::CONNECTIONS, |samples| {
-        per_listener(samples, listeners, |listener| {
-            listener.shards.sum(|shard| shard.accepted.get())
-        })
+        per_listener(samples, listeners, |listener| listener.shards.sum(|shard| shard.accepted.get()))
     })?;
     family(encoder, &f::CONNECTIONS_OPEN, |samples| {
-        state
-            .listeners
-            .iter()
-            .try_for_each(|listener| samples.gauge(&[listener.name.as_str()], listener.connections))
+        state.listeners.iter().try_for_each(|listener| samples.gauge(&[listener.name.as_str()], listener.connections))
     })?;
     family(encoder, &f::CONNECTIONS_REFUSED, |samples| {
         listeners
@@ -243,20 +209,15 @@ fn connections(
     })?;
     family(encoder, &f::HANDSHAKES, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
-            TLS_VERSIONS
-                .iter()
-                .zip(&listener.handshakes)
-                .try_for_each(|(version, [full, resumed])| {
-                    samples.counter(&[name.as_str(), version, "no"], full.get())?;
-                    samples.counter(&[name.as_str(), version, "yes"], resumed.get())
-                })
+            TLS_VERSIONS.iter().zip(&listener.handshakes).try_for_each(|(version, [full, resumed])| {
+                samples.counter(&[name.as_str(), version, "no"], full.get())?;
+                samples.counter(&[name.as_str(), version, "yes"], resumed.get())
+            })
         })
     })?;
     family(encoder, &f::HANDSHAKE_FAILURES, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
-            by_cause(samples, &[name.as_str()], |cause| {
-                listener.handshake_failures.get(cause)
-            })
+            by_cause(samples, &[name.as_str()], |cause| listener.handshake_failures.get(cause))
         })
     })?;
     family(encoder, &f::CERTIFICATE_EXPIRY, |samples| {
@@ -270,16 +231,8 @@ fn connections(
 }
 
 fn log(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    family(encoder, &f::LOG_RECORDS, |samples| {
-        samples.counter(&[], inner.log.written.get())
-    })?;
-    family(encoder, &f::LOG_DROPPED, |samples| {
-        by_cause(samples, &[], |cause: LogDrop| inner.log.dropped.get(cause))
-    })?;
-    family(encoder, &f::LOG_ERRORS, |samples| {
-        samples.counter(&[], inner.log.errors.get())
-    })?;
-    family(encoder, &f::EVENTS_DROPPED, |samples| {
-        samples.counter(&[], super::super::events::dropped())
-    })
+    family(encoder, &f::LOG_RECORDS, |samples| samples.counter(&[], inner.log.written.get()))?;
+    family(encoder, &f::LOG_DROPPED, |samples| by_cause(samples, &[], |cause: LogDrop| inner.log.dropped.get(cause)))?;
+    family(encoder, &f::LOG_ERRORS, |samples| samples.counter(&[], inner.log.errors.get()))?;
+    family(encoder, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
 }

@@ -57,10 +57,7 @@ fn as_prometheus(open_metrics: &str) -> String {
                 "info" => ("_info", "gauge"),
                 other => ("", other),
             };
-            if let Some((_, text)) = help
-                .take()
-                .and_then(|line| line.strip_prefix("# HELP ")?.split_once(' '))
-            {
+            if let Some((_, text)) = help.take().and_then(|line| line.strip_prefix("# HELP ")?.split_once(' ')) {
                 out.extend(["# HELP ", name, suffix, " ", text, "\n"]);
             }
             out.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);

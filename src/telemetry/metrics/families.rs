@@ -173,19 +173,8 @@ mod tests {
 
         assert_eq!(names.len(), FAMILIES.len());
         for family in FAMILIES {
-            assert!(
-                family
-                    .name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{}",
-                family.name
-            );
-            assert!(
-                !family.name.ends_with("total") && !family.help.ends_with('.'),
-                "{}",
-                family.name
-            );
+            assert!(family.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{}", family.name);
+            assert!(!family.name.ends_with("total") && !family.help.ends_with('.'), "{}", family.name);
             assert!(!family.labels.contains(&"le"), "{}", family.name);
         }
     }

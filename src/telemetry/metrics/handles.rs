@@ -162,9 +162,7 @@ pub struct RouteMetrics {
 
 impl RouteMetrics {
     pub(super) fn new(workers: usize) -> Self {
-        Self {
-            shards: Shards::new(workers),
-        }
+        Self { shards: Shards::new(workers) }
     }
 
     /// An exchange on it has ended.
@@ -225,18 +223,12 @@ impl PoolMetrics {
     /// Forgets endpoints that are no longer in the roster.
     pub fn keep_only<'a>(&self, names: impl IntoIterator<Item = &'a EndpointName>) {
         let names: HashSet<&EndpointName> = names.into_iter().collect();
-        self.endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|name, _| names.contains(name));
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| names.contains(name));
     }
 
     pub(super) fn endpoints(&self) -> Vec<(EndpointName, Arc<EndpointMetrics>)> {
         let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        endpoints
-            .iter()
-            .map(|(name, endpoint)| (name.clone(), Arc::clone(endpoint)))
-            .collect()
+        endpoints.iter().map(|(name, endpoint)| (name.clone(), Arc::clone(endpoint))).collect()
     }
 
     /// An exchange has ended. Stages that did not take place (zero) are not observed, but for the total.

@@ -12,15 +12,8 @@ fn record(status: Option<u16>) -> Record {
         status,
         bytes_in: 3,
         bytes_out: 10,
-        stages: Stages {
-            first_byte: Duration::from_millis(20),
-            total: Duration::from_millis(30),
-            ..Stages::default()
-        },
-        end: End {
-            who: Who::Client,
-            stage: Stage::Data,
-        },
+        stages: Stages { first_byte: Duration::from_millis(20), total: Duration::from_millis(30), ..Stages::default() },
+        end: End { who: Who::Client, stage: Stage::Data },
         ..samples::exchange()
     }
 }
@@ -36,10 +29,7 @@ impl Gauges for Fixed {
             listeners: vec![ListenerState {
                 name: ListenerName::new("main"),
                 connections: 12,
-                certificates: vec![(
-                    "/etc/tls/a.pem".to_owned(),
-                    UNIX_EPOCH + Duration::from_secs(1_800_000_000),
-                )],
+                certificates: vec![("/etc/tls/a.pem".to_owned(), UNIX_EPOCH + Duration::from_secs(1_800_000_000))],
             }],
             pools: vec![PoolState {
                 name: PoolName::new("superset"),
@@ -107,11 +97,7 @@ fn bytes_of_a_tunnel_belong_to_its_pool_and_not_to_bodies() {
     let metrics = Metrics::new(1);
     let listener = metrics.listener(&ListenerName::new("main"));
     let pool = metrics.pool(&PoolName::new("ws"));
-    let end = Record {
-        kind: RecordKind::TunnelEnd,
-        messages: Some((2, 5)),
-        ..record(Some(101))
-    };
+    let end = Record { kind: RecordKind::TunnelEnd, messages: Some((2, 5)), ..record(Some(101)) };
 
     pool.tunnel_opened();
     pool.tunnel_ended(&end);
@@ -134,19 +120,10 @@ fn every_family_of_the_table_is_exposed_once_and_in_order() {
     let metrics = Metrics::new(1);
     let text = metrics.expose(Exposition::OpenMetrics).unwrap();
 
-    let heads: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+    let heads: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let expected: Vec<String> = FAMILIES
         .iter()
-        .map(|family| {
-            family
-                .full_name()
-                .trim_end_matches("_total")
-                .trim_end_matches("_info")
-                .to_owned()
-        })
+        .map(|family| family.full_name().trim_end_matches("_total").trim_end_matches("_info").to_owned())
         .collect();
 
     let mut sorted = heads.clone();
@@ -179,12 +156,7 @@ fn gauges_are_read_from_state_at_the_scrape() {
     }
 
     drop(state);
-    assert!(
-        metrics
-            .expose(Exposition::Prometheus)
-            .unwrap()
-            .contains("sluicegate_config_generation 0")
-    );
+    assert!(metrics.expose(Exposition::Prometheus).unwrap().contains("sluicegate_config_generation 0"));
 }
 
 #[test]
@@ -211,10 +183,7 @@ fn counts_survive_a_reload_and_end_with_the_last_holder() {
     drop(old);
     new.retry(RetryCause::Race);
     assert!(
-        metrics
-            .expose(Exposition::OpenMetrics)
-            .unwrap()
-            .contains(r#"retries_total{pool="superset",cause="race"} 2"#)
+        metrics.expose(Exposition::OpenMetrics).unwrap().contains(r#"retries_total{pool="superset",cause="race"} 2"#)
     );
 
     drop(new);

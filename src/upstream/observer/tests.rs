@@ -42,15 +42,7 @@ fn frames_and_messages_are_counted() {
 
     let seen = look(&bytes);
 
-    assert_eq!(
-        seen,
-        Seen {
-            passed: bytes.len(),
-            frames: 6,
-            messages: 4,
-            offence: None
-        }
-    );
+    assert_eq!(seen, Seen { passed: bytes.len(), frames: 6, messages: 4, offence: None });
 }
 
 #[test]
@@ -58,15 +50,7 @@ fn payload_beyond_the_bound_stops_before_its_header() {
     let good = frame(Side::Client, 0x82, &[0; 1000]);
     let seen = look(&[good.clone(), frame(Side::Client, 0x82, &[0; 1001])].concat());
 
-    assert_eq!(
-        seen,
-        Seen {
-            passed: good.len(),
-            frames: 1,
-            messages: 1,
-            offence: Some(Offence::TooLarge)
-        }
-    );
+    assert_eq!(seen, Seen { passed: good.len(), frames: 1, messages: 1, offence: Some(Offence::TooLarge) });
 }
 
 #[test]
@@ -79,10 +63,7 @@ fn broken_framing_is_an_offence() {
         ("fragmented ping", frame(Side::Client, 0x09, b"x")),
         ("long ping", frame(Side::Client, 0x89, &[0; 126])),
         ("continuation of nothing", frame(Side::Client, 0x80, b"x")),
-        (
-            "message in message",
-            [frame(Side::Client, 0x01, b"x"), frame(Side::Client, 0x81, b"x")].concat(),
-        ),
+        ("message in message", [frame(Side::Client, 0x01, b"x"), frame(Side::Client, 0x81, b"x")].concat()),
         ("length not minimal", long),
         ("64-bit length", [&[0x82, 0xFF][..], &[0xFF; 8], &[0; 4]].concat()),
     ];
@@ -95,12 +76,7 @@ fn broken_framing_is_an_offence() {
 fn endpoint_must_not_mask() {
     let mut observer = Observer::new(Side::Upstream, 1000);
 
-    assert!(
-        observer
-            .look(&frame(Side::Client, 0x81, b"x"), Until::End)
-            .offence
-            .is_some()
-    );
+    assert!(observer.look(&frame(Side::Client, 0x81, b"x"), Until::End).offence.is_some());
 }
 
 #[test]

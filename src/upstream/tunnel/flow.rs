@@ -249,11 +249,7 @@ impl Flow {
         if self.blind {
             return (0, None);
         }
-        let until = if matches!(self.state, State::Stopping(_)) {
-            Until::Boundary
-        } else {
-            Until::End
-        };
+        let until = if matches!(self.state, State::Stopping(_)) { Until::Boundary } else { Until::End };
         let seen = self.observer.look(bytes, until);
         let (pass, rest) = bytes.split_at_checked(seen.passed).unwrap_or((bytes, &[]));
         self.blind = seen.offence.is_some();

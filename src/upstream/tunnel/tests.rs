@@ -5,11 +5,8 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::lifecycle::Lifecycle;
 
-const SETTINGS: Settings = Settings {
-    idle: Duration::from_secs(90),
-    max_frame: 1 << 20,
-    drain_spread: Duration::from_secs(10),
-};
+const SETTINGS: Settings =
+    Settings { idle: Duration::from_secs(90), max_frame: 1 << 20, drain_spread: Duration::from_secs(10) };
 
 struct Rig {
     client: DuplexStream,
@@ -28,20 +25,11 @@ fn rig(leftover: &'static [u8]) -> Rig {
         Box::new(near),
         Box::new(far),
         Bytes::from_static(leftover),
-        Settings {
-            max_frame: 100_000,
-            ..SETTINGS
-        },
+        Settings { max_frame: 100_000, ..SETTINGS },
         lifecycle.life(),
         Arc::clone(&tally),
     ));
-    Rig {
-        client,
-        upstream,
-        lifecycle,
-        tally,
-        running,
-    }
+    Rig { client, upstream, lifecycle, tally, running }
 }
 
 /// A frame with a mask of zero when it is a client's.
@@ -84,27 +72,16 @@ async fn close_code(io: &mut DuplexStream, sender: Side) -> u16 {
 
 async fn expect(io: &mut DuplexStream, bytes: &[u8]) {
     let mut got = vec![0; bytes.len()];
-    timeout(Duration::from_secs(5), io.read_exact(&mut got))
-        .await
-        .expect("bytes pass")
-        .unwrap();
+    timeout(Duration::from_secs(5), io.read_exact(&mut got)).await.expect("bytes pass").unwrap();
     assert!(got == bytes);
 }
 
 #[tokio::test]
 async fn bytes_pass_unchanged_and_are_counted() {
     let mut rig = rig(b"\x81\x05early");
-    let up = [
-        frame(Side::Client, 0xC1, b"deflated"),
-        frame(Side::Client, 0x82, &[9; 70_000]),
-    ]
-    .concat();
-    let down = [
-        frame(Side::Upstream, 0x01, b"a"),
-        frame(Side::Upstream, 0x8A, b""),
-        frame(Side::Upstream, 0x80, b"b"),
-    ]
-    .concat();
+    let up = [frame(Side::Client, 0xC1, b"deflated"), frame(Side::Client, 0x82, &[9; 70_000])].concat();
+    let down = [frame(Side::Upstream, 0x01, b"a"), frame(Side::Upstream, 0x8A, b""), frame(Side::Upstream, 0x80, b"b")]
+        .concat();
 
     let (write, read) = (&mut rig.client, &mut rig.upstream);
     let ((), ()) = tokio::join!(async { write.write_all(&up).await.unwrap() }, expect(read, &up));
@@ -115,15 +92,9 @@ async fn bytes_pass_unchanged_and_are_counted() {
     assert_eq!(rig.running.await.unwrap(), Ending::Gone(Side::Client));
     let (from_client, from_upstream) = (&rig.tally.from_client, &rig.tally.from_upstream);
     assert_eq!(from_client.bytes.load(Relaxed), up.len() as u64);
-    assert_eq!(
-        (from_client.frames.load(Relaxed), from_client.messages.load(Relaxed)),
-        (2, 2)
-    );
+    assert_eq!((from_client.frames.load(Relaxed), from_client.messages.load(Relaxed)), (2, 2));
     assert_eq!(from_upstream.bytes.load(Relaxed), down.len() as u64 + 7);
-    assert_eq!(
-        (from_upstream.frames.load(Relaxed), from_upstream.messages.load(Relaxed)),
-        (4, 2)
-    );
+    assert_eq!((from_upstream.frames.load(Relaxed), from_upstream.messages.load(Relaxed)), (4, 2));
 }
 
 #[tokio::test]
@@ -134,10 +105,7 @@ async fn half_close_leaves_the_other_half_open() {
 
     let mut all = Vec::new();
     rig.upstream.read_to_end(&mut all).await.unwrap();
-    rig.upstream
-        .write_all(&frame(Side::Upstream, 0x81, b"answer"))
-        .await
-        .unwrap();
+    rig.upstream.write_all(&frame(Side::Upstream, 0x81, b"answer")).await.unwrap();
     rig.upstream.shutdown().await.unwrap();
     let mut back = Vec::new();
     rig.client.read_to_end(&mut back).await.unwrap();
@@ -150,15 +118,9 @@ async fn half_close_leaves_the_other_half_open() {
 #[tokio::test]
 async fn closing_handshake_names_who_began_it() {
     let mut rig = rig(b"");
-    rig.upstream
-        .write_all(&frame(Side::Upstream, 0x88, &1000_u16.to_be_bytes()))
-        .await
-        .unwrap();
+    rig.upstream.write_all(&frame(Side::Upstream, 0x88, &1000_u16.to_be_bytes())).await.unwrap();
     expect(&mut rig.client, &frame(Side::Upstream, 0x88, &1000_u16.to_be_bytes())).await;
-    rig.client
-        .write_all(&frame(Side::Client, 0x88, &1000_u16.to_be_bytes()))
-        .await
-        .unwrap();
+    rig.client.write_all(&frame(Side::Client, 0x88, &1000_u16.to_be_bytes())).await.unwrap();
     expect(&mut rig.upstream, &frame(Side::Client, 0x88, &1000_u16.to_be_bytes())).await;
     drop(rig.upstream);
 
@@ -204,10 +166,7 @@ async fn large_frame_is_told_to_its_sender_and_passes_nowhere() {
 #[tokio::test(start_paused = true)]
 async fn broken_framing_is_told_to_its_sender() {
     let mut rig = rig(b"");
-    rig.client
-        .write_all(&frame(Side::Upstream, 0x81, b"unmasked"))
-        .await
-        .unwrap();
+    rig.client.write_all(&frame(Side::Upstream, 0x81, b"unmasked")).await.unwrap();
 
     assert_eq!(close_code(&mut rig.client, Side::Upstream).await, 1002);
     assert_eq!(close_code(&mut rig.upstream, Side::Client).await, 1001);
@@ -220,10 +179,7 @@ async fn offence_behind_the_upgrade_is_found_too() {
 
     assert_eq!(close_code(&mut rig.upstream, Side::Client).await, 1002);
     assert_eq!(close_code(&mut rig.client, Side::Upstream).await, 1001);
-    assert!(matches!(
-        rig.running.await.unwrap(),
-        Ending::Malformed(Side::Upstream, _)
-    ));
+    assert!(matches!(rig.running.await.unwrap(), Ending::Malformed(Side::Upstream, _)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,10 +193,7 @@ async fn drain_puts_its_close_between_frames() {
     // The other direction stands at a boundary.
     assert_eq!(close_code(&mut rig.upstream, Side::Client).await, 1001);
     rig.upstream.write_all(&down[10..]).await.unwrap();
-    rig.upstream
-        .write_all(&frame(Side::Upstream, 0x80, b"dropped"))
-        .await
-        .unwrap();
+    rig.upstream.write_all(&frame(Side::Upstream, 0x80, b"dropped")).await.unwrap();
     expect(&mut rig.client, &down[10..]).await;
     assert_eq!(close_code(&mut rig.client, Side::Upstream).await, 1012);
     rig.upstream.write_all(&frame(Side::Upstream, 0x88, b"")).await.unwrap();
@@ -274,10 +227,7 @@ async fn drain_is_spread_and_does_not_wait_for_the_silent() {
     times.sort_unstable();
 
     assert!(times[0] < Duration::from_secs(6), "{times:?}");
-    assert!(
-        times[49] > Duration::from_secs(9) && times[49] < Duration::from_secs(15),
-        "{times:?}"
-    );
+    assert!(times[49] > Duration::from_secs(9) && times[49] < Duration::from_secs(15), "{times:?}");
 }
 
 #[tokio::test]
@@ -295,10 +245,7 @@ async fn receiver_that_takes_nothing_stops_the_sender() {
     let piece = frame(Side::Client, 0x82, &[0; 1000]);
 
     let mut sent = 0;
-    while timeout(Duration::from_secs(1), rig.client.write_all(&piece))
-        .await
-        .is_ok()
-    {
+    while timeout(Duration::from_secs(1), rig.client.write_all(&piece)).await.is_ok() {
         sent += piece.len();
     }
 

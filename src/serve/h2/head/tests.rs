@@ -3,12 +3,7 @@ use http::Request;
 use super::*;
 
 fn limits() -> RequestLimits {
-    RequestLimits {
-        head_bytes: 1024,
-        uri_bytes: 64,
-        fields: 8,
-        trailer_bytes: 64,
-    }
+    RequestLimits { head_bytes: 1024, uri_bytes: 64, fields: 8, trailer_bytes: 64 }
 }
 
 fn judged(request: request::Builder) -> Result<(Ask, HeaderMap), Refusal> {
@@ -30,10 +25,7 @@ fn host_comes_from_authority() {
 #[test]
 fn host_may_repeat_authority_in_any_case_and_with_the_default_port() {
     for host in ["superset.example", "SUPERSET.example:443"] {
-        assert!(
-            judged(get("https://Superset.Example/a").header("host", host)).is_ok(),
-            "{host}"
-        );
+        assert!(judged(get("https://Superset.Example/a").header("host", host)).is_ok(), "{host}");
     }
 }
 
@@ -41,11 +33,7 @@ fn host_may_repeat_authority_in_any_case_and_with_the_default_port() {
 fn host_that_disagrees_is_refused() {
     for host in ["other.example", "superset.example:80", "superset.example.", ""] {
         let judged = judged(get("https://superset.example/a").header("host", host));
-        assert_eq!(
-            judged.unwrap_err(),
-            Refusal::MalformedHead("Host differs from :authority"),
-            "{host}"
-        );
+        assert_eq!(judged.unwrap_err(), Refusal::MalformedHead("Host differs from :authority"), "{host}");
     }
 }
 
@@ -60,10 +48,7 @@ fn two_hosts_are_refused() {
 fn user_information_is_refused() {
     let judged = judged(get("https://admin:secret@superset.example/a"));
 
-    assert_eq!(
-        judged.unwrap_err(),
-        Refusal::MalformedHead("user information in :authority")
-    );
+    assert_eq!(judged.unwrap_err(), Refusal::MalformedHead("user information in :authority"));
 }
 
 #[test]
@@ -86,13 +71,8 @@ fn path_must_begin_with_a_slash() {
 
 #[test]
 fn cookie_crumbs_are_joined() {
-    let (_, headers) = judged(
-        get("/")
-            .header("cookie", "a=1")
-            .header("cookie", "b=2")
-            .header("cookie", "c=3"),
-    )
-    .unwrap();
+    let (_, headers) =
+        judged(get("/").header("cookie", "a=1").header("cookie", "b=2").header("cookie", "c=3")).unwrap();
 
     assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
 }
@@ -122,20 +102,14 @@ fn too_many_fields_are_refused() {
 fn long_header_list_is_refused() {
     let judged = judged(get("/").header("x-a", "a".repeat(1024)));
 
-    assert_eq!(
-        judged.unwrap_err(),
-        Refusal::HeadTooLarge("header list exceeds its bound")
-    );
+    assert_eq!(judged.unwrap_err(), Refusal::HeadTooLarge("header list exceeds its bound"));
 }
 
 #[test]
 fn repeated_length_is_refused_even_when_equal() {
     let judged = judged(get("/").header("content-length", "5").header("content-length", "5"));
 
-    assert_eq!(
-        judged.unwrap_err(),
-        Refusal::AmbiguousFraming("several Content-Length fields")
-    );
+    assert_eq!(judged.unwrap_err(), Refusal::AmbiguousFraming("several Content-Length fields"));
 }
 
 #[test]
@@ -167,12 +141,7 @@ fn plain_connect_is_left_to_the_handler() {
 #[test]
 fn connection_fields_are_stripped_with_those_they_name() {
     let mut headers = HeaderMap::new();
-    for (name, value) in [
-        ("connection", "close, X-Hop"),
-        ("x-hop", "1"),
-        ("keep-alive", "timeout=5"),
-        ("x-end", "1"),
-    ] {
+    for (name, value) in [("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "timeout=5"), ("x-end", "1")] {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
 

@@ -19,9 +19,7 @@ pub(super) fn of_pools(
 ) -> fmt::Result {
     family(encoder, &f::POOL_EXCHANGES, |samples| {
         pools.iter().try_for_each(|(name, pool)| {
-            by_class(samples, &[name.as_str()], |class| {
-                pool.shards.sum(|shard| shard.statuses.get(class))
-            })
+            by_class(samples, &[name.as_str()], |class| pool.shards.sum(|shard| shard.statuses.get(class)))
         })
     })?;
     family(encoder, &f::DURATION, |samples| {
@@ -35,29 +33,18 @@ pub(super) fn of_pools(
         })
     })?;
     family(encoder, &f::QUEUE, |samples| {
-        state
-            .pools
-            .iter()
-            .try_for_each(|pool| samples.gauge(&[pool.name.as_str()], pool.queue_length))
+        state.pools.iter().try_for_each(|pool| samples.gauge(&[pool.name.as_str()], pool.queue_length))
     })?;
     let each = |samples: &mut Samples<'_>, count: fn(&PoolMetrics) -> &Count| {
-        pools
-            .iter()
-            .try_for_each(|(name, pool)| samples.counter(&[name.as_str()], count(pool).get()))
+        pools.iter().try_for_each(|(name, pool)| samples.counter(&[name.as_str()], count(pool).get()))
     };
     family(encoder, &f::RETRIES, |samples| {
-        pools
-            .iter()
-            .try_for_each(|(name, pool)| by_cause(samples, &[name.as_str()], |cause| pool.retries.get(cause)))
+        pools.iter().try_for_each(|(name, pool)| by_cause(samples, &[name.as_str()], |cause| pool.retries.get(cause)))
     })?;
-    family(encoder, &f::RETRIES_REFUSED, |samples| {
-        each(samples, |pool| &pool.retries_refused)
-    })?;
+    family(encoder, &f::RETRIES_REFUSED, |samples| each(samples, |pool| &pool.retries_refused))?;
     family(encoder, &f::RACES, |samples| {
         pools.iter().try_for_each(|(name, pool)| {
-            by_cause(samples, &[name.as_str()], |outcome: RaceOutcome| {
-                pool.races.get(outcome)
-            })
+            by_cause(samples, &[name.as_str()], |outcome: RaceOutcome| pool.races.get(outcome))
         })
     })?;
     family(encoder, &f::TUNNELS, |samples| each(samples, |pool| &pool.tunnels))?;
@@ -83,31 +70,22 @@ pub(super) fn of_endpoints(
     let endpoints: Vec<(&str, EndpointName, Arc<EndpointMetrics>)> = pools
         .iter()
         .flat_map(|(pool, metrics)| {
-            metrics
-                .endpoints()
-                .into_iter()
-                .map(|(name, endpoint)| (pool.as_str(), name, endpoint))
+            metrics.endpoints().into_iter().map(|(name, endpoint)| (pool.as_str(), name, endpoint))
         })
         .collect();
     family(encoder, &f::ENDPOINT_EXCHANGES, |samples| {
         endpoints.iter().try_for_each(|(pool, name, endpoint)| {
-            by_class(samples, &[*pool, name.as_str()], |class| {
-                endpoint.shards.sum(|shard| shard.get(class))
-            })
+            by_class(samples, &[*pool, name.as_str()], |class| endpoint.shards.sum(|shard| shard.get(class)))
         })
     })?;
     family(encoder, &f::UPSTREAM_CONNECTIONS, |samples| {
         endpoints.iter().try_for_each(|(pool, name, endpoint)| {
-            by_cause(samples, &[*pool, name.as_str()], |result| {
-                endpoint.connections.get(result)
-            })
+            by_cause(samples, &[*pool, name.as_str()], |result| endpoint.connections.get(result))
         })
     })?;
     family(encoder, &f::FLIPS, |samples| {
         endpoints.iter().try_for_each(|(pool, name, endpoint)| {
-            by_cause(samples, &[*pool, name.as_str()], |standing| {
-                endpoint.flips.get(standing)
-            })
+            by_cause(samples, &[*pool, name.as_str()], |standing| endpoint.flips.get(standing))
         })
     })?;
     family(encoder, &f::PROBES, |samples| {
@@ -119,31 +97,23 @@ pub(super) fn of_endpoints(
         .pools
         .iter()
         .flat_map(|pool| {
-            pool.endpoints
-                .iter()
-                .map(move |endpoint| (pool.name.as_str(), endpoint.name.as_str(), endpoint))
+            pool.endpoints.iter().map(move |endpoint| (pool.name.as_str(), endpoint.name.as_str(), endpoint))
         })
         .collect();
     family(encoder, &f::STANDING, |samples| {
         now.iter().try_for_each(|(pool, name, endpoint)| {
             Standing::ALL.iter().try_for_each(|standing| {
-                samples.gauge(
-                    &[*pool, *name, standing.as_str()],
-                    u64::from(endpoint.standing == *standing),
-                )
+                samples.gauge(&[*pool, *name, standing.as_str()], u64::from(endpoint.standing == *standing))
             })
         })
     })?;
     family(encoder, &f::DISABLED, |samples| {
-        now.iter()
-            .try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], u64::from(endpoint.disabled)))
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], u64::from(endpoint.disabled)))
     })?;
     family(encoder, &f::IN_FLIGHT, |samples| {
-        now.iter()
-            .try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.in_flight))
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.in_flight))
     })?;
     family(encoder, &f::TUNNELS_OPEN, |samples| {
-        now.iter()
-            .try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.tunnels))
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.tunnels))
     })
 }

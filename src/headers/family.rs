@@ -1,0 +1,97 @@
+//! What endpoints are told about the client.
+//!
+//! Part of `headers`. Superset's ProxyFix believes one value of each field. A copy that a client sent would forge
+//! links, redirects and the logged address, so each field is emitted once, overwritten; whatever resembles one goes.
+
+use std::net::IpAddr;
+
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Facts for the forwarded family.
+#[derive(Clone, Debug)]
+pub struct Forwarding<'a> {
+    /// The client's address; see [`address_value`]. Made once per connection, cloned per exchange.
+    pub client: &'a HeaderValue,
+    /// `http` or `https`, as the client spoke.
+    pub scheme: &'static str,
+    /// Host with its port, as the client named it; `None` for HTTP/1.0 without one.
+    pub host: Option<&'a HeaderValue>,
+    /// Port in the client's view: the one in `Host`, else the scheme's. ProxyFix lets it win over the one in `Host`, and
+    /// any other value makes logins loop.
+    pub port: &'a HeaderValue,
+    /// Prefix that the route strips.
+    pub prefix: Option<&'a HeaderValue>,
+    /// RFC 7239 `Forwarded`, where configured.
+    pub forwarded: Option<HeaderValue>,
+}
+
+/// Replaces the forwarded family: exactly one of each field that has a value, none of the others.
+pub fn set_forwarded(headers: &mut HeaderMap, facts: Forwarding<'_>) {
+    headers.insert(FOR, facts.client.clone());
+    headers.insert(REAL_IP, facts.client.clone());
+    headers.insert(PROTO, HeaderValue::from_static(facts.scheme));
+    headers.insert(PORT, facts.port.clone());
+    replace(headers, HOST, facts.host.cloned());
+    replace(headers, PREFIX, facts.prefix.cloned());
+    replace(headers, FORWARDED, facts.forwarded);
+}
+
+/// Removes what only a proxy may say: the identity fields in `strip`, every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`,
+/// and all of these with underscores for hyphens, which WSGI and CGI cannot tell apart. Before [`set_forwarded`].
+pub fn strip_client_fields(headers: &mut HeaderMap, strip: &[HeaderName]) {
+    for name in strip {
+        headers.remove(name);
+    }
+    // Allocates only when a client sent such a field.
+    let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str(), strip)).cloned().collect();
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+fn is_ours(name: &str, strip: &[HeaderName]) -> bool {
+    const STARTS: &str = "x-forwarded-";
+    let family = name.get(..STARTS.len()).is_some_and(|start| same(start, STARTS))
+        || same(name, "forwarded")
+        || same(name, "x-real-ip");
+    family || (name.contains('_') && strip.iter().any(|stripped| same(name, stripped.as_str())))
+}
+
+/// Equal when underscores count as hyphens. Both are lower case.
+fn same(name: &str, other: &str) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() == other.len() && name.bytes().map(plain).eq(other.bytes().map(plain))
+}
+
+fn replace(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => {
+            headers.insert(name, value);
+        }
+        None => {
+            headers.remove(name);
+        }
+    }
+}
+
+/// An address as a field value; IPv4 in IPv6 becomes IPv4.
+pub fn address_value(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// A port as a field value; the two that matter cost nothing.
+pub fn port_value(port: u16) -> HeaderValue {
+    match port {
+        443 => HeaderValue::from_static("443"),
+        80 => HeaderValue::from_static("80"),
+        other => HeaderValue::from(other),
+    }
+}
