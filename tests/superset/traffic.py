@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from client import PROTOCOLS, REPLICA_HEADER, Client, transport_options
+from client import PROTOCOLS, REPLICA_HEADER, WITNESS, Client, transport_options
 from seed import Seed
 
 CONCURRENT = 4
@@ -23,7 +23,8 @@ CONCURRENT = 4
 
 def _session(of: Client, ca: str | None) -> httpx.AsyncClient:
     """The same user's session: its cookies on new connections."""
-    return httpx.AsyncClient(base_url=of.base, cookies=of.http.cookies, **transport_options(of.protocol, ca))
+    return httpx.AsyncClient(base_url=of.base, cookies=of.http.cookies,
+                             event_hooks={"response": [WITNESS.see_async]}, **transport_options(of.protocol, ca))
 
 
 async def spread(web: Client, ca: str | None, seed: Seed, chart_query: dict, total: int) -> str:
