@@ -61,7 +61,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let tickets = Tickets::new(secret.as_ref().map(|secret| secret.expose()));
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
-    let (snapshot, _) = Snapshot::build(config, None, &metrics).map_err(Error::Build)?;
+    let snapshot = Snapshot::build(config, None, &metrics).map_err(Error::Build)?;
     let config = Arc::clone(&snapshot.config);
 
     // Every address is bound before anything runs: whatever is wrong is known now.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use crate::balance::{Budget, Changes, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
+use crate::balance::{Budget, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
 use crate::config;
 
 use super::connect::Security;
@@ -58,20 +58,16 @@ pub struct Lease {
 
 impl Pool {
     /// The pool as `config` wants it, carrying on from `previous`.
-    pub fn new(config: Arc<config::Pool>, security: Option<Security>, previous: Option<&Self>) -> (Self, Changes) {
+    pub fn new(config: Arc<config::Pool>, security: Option<Security>, previous: Option<&Self>) -> Self {
         let rule = Rule::new(&config, ClaimKind::Exchange);
         let tunnels = Rule::new(&config, ClaimKind::Tunnel);
         let budget = match previous {
             Some(old) if old.config.retry.budget_percent == config.retry.budget_percent => Arc::clone(&old.budget),
             _ => Arc::new(Budget::new(config.retry.budget_percent)),
         };
-        let (roster, changes) = match previous {
-            Some(old) => old.lasting.roster.load().succeed(&config.endpoints),
-            None => {
-                let roster = Roster::new(&config.endpoints);
-                let changes = Changes { added: roster.endpoints().to_vec(), ..Changes::default() };
-                (roster, changes)
-            }
+        let roster = match previous {
+            Some(old) => old.lasting.roster.load().succeed(&config.endpoints).0,
+            None => Roster::new(&config.endpoints),
         };
         let lasting = match previous {
             Some(old) => Arc::clone(&old.lasting),
@@ -84,7 +80,7 @@ impl Pool {
         let pool = Self { config, security, budget, tunnels, lasting };
         pool.lasting.roster.store(Arc::new(roster));
         pool.lasting.rule.store(Arc::new(rule));
-        (pool, changes)
+        pool
     }
 
     /// The endpoints at this moment.

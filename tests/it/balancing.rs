@@ -1,0 +1,151 @@
+//! Each request goes where it should, whatever connection it came on.
+
+use std::collections::BTreeMap;
+
+use crate::rig::{Gate, Rig, Upstream};
+
+async fn three() -> [Upstream; 3] {
+    [Upstream::named("a").await, Upstream::named("b").await, Upstream::named("c").await]
+}
+
+#[tokio::test]
+async fn requests_of_one_connection_are_spread_exactly() {
+    let upstreams = three().await;
+    let rig = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]).endpoint(&upstreams[2]).start().await;
+    let mut client = rig.client().await;
+
+    for _ in 0..30 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nCookie: session=same\r\n\r\n").await;
+        client.response().await;
+    }
+
+    assert_eq!(upstreams.each_ref().map(|upstream| upstream.requests().len()), [10, 10, 10]);
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_are_spread_exactly() {
+    let upstreams = three().await;
+    let rig = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]).endpoint(&upstreams[2]).start().await;
+    let client = rig.h2().await;
+
+    let answers = futures_util::future::join_all((0..30).map(|_| client.get("/"))).await;
+
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(upstreams.each_ref().map(|upstream| upstream.requests().len()), [10, 10, 10]);
+}
+
+#[tokio::test]
+async fn shares_are_exact_over_connections_and_workers() {
+    let upstreams = three().await;
+    let setup = Rig::setup().process("workers = 4");
+    let rig = setup.endpoint(&upstreams[0]).endpoint(&upstreams[1]).endpoint(&upstreams[2]).start().await;
+
+    for _ in 0..30 {
+        rig.get("/").await;
+    }
+
+    assert_eq!(upstreams.each_ref().map(|upstream| upstream.requests().len()), [10, 10, 10]);
+}
+
+#[tokio::test]
+async fn weights_are_met_exactly() {
+    let upstreams = three().await;
+    let mut setup = Rig::setup();
+    for (upstream, weight) in upstreams.iter().zip([5, 3, 2]) {
+        setup = setup.endpoint_at(upstream.address, weight);
+    }
+    let rig = setup.start().await;
+    let mut client = rig.client().await;
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+
+    for _ in 0..20 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        *names.entry(client.response().await.text()).or_default() += 1;
+    }
+
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), [("a".into(), 10), ("b".into(), 6), ("c".into(), 4)]);
+}
+
+#[tokio::test]
+async fn busy_endpoint_gets_less_with_least_connection() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let busy = Upstream::playing(move |mut peer, seen| {
+        let gate = held.clone();
+        async move {
+            while let Some(request) = peer.request().await {
+                seen.note(request);
+                gate.pass().await;
+                peer.send(crate::rig::upstream::named("busy")).await;
+            }
+        }
+    })
+    .await;
+    let idle = Upstream::named("idle").await;
+    let setup = Rig::setup().endpoint(&busy).endpoint(&idle).pool("strategy = \"least-connection\"");
+    let rig = setup.start().await;
+    // Until the busy one holds a request, it may be either's turn.
+    let held = async {
+        let mut clients = Vec::new();
+        while busy.requests().is_empty() {
+            let mut client = rig.client().await;
+            client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            tokio::select! {
+                _ = client.response() => {}
+                _ = busy.received(1) => {}
+            }
+            clients.push(client);
+        }
+        clients
+    }
+    .await;
+
+    for _ in 0..10 {
+        assert_eq!(rig.get("/").await.text(), "idle");
+    }
+
+    assert_eq!(busy.requests().len(), 1);
+    gate.let_pass(1);
+    drop(held);
+}
+
+#[tokio::test]
+async fn disabled_endpoint_gets_nothing() {
+    let upstreams = [Upstream::named("a").await, Upstream::named("b").await];
+    let rest = format!(
+        "[[routes]]\npool = \"two\"\n[pools.two]\nhealth = false\nendpoints = [\"{}\", {{ address = \"{}\", disabled = true }}]",
+        upstreams[0].address, upstreams[1].address
+    );
+    let rig = Rig::setup().endpoint(&upstreams[0]).rest(&rest).start().await;
+
+    for _ in 0..4 {
+        assert_eq!(rig.get("/").await.text(), "a");
+    }
+
+    assert_eq!(upstreams[1].connections(), 0);
+}
+
+#[tokio::test]
+async fn upstream_connections_are_used_again() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().process("workers = 1").endpoint(&upstream).start().await;
+    let mut client = rig.client().await;
+
+    for _ in 0..10 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.response().await;
+    }
+
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_connected_before_it_is_needed() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().endpoint(&upstream).start().await;
+
+    rig.status().await;
+    let _client = rig.client().await;
+
+    assert_eq!(upstream.connections(), 0);
+}

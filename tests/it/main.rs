@@ -1,0 +1,28 @@
+//! Behaviour as clients and endpoints see it: the real binary over real sockets, a file for each behaviour.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics; the exemption for tests does not reach what they share"
+)]
+
+mod rig;
+
+mod balancing;
+mod bodies;
+mod clocks;
+mod draining;
+mod framing_h1;
+mod framing_h2;
+mod headers;
+mod health;
+mod hostile_endpoints;
+mod listeners;
+mod queueing;
+mod records;
+mod reloading;
+mod retries;
+mod routes;
+mod streaming;
+mod websockets;

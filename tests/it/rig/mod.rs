@@ -1,0 +1,319 @@
+//! Runs the real binary over real sockets: its configuration and certificates in a directory of their own, every port
+//! given by the system, addresses learnt from the events on standard error, records read from standard output.
+//!
+//! Whatever is awaited is awaited for [`PATIENCE`] at most, and by an event, never by the clock.
+
+pub(crate) mod h2;
+pub(crate) mod lines;
+pub(crate) mod peer;
+pub(crate) mod pki;
+pub(crate) mod upstream;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+pub(crate) use h2::H2;
+pub(crate) use lines::Lines;
+pub(crate) use peer::{Peer, Response};
+pub(crate) use pki::Pki;
+pub(crate) use upstream::{Gate, Upstream};
+
+/// Longest wait for anything that should happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Awaits what should happen soon; says `what` when it does not.
+pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited in vain for: {what}"),
+    }
+}
+
+/// A proxy to be: parts of its configuration.
+#[derive(Default)]
+pub(crate) struct Setup {
+    process: String,
+    clients: String,
+    plain: String,
+    secure: String,
+    pool: String,
+    rest: String,
+    endpoints: Vec<SocketAddr>,
+    weights: Vec<u16>,
+}
+
+impl Setup {
+    /// Lines of `[process]`.
+    pub(crate) fn process(mut self, lines: &str) -> Self {
+        self.process = lines.to_owned();
+        self
+    }
+
+    /// Lines of `[clients]`.
+    pub(crate) fn clients(mut self, lines: &str) -> Self {
+        self.clients = lines.to_owned();
+        self
+    }
+
+    /// Lines of the plain listener.
+    pub(crate) fn plain(mut self, lines: &str) -> Self {
+        self.plain = lines.to_owned();
+        self
+    }
+
+    /// Lines of the listener with TLS.
+    pub(crate) fn secure(mut self, lines: &str) -> Self {
+        self.secure = lines.to_owned();
+        self
+    }
+
+    /// An endpoint of the pool `app`.
+    pub(crate) fn endpoint(mut self, upstream: &Upstream) -> Self {
+        self.endpoints.push(upstream.address);
+        self.weights.push(1);
+        self
+    }
+
+    /// An endpoint of the pool `app` by its address.
+    pub(crate) fn endpoint_at(mut self, address: SocketAddr, weight: u16) -> Self {
+        self.endpoints.push(address);
+        self.weights.push(weight);
+        self
+    }
+
+    /// Lines of the pool `app`. Without any it has no health checks: every endpoint is trusted.
+    pub(crate) fn pool(mut self, lines: &str) -> Self {
+        self.pool = lines.to_owned();
+        self
+    }
+
+    /// What follows the pool: routes, further pools.
+    pub(crate) fn rest(mut self, text: &str) -> Self {
+        self.rest = text.to_owned();
+        self
+    }
+
+    /// The whole configuration. `DIR` in any part stands for the directory it lies in.
+    fn text(&self, directory: &Path) -> String {
+        let endpoints: Vec<String> = self
+            .endpoints
+            .iter()
+            .zip(&self.weights)
+            .map(|(address, weight)| format!("{{ address = \"{address}\", weight = {weight} }}"))
+            .collect();
+        let workers = if self.process.contains("workers") { "" } else { "workers = 2" };
+        let health = if self.pool.contains("health") { "" } else { "health = false" };
+        let routes = if self.rest.contains("[[routes]]") { "" } else { "[[routes]]\npool = \"app\"\n" };
+        format!(
+            "[process]\nlog_json = true\n{workers}\n{}\n[clients]\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n\
+             [[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n{}\n\
+             [[listeners]]\nname = \"secure\"\naddress = \"127.0.0.1:0\"\n\
+             certificate = \"DIR/leaf.pem\"\nkey = \"DIR/leaf.key\"\n{}\n\
+             [pools.app]\nendpoints = [{}]\n{health}\n{}\n{routes}{}\n",
+            self.process,
+            self.clients,
+            self.plain,
+            self.secure,
+            endpoints.join(", "),
+            self.pool,
+            self.rest,
+        )
+        .replace("DIR", &directory.to_string_lossy())
+    }
+
+    /// Starts it and waits until it serves.
+    pub(crate) async fn start(self) -> Rig {
+        let directory = tempfile::tempdir().unwrap();
+        let pki = Pki::new();
+        pki.write(directory.path());
+        let file = directory.path().join("sluicegate.toml");
+        std::fs::write(&file, self.text(directory.path())).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+            .arg("run")
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let records = Lines::read(child.stdout.take().unwrap());
+        let events = Lines::read(child.stderr.take().unwrap());
+        let mut rig = Rig {
+            plain: SocketAddr::from(([0, 0, 0, 0], 0)),
+            secure: SocketAddr::from(([0, 0, 0, 0], 0)),
+            admin: SocketAddr::from(([0, 0, 0, 0], 0)),
+            directory,
+            pki,
+            records,
+            events,
+            child,
+        };
+        rig.event("serving").await;
+        for event in rig.events.all() {
+            let address = || field(&event, "address").as_str().unwrap_or_default().parse().unwrap();
+            match (message(&event), field(&event, "listener").as_str()) {
+                ("listening", Some("plain")) => rig.plain = address(),
+                ("listening", Some("secure")) => rig.secure = address(),
+                ("admin listening", _) => rig.admin = address(),
+                _ => {}
+            }
+        }
+        rig
+    }
+}
+
+/// A running proxy; ends with the test.
+pub(crate) struct Rig {
+    /// Address of the plain listener.
+    pub(crate) plain: SocketAddr,
+    /// Address of the listener with TLS.
+    pub(crate) secure: SocketAddr,
+    /// Address of the admin listener.
+    pub(crate) admin: SocketAddr,
+    /// Where configuration and certificates lie.
+    pub(crate) directory: TempDir,
+    /// Its certificates.
+    pub(crate) pki: Pki,
+    /// The access log.
+    pub(crate) records: Lines,
+    /// Standard error.
+    pub(crate) events: Lines,
+    child: Child,
+}
+
+impl Rig {
+    /// A proxy to be.
+    pub(crate) fn setup() -> Setup {
+        Setup::default()
+    }
+
+    /// A connection to the plain listener.
+    pub(crate) async fn client(&self) -> Peer {
+        Peer::connect(self.plain).await
+    }
+
+    /// A TLS connection that speaks HTTP/1.1.
+    pub(crate) async fn secure_client(&self) -> Peer {
+        self.pki.connect(self.secure, "http/1.1", false).await.unwrap()
+    }
+
+    /// An HTTP/2 connection over TLS.
+    pub(crate) async fn h2(&self) -> H2 {
+        H2::over(self.pki.connect(self.secure, "h2", false).await.unwrap()).await
+    }
+
+    /// GET of `path` on a connection of its own.
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        let mut client = self.client().await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+        client.response().await
+    }
+
+    /// The record of an exchange or tunnel on `path` (with its query).
+    pub(crate) async fn record(&self, path: &str) -> Value {
+        self.record_where(&format!("record of {path}"), |record| record["path"] == path).await
+    }
+
+    /// The first record that `wanted` accepts.
+    pub(crate) async fn record_where(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        soon(what, self.records.find(wanted)).await
+    }
+
+    /// The first event with `wanted` as its message.
+    pub(crate) async fn event(&self, wanted: &str) -> Value {
+        soon(&format!("event {wanted}"), self.events.find(|event| message(event) == wanted)).await
+    }
+
+    /// What the admin listener answers on `path`.
+    pub(crate) async fn admin(&self, path: &str) -> Response {
+        let mut client = Peer::connect(self.admin).await;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        client.send(head).await;
+        client.response().await
+    }
+
+    /// `/status`.
+    pub(crate) async fn status(&self) -> Value {
+        serde_json::from_slice(&self.admin("/status").await.body).unwrap()
+    }
+
+    /// Asks `/status` until `wanted` accepts it.
+    pub(crate) async fn status_where(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        soon(what, async {
+            loop {
+                let status = self.status().await;
+                if wanted(&status) {
+                    return status;
+                }
+            }
+        })
+        .await
+    }
+
+    /// A sample of `/metrics`, named as there: `sluicegate_retries_total{pool="app",cause="connect"}`.
+    pub(crate) async fn metric(&self, sample: &str) -> f64 {
+        let text = self.admin("/metrics").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+    }
+
+    /// The configuration as it lies there.
+    pub(crate) fn config(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("sluicegate.toml")).unwrap()
+    }
+
+    /// Puts another configuration in place, in one step.
+    pub(crate) fn write_config(&self, text: &str) {
+        let next = self.directory.path().join("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, self.directory.path().join("sluicegate.toml")).unwrap();
+    }
+
+    /// Sends a signal: `TERM`, `HUP`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs");
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        soon("the end of the process", self.child.wait()).await.unwrap()
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for line in self.events.all().iter().chain(self.records.all().iter()) {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// The message of an event.
+pub(crate) fn message(event: &Value) -> &str {
+    field(event, "message").as_str().unwrap_or_default()
+}
+
+/// A field of an event, whether events are flat or not.
+pub(crate) fn field<'a>(event: &'a Value, name: &str) -> &'a Value {
+    match &event["fields"][name] {
+        Value::Null => &event[name],
+        value => value,
+    }
+}
