@@ -61,10 +61,10 @@ def secrets(base: str, ca: str | None) -> str:
     """No cookie, token or password in what is written or shown."""
     planted = [f"planted-secret-{n}-{os.urandom(8).hex()}" for n in range(7)]
     client = Client(base, "h1", ca)
-    client.get(f"/health?token={planted[0]}&next=%2Flogin%3Faccess_token%3D{planted[1]}&Password={planted[2]}", headers={
-        "Referer": f"{base.replace('://', f'://admin:{planted[3]}@')}/superset/welcome/?guest_token={planted[4]}#{planted[5]}",
-        "X-GuestToken": planted[6], "Authorization": f"Bearer {planted[6]}",
-    })
+    query = f"token={planted[0]}&next=%2Flogin%3Faccess_token%3D{planted[1]}&Password={planted[2]}"
+    referer = f"{base.replace('://', f'://admin:{planted[3]}@')}/?guest_token={planted[4]}#{planted[5]}"
+    client.get(f"/health?{query}", headers={
+        "Referer": referer, "X-GuestToken": planted[6], "Authorization": f"Bearer {planted[6]}"})
     client.http.close()
     mark = next(reversed(WITNESS.ids))
     until = time.monotonic() + 10
