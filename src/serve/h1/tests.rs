@@ -155,6 +155,34 @@ async fn continue_is_sent_only_when_content_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn client_in_the_middle_of_an_upload_gets_to_read_its_refusal() {
+    let (mut io, _lifecycle, served) = client();
+    io.write_all(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 4194304\r\n\r\n").await.unwrap();
+
+    for _ in 0..64 {
+        io.write_all(&[b'x'; 64 * 1024]).await.expect("the server reads on");
+    }
+
+    assert!(until_close(&mut io).await.starts_with("HTTP/1.1 403"));
+    drop(io);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_never_stops_sending_is_cut_after_its_answer() {
+    let (mut io, _lifecycle, served) = client();
+    io.write_all(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999\r\n\r\n").await.unwrap();
+    let began = Instant::now();
+
+    while io.write_all(b"x").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn early_hints_reach_http11_clients_only() {
     let new = ask("GET /hints HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
     let old = ask("GET /hints HTTP/1.0\r\n\r\n").await;
