@@ -22,6 +22,8 @@ impl Handler for Echo {
         Box::pin(async move {
             match request.head.uri.path() {
                 "/hang" => std::future::pending().await,
+                // Answers with the request's own body, before that has come to its end.
+                "/echo" => Answer::new(StatusCode::OK, request.body),
                 "/early" => Answer::new(StatusCode::FORBIDDEN, Body::full("no")),
                 "/hints" => {
                     request.interim.push(StatusCode::EARLY_HINTS, HeaderMap::new());
@@ -213,4 +215,26 @@ async fn drain_ends_an_idle_connection_and_spares_a_busy_one() {
 
     assert_eq!(until_close(&mut idle).await, "");
     served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_that_still_reads_its_request_loses_nothing_of_it() {
+    let (mut io, _lifecycle, _served) = client();
+    io.write_all(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\nfirst,").await.unwrap();
+    tokio::task::yield_now().await;
+    io.write_all(b"later").await.unwrap();
+
+    let answer = until_close(&mut io).await;
+
+    assert!(answer.contains("content-length: 11\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nfirst,later"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unread_body_that_is_here_already_does_not_cost_the_connection() {
+    let answers = ask("POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc\
+         GET /early HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    .await;
+
+    assert_eq!(answers.matches("HTTP/1.1 403").count(), 2, "{answers}");
 }
