@@ -6,7 +6,6 @@
 //! that a failed reload leaves no trace.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,7 +13,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use rustls_pki_types::ServerName;
 
-use crate::balance::{Changes, Endpoint, EndpointId};
+use crate::balance::{Endpoint, EndpointId};
 use crate::config::route::Action;
 use crate::config::{self, Config};
 use crate::lexicon::{Generation, ListenerName, PoolName};
@@ -123,15 +122,11 @@ pub enum BuildError {
 }
 
 impl Snapshot {
-    /// The world that `config` wants, carrying on from `previous`. Also what changed in each pool.
+    /// The world that `config` wants, carrying on from `previous`.
     ///
     /// # Errors
     /// All errors at once; nothing has changed then.
-    pub fn build(
-        config: Config,
-        previous: Option<&Self>,
-        metrics: &Metrics,
-    ) -> Result<(Self, Vec<(PoolName, Changes)>), Vec<BuildError>> {
+    pub fn build(config: Config, previous: Option<&Self>, metrics: &Metrics) -> Result<Self, Vec<BuildError>> {
         let mut errors = Vec::new();
         let pages = Pages {
             html: read_page(config.fault_pages.html.as_deref(), &mut errors),
@@ -148,15 +143,13 @@ impl Snapshot {
             return Err(errors);
         }
 
-        let mut changes = Vec::new();
         let mut pools = Vec::with_capacity(config.pools.len());
         for (pool, security) in config.pools.iter().zip(securities) {
             let before = previous.and_then(|previous| previous.pool(&pool.name));
             let before = before.map(|before| &before.upstream);
-            let (upstream, changed) = upstream::Pool::new(Arc::clone(pool), security, before);
+            let upstream = upstream::Pool::new(Arc::clone(pool), security, before);
             let counts = metrics.pool(&pool.name);
             counts.keep_only(pool.endpoints.iter().map(|endpoint| &endpoint.name));
-            changes.push((pool.name.clone(), changed));
             pools.push(Arc::new(Pool::new(upstream, counts)));
         }
         let find = |name: &PoolName| pools.iter().find(|pool| pool.upstream.config.name == *name).cloned();
@@ -173,7 +166,7 @@ impl Snapshot {
             config.listeners.iter().map(|listener| (listener.name.clone(), metrics.listener(&listener.name))).collect();
         let generation = Generation(previous.map_or(0, |previous| previous.generation.0).saturating_add(1));
         let config = Arc::new(config);
-        Ok((Self { generation, built_at: SystemTime::now(), config, routes, pools, listeners, pages }, changes))
+        Ok(Self { generation, built_at: SystemTime::now(), config, routes, pools, listeners, pages })
     }
 
     /// The pool of that name.
@@ -227,8 +220,7 @@ impl Pages {
                 }
             }
         }
-        // Writing to a string cannot fail.
-        drop(filled.write_str(rest));
+        filled.push_str(rest);
         filled
     }
 }

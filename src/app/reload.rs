@@ -69,7 +69,7 @@ impl Reloader {
         for setting in fixed_at_start(&previous.config, &config) {
             events::needs_restart(&setting);
         }
-        let (snapshot, _) = Snapshot::build(config, Some(&previous), &self.metrics).map_err(Error::Build)?;
+        let snapshot = Snapshot::build(config, Some(&previous), &self.metrics).map_err(Error::Build)?;
         for warning in &warnings {
             events::configuration_warning(warning);
         }

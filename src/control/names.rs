@@ -194,6 +194,7 @@ mod tests {
     }
 
     /// One endpoint, `superset:8088`, and a resolver that gives `answers` in turn.
+    #[expect(clippy::type_complexity, reason = "a closure's type has no name")]
     fn rig(
         answers: &[&[&str]],
     ) -> (Names<impl Fn(String) -> std::future::Ready<io::Result<Vec<IpAddr>>>>, Arc<One>, Arc<Heard>) {

@@ -185,9 +185,16 @@ fn refusal(error: httparse::Error, head: &[u8]) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => Refusal::HeadTooLarge("fields"),
         // Only something that names itself HTTP is a version question; the rest is no request at all.
-        httparse::Error::Version if memchr::memmem::find(head, b" HTTP/").is_some() => Refusal::UnknownVersion,
+        httparse::Error::Version if names_http(head) => Refusal::UnknownVersion,
         error => Refusal::MalformedHead(what(error)),
     }
+}
+
+/// Whether the first line ends in some version of HTTP.
+fn names_http(head: &[u8]) -> bool {
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let version = lines.next().and_then(|line| line.rsplit(|byte| *byte == b' ').next());
+    version.is_some_and(|version| version.starts_with(b"HTTP/"))
 }
 
 const fn what(error: httparse::Error) -> &'static str {

@@ -130,6 +130,15 @@ impl Fault {
         }
     }
 
+    /// Whether the client's connection cannot be trusted with another request: what it sent was read in a way that it
+    /// may not have meant.
+    pub const fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Malformed(_) | Self::Ambiguous(_) | Self::BadHost | Self::BadConnection | Self::BodyMalformed
+        )
+    }
+
     /// What was wrong in particular, for the client's body; never text of the client or the endpoint.
     pub const fn detail(&self) -> Option<&'static str> {
         match self {

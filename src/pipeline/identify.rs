@@ -27,7 +27,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Finds out.
-    pub fn find(fields: &HeaderMap, connection: &Connection, snapshot: &Snapshot) -> Self {
+    pub(super) fn find(fields: &HeaderMap, connection: &Connection, snapshot: &Snapshot) -> Self {
         let trusted = &snapshot.config.clients.trusted_proxies;
         let nearest = connection.proxied.unwrap_or(connection.peer);
         let believed = !trusted.is_empty() && forwarded::is_trusted(nearest.ip(), trusted);

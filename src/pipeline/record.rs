@@ -41,7 +41,7 @@ pub(super) struct Story {
 
 impl Story {
     /// Opens the story of `head`.
-    pub fn open(
+    pub(super) fn open(
         head: &request::Parts,
         connection: &Connection,
         request_id: HeaderValue,
@@ -90,45 +90,45 @@ impl Story {
     }
 
     /// The record so far.
-    pub const fn record(&mut self) -> &mut Record {
+    pub(super) const fn record(&mut self) -> &mut Record {
         &mut self.record
     }
 
     /// When the request's head was complete.
-    pub const fn started(&self) -> Instant {
+    pub(super) const fn started(&self) -> Instant {
         self.started
     }
 
     /// The exchange has come to `stage`.
-    pub const fn reach(&mut self, stage: Stage) {
+    pub(super) const fn reach(&mut self, stage: Stage) {
         self.stage = stage;
     }
 
     /// The route is found.
-    pub fn take_route(&mut self, route: &Arc<Route>) {
+    pub(super) fn take_route(&mut self, route: &Arc<Route>) {
         self.record.route = Some(route.config.name.clone());
         self.record.pool = route.pool.as_ref().map(|pool| pool.upstream.config.name.clone());
         self.route = Some(Arc::clone(route));
     }
 
     /// An endpoint is asked; `counts` is what it counts.
-    pub fn take_endpoint(&mut self, name: &EndpointName, counts: Arc<EndpointMetrics>) {
+    pub(super) fn take_endpoint(&mut self, name: &EndpointName, counts: Arc<EndpointMetrics>) {
         self.record.endpoint = Some(name.clone());
         self.endpoint = Some(counts);
     }
 
     /// A counter for the bytes of the request body.
-    pub fn count_received(&mut self) -> Arc<AtomicU64> {
+    pub(super) fn count_received(&mut self) -> Arc<AtomicU64> {
         Arc::clone(self.received.get_or_insert_default())
     }
 
     /// An attempt has failed.
-    pub fn attempt_failed(&mut self, lease: &Lease, cause: &'static str) {
+    pub(super) fn attempt_failed(&mut self, lease: &Lease, cause: &'static str) {
         self.record.attempts.push(Attempt { endpoint: lease.endpoint().name.clone(), cause });
     }
 
     /// The proxy itself answers.
-    pub fn fault(&mut self, fault: Fault) {
+    pub(super) fn fault(&mut self, fault: Fault) {
         let profile = fault.profile();
         self.record.fault = Some(profile.code);
         self.record.end = profile.end;
@@ -139,7 +139,7 @@ impl Story {
     }
 
     /// A tunnel begins: told now, and once more at its end.
-    pub fn begin_tunnel(&mut self) {
+    pub(super) fn begin_tunnel(&mut self) {
         self.stage = Stage::Tunnel;
         let mut start = self.record.clone();
         start.kind = Kind::TunnelStart;
@@ -152,7 +152,7 @@ impl Story {
     }
 
     /// Tells the story, with what the record says about its end.
-    pub fn close(mut self: Box<Self>) {
+    pub(super) fn close(mut self: Box<Self>) {
         self.tell();
     }
 
@@ -201,14 +201,14 @@ pub(super) struct TunnelStory {
 
 impl Story {
     /// The story goes on in a tunnel that counts by `tally`.
-    pub fn ride_tunnel(self: Box<Self>, tally: Arc<Tally>, lease: Lease) -> TunnelStory {
+    pub(super) fn ride_tunnel(self: Box<Self>, tally: Arc<Tally>, lease: Lease) -> TunnelStory {
         TunnelStory { story: Some(self), tally, _lease: lease }
     }
 }
 
 impl TunnelStory {
     /// The tunnel has ended.
-    pub fn end(mut self, ending: Ending) {
+    pub(super) fn end(mut self, ending: Ending) {
         self.tell(ending);
     }
 
@@ -254,7 +254,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// `body` with `story` and `lease` in it; both end with it.
-    pub fn ride(body: Body, mut story: Box<Story>, lease: Option<Lease>) -> Body {
+    pub(super) fn ride(body: Body, mut story: Box<Story>, lease: Option<Lease>) -> Body {
         if body.is_end() {
             drop(lease);
             story.close();

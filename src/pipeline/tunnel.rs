@@ -26,7 +26,7 @@ impl Handshake {
     ///
     /// # Errors
     /// [`Fault::Malformed`] for a handshake that is none, [`Fault::OriginRefused`].
-    pub fn begin(
+    pub(super) fn begin(
         head: &mut request::Parts,
         upgrade: Upgrade,
         settings: &WebSocket,
@@ -54,7 +54,7 @@ impl Handshake {
     ///
     /// # Errors
     /// [`Fault::UpstreamMalformed`] when the endpoint did not prove that it read our handshake (RFC 6455 §4.1).
-    pub fn finish(self, head: &mut response::Parts) -> Result<(), Fault> {
+    pub(super) fn finish(self, head: &mut response::Parts) -> Result<(), Fault> {
         let proven = head.headers.get(SEC_WEBSOCKET_ACCEPT) == Some(&self.from_endpoint)
             && head.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
         if !proven {

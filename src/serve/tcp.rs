@@ -41,12 +41,9 @@ pub async fn serve<H: Handler>(
     // A socket that is already dead says so again at the first read.
     drop(tcp.set_nodelay(true));
     let mut socket = Socket::new(tcp);
-    let proxied = match proxy_header(&mut socket, peer, &listener).await {
-        Ok(proxied) => proxied,
-        Err(_) => {
-            events::connection_refused(&gate.metrics, &listener.name, peer, ConnectionRefusal::ProxyHeader);
-            return;
-        }
+    let Ok(proxied) = proxy_header(&mut socket, peer, &listener).await else {
+        events::connection_refused(&gate.metrics, &listener.name, peer, ConnectionRefusal::ProxyHeader);
+        return;
     };
     place.client = gate.admit(proxied.unwrap_or(peer).ip());
     if place.client.is_none() {
@@ -61,10 +58,7 @@ pub async fn serve<H: Handler>(
             return;
         }
     };
-    let (io, protocol) = match protocol(io, &listener).await {
-        Ok(known) => known,
-        Err(_) => return,
-    };
+    let Ok((io, protocol)) = protocol(io, &listener).await else { return };
     let connection = Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts });
     match protocol {
         Protocol::Http1 => h1::serve(io, connection, handler, life).await,

@@ -1,11 +1,12 @@
 //! A pool at run time and the leases on its endpoints.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use crate::balance::{Budget, Changes, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
+use crate::balance::{Budget, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
 use crate::config;
 
 use super::connect::Security;
@@ -32,6 +33,8 @@ struct Lasting {
     /// The newest generation's rule for exchanges; those who wait are served by it.
     rule: ArcSwap<Rule>,
     queue: Queue,
+    /// As last told to operators.
+    panicking: AtomicBool,
 }
 
 /// Why there is no lease.
@@ -58,20 +61,16 @@ pub struct Lease {
 
 impl Pool {
     /// The pool as `config` wants it, carrying on from `previous`.
-    pub fn new(config: Arc<config::Pool>, security: Option<Security>, previous: Option<&Self>) -> (Self, Changes) {
+    pub fn new(config: Arc<config::Pool>, security: Option<Security>, previous: Option<&Self>) -> Self {
         let rule = Rule::new(&config, ClaimKind::Exchange);
         let tunnels = Rule::new(&config, ClaimKind::Tunnel);
         let budget = match previous {
             Some(old) if old.config.retry.budget_percent == config.retry.budget_percent => Arc::clone(&old.budget),
             _ => Arc::new(Budget::new(config.retry.budget_percent)),
         };
-        let (roster, changes) = match previous {
-            Some(old) => old.lasting.roster.load().succeed(&config.endpoints),
-            None => {
-                let roster = Roster::new(&config.endpoints);
-                let changes = Changes { added: roster.endpoints().to_vec(), ..Changes::default() };
-                (roster, changes)
-            }
+        let roster = match previous {
+            Some(old) => old.lasting.roster.load().succeed(&config.endpoints).0,
+            None => Roster::new(&config.endpoints),
         };
         let lasting = match previous {
             Some(old) => Arc::clone(&old.lasting),
@@ -79,12 +78,14 @@ impl Pool {
                 roster: ArcSwap::from_pointee(Roster::new(&[])),
                 rule: ArcSwap::from_pointee(rule),
                 queue: Queue::default(),
+                // Nobody is known to be up at the start; that is no news.
+                panicking: AtomicBool::new(true),
             }),
         };
         let pool = Self { config, security, budget, tunnels, lasting };
         pool.lasting.roster.store(Arc::new(roster));
         pool.lasting.rule.store(Arc::new(rule));
-        (pool, changes)
+        pool
     }
 
     /// The endpoints at this moment.
@@ -95,6 +96,12 @@ impl Pool {
     /// Exchanges that wait.
     pub fn waiting(&self) -> usize {
         self.lasting.queue.len()
+    }
+
+    /// Whether so few endpoints are up that health is ignored, when that has changed since the last call.
+    pub fn panic_changed(&self) -> Option<bool> {
+        let now = self.lasting.roster.load().is_in_panic(&self.lasting.rule.load());
+        (self.lasting.panicking.swap(now, Ordering::Relaxed) != now).then_some(now)
     }
 
     /// Leases an endpoint that is not among `tried`, waiting in line when all are full.

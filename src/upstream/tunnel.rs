@@ -1,6 +1,6 @@
 //! Carries an upgraded byte stream between a client and an endpoint.
 //!
-//! Floor 3. Bytes pass unchanged, half-close included; each direction is watched by an [`Observer`]. When the tunnel
+//! Floor 3. Bytes pass unchanged, half-close included; each direction is watched by an [`Observer`](super::observer::Observer). When the tunnel
 //! must end for a reason of ours (drain, silence, an offence) a Close is put between two frames in each direction, and
 //! the answers are awaited for a moment. An idle tunnel holds no buffer: each thread reads into one scratch, and only
 //! what the other side does not take at once is kept, 64 KiB a direction at most.

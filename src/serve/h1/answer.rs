@@ -78,6 +78,7 @@ impl<I: Duplex + 'static> Server<I> {
     async fn write_body(&mut self, mut body: Body, delimiting: Delimiting) -> bool {
         let chunked = delimiting == Delimiting::Chunks;
         let mut ended = false;
+        let mut broken = false;
         let written = poll_fn(|cx| {
             loop {
                 let mut starved = false;
@@ -96,8 +97,12 @@ impl<I: Duplex + 'static> Server<I> {
                                 self.outbox.push_last_chunk(&HeaderMap::new());
                             }
                         }
-                        // The end is missing on purpose: the client must not take this for a complete response.
-                        Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                        // The end is missing on purpose: the client must not take this for a complete response. What
+                        // came before is still its own.
+                        Poll::Ready(Some(Err(_))) => {
+                            ended = true;
+                            broken = true;
+                        }
                         Poll::Pending => starved = true,
                     }
                     // A whole small response leaves in one piece.
@@ -106,7 +111,7 @@ impl<I: Duplex + 'static> Server<I> {
                     }
                 }
                 match self.poll_outbox(cx) {
-                    Poll::Ready(Ok(())) if ended => return Poll::Ready(true),
+                    Poll::Ready(Ok(())) if ended => return Poll::Ready(!broken),
                     Poll::Ready(Ok(())) if starved => {
                         self.drain.poll(cx);
                         return self.wire.lock().poll_gone(cx).map(|()| false);

@@ -15,6 +15,7 @@ use super::Server;
 const LINE_SLACK: usize = 64;
 
 /// What came.
+#[expect(clippy::large_enum_variant, reason = "lives for one await; a box would cost every request an allocation")]
 pub(super) enum Incoming {
     /// A request.
     Request(RequestHead),
