@@ -26,6 +26,10 @@ pub struct HeadLimits {
 /// Most fields that any configuration can allow.
 pub const MAX_FIELDS: usize = 256;
 
+/// Fields that a map has room for beyond those that came: a proxy adds its own on the way, and a map that grows is hashed
+/// anew.
+const ROOM: usize = 8;
+
 /// A request's head and the extent of its body.
 #[derive(Debug)]
 pub struct RequestHead {
@@ -167,7 +171,7 @@ fn request_target(head: &Bytes, target: &str, method: &Method) -> Result<Uri, Re
 }
 
 fn take_fields(head: &Bytes, parsed: &[httparse::Header<'_>], fields: &mut HeaderMap) -> Result<(), &'static str> {
-    fields.reserve(parsed.len());
+    fields.reserve(parsed.len() + ROOM);
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "field name")?;
         // An empty value has no place in the head to share.

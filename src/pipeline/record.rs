@@ -179,7 +179,7 @@ impl Story {
                 }
             }
         }
-        self.emitter.emit(record.clone());
+        self.emitter.emit(record.take());
     }
 }
 
