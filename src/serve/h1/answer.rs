@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use crate::body::{Body, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
-use crate::message::{Answer, Answering, Duplex, Interim};
+use crate::message::{Answer, Answering, Interim, Transport};
 use crate::net::date;
 
 use super::{Asked, Server, Written, poll_answer};
@@ -18,7 +18,7 @@ use super::{Asked, Server, Written, poll_answer};
 /// before a reset for what it still sends (RFC 9112 §9.6).
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
 
-impl<I: Duplex + 'static> Server<I> {
+impl<I: Transport + 'static> Server<I> {
     /// Waits for the answer, passing interim responses on; `None` when the client left before.
     pub(super) async fn await_answer(
         &mut self,
@@ -58,7 +58,12 @@ impl<I: Duplex + 'static> Server<I> {
         let body = if delimiting == Delimiting::Absent { Body::empty() } else { body };
         let complete = self.write_body(body, delimiting).await;
         match (complete, persistence) {
-            (false, _) => Written::Broken,
+            (false, _) => {
+                if delimiting == Delimiting::Close {
+                    self.wire.lock().break_off();
+                }
+                Written::Broken
+            }
             (true, Persistence::Close) => Written::Close,
             // A body that was not read to its end by the time the answer is complete cannot be followed by anything.
             (true, _) if !self.wire.lock().is_received() => Written::Close,
@@ -77,7 +82,7 @@ impl<I: Duplex + 'static> Server<I> {
     /// Writes what waits and `body`; whether all of it went out.
     async fn write_body(&mut self, mut body: Body, delimiting: Delimiting) -> bool {
         let chunked = delimiting == Delimiting::Chunks;
-        let mut ended = false;
+        let (mut ended, mut broken) = (false, false);
         let written = poll_fn(|cx| {
             loop {
                 let mut starved = false;
@@ -96,8 +101,9 @@ impl<I: Duplex + 'static> Server<I> {
                                 self.outbox.push_last_chunk(&HeaderMap::new());
                             }
                         }
-                        // The end is missing on purpose: the client must not take this for a complete response.
-                        Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                        // What came before the break is the client's. The end is missing on purpose: the client must
+                        // not take this for a complete response.
+                        Poll::Ready(Some(Err(_))) => (ended, broken) = (true, true),
                         Poll::Pending => starved = true,
                     }
                     // A whole small response leaves in one piece.
@@ -106,7 +112,7 @@ impl<I: Duplex + 'static> Server<I> {
                     }
                 }
                 match self.poll_outbox(cx) {
-                    Poll::Ready(Ok(())) if ended => return Poll::Ready(true),
+                    Poll::Ready(Ok(())) if ended => return Poll::Ready(!broken),
                     Poll::Ready(Ok(())) if starved => {
                         self.drain.poll(cx);
                         return self.wire.lock().poll_gone(cx).map(|()| false);
