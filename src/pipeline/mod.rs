@@ -179,6 +179,9 @@ impl Pipeline {
         let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only };
         let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
         match (outcome, handshake) {
+            (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.is_mistakable(head.status) => {
+                Err(Fault::UpstreamMalformed)
+            }
             (Outcome::Response { head, body }, _) => {
                 let mut answer = Answer { head, body, tunnel: None, close: false };
                 rewrite::response(&mut answer.head.headers, &route.config);

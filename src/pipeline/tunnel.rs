@@ -50,6 +50,12 @@ impl Handshake {
         Ok(Self { upgrade, for_client, from_endpoint })
     }
 
+    /// Whether the client would take an ordinary answer with `status` for a tunnel: over HTTP/2 any 2xx opens one
+    /// (RFC 8441 §5, RFC 9110 §9.3.6).
+    pub(super) fn is_mistakable(&self, status: StatusCode) -> bool {
+        self.upgrade == Upgrade::ExtendedConnect && status.is_success()
+    }
+
     /// Checks the endpoint's 101 and turns it into the client's answer.
     ///
     /// # Errors
@@ -98,4 +104,27 @@ fn check_origin(fields: &HeaderMap, settings: &WebSocket, scheme: &str, host: &s
         .iter()
         .any(|allowed| if allowed == "same" { same } else { allowed.eq_ignore_ascii_case(origin) });
     if allowed { Ok(()) } else { Err(Fault::OriginRefused) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_without_101_never_looks_like_a_tunnel() {
+        let settings = WebSocket {
+            idle: std::time::Duration::from_secs(90),
+            max_frame: 1024,
+            origins: Vec::new(),
+            on_silent_close: StatusCode::UNAUTHORIZED,
+        };
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        let mut begin = |upgrade| Handshake::begin(&mut head, upgrade, &settings, "https", "a").unwrap();
+        let (http2, http1) = (begin(Upgrade::ExtendedConnect), begin(Upgrade::Http1));
+
+        assert!(http2.is_mistakable(StatusCode::OK) && http2.is_mistakable(StatusCode::NO_CONTENT));
+        assert!(!http2.is_mistakable(StatusCode::UNAUTHORIZED));
+        assert!(!http1.is_mistakable(StatusCode::OK));
+    }
 }
