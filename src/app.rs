@@ -47,7 +47,7 @@ pub struct Running {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration was refused.
-    #[error("configuration refused")]
+    #[error("configuration refused: {0}")]
     Configuration(Findings),
     /// The configuration names something that cannot be used.
     #[error("{}", all(.0))]

@@ -54,6 +54,14 @@ impl prober::Observer for Observer {
         let Some(known) = snapshot.pool(pool) else { return };
         let flip = EndpointFlipped { pool, endpoint: &endpoint.name, from: standing(from), to: standing(to), reason };
         flip.emit(&known.counts(endpoint));
+        if let Some(panics) = known.upstream.panic_changed() {
+            let roster = known.upstream.roster();
+            let usable =
+                |endpoint: &&Arc<Endpoint>| matches!(endpoint.vitals.standing(), Standing::Up | Standing::Late);
+            let up = roster.endpoints().iter().filter(usable).count();
+            let told = if panics { events::panic_mode_entered } else { events::panic_mode_left };
+            told(pool, up, roster.endpoints().len());
+        }
         // Who waits may have somebody to ask now, or nobody any more.
         known.upstream.pump();
     }

@@ -44,16 +44,17 @@ const SWEEP: Duration = Duration::from_millis(500);
 /// Runs until told to end.
 pub(super) fn run(options: Options) -> Result<(), Error> {
     let began = Instant::now();
-    let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
-    let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
-    for warning in &warnings {
-        events::configuration_warning(warning);
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::System { what: "control runtime", source })?;
     let _entered = runtime.enter();
+    let read = runtime.block_on(files::Prints::take(std::slice::from_ref(&options.file)));
+    let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
+    let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
+    for warning in &warnings {
+        events::configuration_warning(warning);
+    }
 
     let workers = config.process.workers.get();
     let metrics = Metrics::new(workers);
@@ -97,7 +98,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let (watched, seen) = watch::channel::<Arc<[std::path::PathBuf]>>(files.into());
     let (changed, changes) = files::channel();
     if config.process.watch_files {
-        supervisor.start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop));
+        supervisor
+            .start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop, read.clone()));
     }
     if let Some(socket) = &admin_socket {
         admin::start(&mut supervisor, socket, Admin::new(Arc::clone(&world) as _, &[]), lifecycle.life())?;
@@ -111,7 +113,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         life: lifecycle.life(),
         blocking_threads: config.process.file_threads.div_ceil(workers),
     };
-    let crew = Crew { live: &live, vault: &vault, tunnels: &clients, log: &log, metrics: &metrics, shared: &shared };
+    let crew = Crew { live: &live, vault: &vault, clients: &clients, log: &log, metrics: &metrics, shared: &shared };
     let threads = crew.start(&mut listening, doors)?;
 
     let running = Running {
@@ -218,7 +220,7 @@ impl Bound {
 struct Crew<'a> {
     live: &'a Arc<Live>,
     vault: &'a Arc<Vault>,
-    tunnels: &'a Clients,
+    clients: &'a Clients,
     log: &'a AccessLog,
     metrics: &'a Metrics,
     shared: &'a Shared,
@@ -226,6 +228,7 @@ struct Crew<'a> {
 
 impl Crew<'_> {
     fn start(&self, listening: &mut [Bound], doors: Vec<Door>) -> Result<Vec<JoinHandle<()>>, Error> {
+        let tunnels = self.clients.separate();
         let start = |(index, door): (usize, Door)| {
             let sockets = listening
                 .iter_mut()
@@ -239,7 +242,7 @@ impl Crew<'_> {
                 live: Arc::clone(self.live),
                 idle: Idle::default(),
                 vault: Arc::clone(self.vault),
-                tunnels: self.tunnels.separate(),
+                tunnels: tunnels.clone(),
                 emitter: self.log.worker(),
                 metrics: self.metrics.clone(),
                 life: self.shared.life.clone(),

@@ -38,13 +38,29 @@ pub fn channel() -> (mpsc::Sender<()>, Changed) {
     mpsc::channel(1)
 }
 
-/// Watches until stopped. A file that was missing and appears has changed, too.
-pub async fn run(mut files: Files, changed: mpsc::Sender<()>, mut stop: Stop) {
+/// What files look like at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Prints(Vec<Print>);
+
+impl Prints {
+    /// Looks at `paths`; to be done before they are read.
+    pub async fn take(paths: &[PathBuf]) -> Self {
+        Self(look(paths).await)
+    }
+}
+
+/// Watches until stopped. A file that was missing and appears has changed, too, and so has one that differs from
+/// `read`, what it looked like before it was read at the start.
+pub async fn run(mut files: Files, changed: mpsc::Sender<()>, mut stop: Stop, read: Prints) {
     let (told, mut events) = mpsc::channel(1);
     let mut directories = Directories::new(told);
     let mut wanted = Arc::clone(&files.borrow_and_update());
     let mut prints = look(&wanted).await;
     directories.follow(&prints);
+    if read.0.iter().any(|read| prints.iter().any(|print| print.path == read.path && print != read)) {
+        // Full: a reload is waiting already and will see this change.
+        changed.try_send(()).ok();
+    }
     loop {
         tokio::select! {
             () = stop.stopped() => return,
@@ -202,7 +218,8 @@ mod tests {
         let (sender, files) = watch::channel(Arc::from([dir.path().join(path), proof.clone()]));
         let (tell, mut changed) = channel();
         let mut supervisor = Supervisor::new();
-        supervisor.start("watch", Policy::Restart, move |stop| run(files.clone(), tell.clone(), stop));
+        supervisor
+            .start("watch", Policy::Restart, move |stop| run(files.clone(), tell.clone(), stop, Prints::default()));
         let mut round = 0;
         loop {
             round += 1;

@@ -112,7 +112,7 @@ impl Fault {
             Self::TooManyTunnels        => row(StatusCode::TOO_MANY_REQUESTS,               "too_many_tunnels",   Proxy,    Request, true),
             Self::BodyTooLarge          => row(StatusCode::PAYLOAD_TOO_LARGE,               "body_too_large",     Client,   Request, false),
             Self::BodyMalformed         => row(StatusCode::BAD_REQUEST,                     "body_malformed",     Client,   Request, false),
-            Self::ClientLate(_)         => row(StatusCode::REQUEST_TIMEOUT,                 "client_late",        Client,   Request, false),
+            Self::ClientLate(clock)     => row(StatusCode::REQUEST_TIMEOUT,                 clock.as_str(),       Client,   Request, false),
             Self::ClientGone            => row(StatusCode::BAD_REQUEST,                     "client_gone",        Client,   Request, false),
             Self::BufferFull            => row(StatusCode::SERVICE_UNAVAILABLE,             "buffer_full",        Proxy,    Request, true),
             Self::NoEndpoint            => row(StatusCode::SERVICE_UNAVAILABLE,             "no_endpoint",        Upstream, Queue,   true),
@@ -128,6 +128,15 @@ impl Fault {
             Self::TunnelRefused(status) => row(*status,                                     "tunnel_refused",     Upstream, Tunnel,  false),
             Self::Internal              => row(StatusCode::INTERNAL_SERVER_ERROR,           "internal",           Proxy,    Request, false),
         }
+    }
+
+    /// Whether the client's connection cannot be trusted with another request: what it sent was read in a way that it
+    /// may not have meant.
+    pub const fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Malformed(_) | Self::Ambiguous(_) | Self::BadHost | Self::BadConnection | Self::BodyMalformed
+        )
     }
 
     /// What was wrong in particular, for the client's body; never text of the client or the endpoint.

@@ -139,7 +139,9 @@ impl Pipeline {
             Ok(Done::Fixed(answer)) => (answer, None),
             Err(fault) => {
                 story.fault(fault);
-                (respond::answer(fault, &identity.request_id, accept.as_ref(), &snapshot.pages), None)
+                let mut answer = respond::answer(fault, &identity.request_id, accept.as_ref(), &snapshot.pages);
+                answer.close = fault.ends_connection();
+                (answer, None)
             }
         };
         rewrite::answer(&mut answer.head.headers, &identity, &connection);

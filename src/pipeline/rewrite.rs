@@ -1,6 +1,6 @@
 //! Takes out of a message what belongs to one hop, and puts in what the other side must know.
 
-use http::header::{EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, TRAILER};
+use http::header::{EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, TRAILER, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, request};
 
@@ -8,6 +8,7 @@ use crate::config;
 use crate::config::process::Clients;
 use crate::forwarded;
 use crate::headers::{self, Forwarding, Host};
+use crate::lexicon::Protocol;
 use crate::message::Connection;
 
 use super::fault::Fault;
@@ -60,6 +61,14 @@ pub(super) fn request(
     if let Some(subject) = connection.tls.as_ref().and_then(|tls| tls.client_subject.as_ref()) {
         head.headers.insert(CLIENT_SUBJECT, subject.clone());
     }
+    // RFC 9110 §7.6.3: a gateway says so in each request.
+    head.headers.append(
+        VIA,
+        HeaderValue::from_static(match connection.protocol {
+            Protocol::Http1 => "1.1 sluicegate",
+            Protocol::Http2 => "2 sluicegate",
+        }),
+    );
     head.headers.insert(REQUEST_ID, identity.request_id.clone());
     head.headers.insert(TRACEPARENT, identity.traceparent.clone());
     headers::apply_edits(&mut head.headers, &route.request_headers);

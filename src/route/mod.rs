@@ -11,7 +11,7 @@
 //! next less specific host is asked. So a route for one host and `/` hides routes for any host below it.
 //!
 //! # Paths
-//! Matching is done on [`canonical`] paths. What is forwarded is the path as it came.
+//! Matching is done on [`canonical`](fn@canonical) paths. What is forwarded is the path as it came.
 
 mod canonical;
 

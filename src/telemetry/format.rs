@@ -1,7 +1,7 @@
 //! Turns a record into a line.
 //!
 //! Floor 2. In: a [`Record`] on the access log's own thread. Out: one line of JSON (schema [`SCHEMA`], fields as in
-//! [`FIELDS`], documented by [`reference`]) or of Apache's `combined` format, appended to a buffer that is used again.
+//! [`FIELDS`], documented by [`reference`](fn@reference)) or of Apache's `combined` format, appended to a buffer that is used again.
 //! Whatever bytes a client sent, a line stays one line and JSON stays JSON. Deliberately absent: cookies,
 //! `Authorization`, request and response fields other than those listed.
 

@@ -19,6 +19,7 @@ use crate::balance::EndpointId;
 use crate::body::{Body, BodyError, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
 use crate::h1::{HeadScan, MalformedResponse, ResponseHead, head};
+use crate::headers::strip_hop_by_hop;
 use crate::lexicon::Clock;
 use crate::message::Interim;
 use crate::net::io::UpstreamIo;
@@ -165,8 +166,9 @@ impl Link {
                             return Poll::Ready(Err(MalformedResponse("too many interim responses").into()));
                         }
                         // RFC 9110 §10.1.1: the 100 was given by whoever read the client's body.
-                        if answer.parts.status != StatusCode::CONTINUE {
-                            interim.push(answer.parts.status, answer.parts.headers);
+                        let ResponseHead { mut parts, .. } = answer;
+                        if parts.status != StatusCode::CONTINUE && strip_hop_by_hop(&mut parts.headers).is_ok() {
+                            interim.push(parts.status, parts.headers);
                         }
                         scan = HeadScan::default();
                     }

@@ -1,6 +1,7 @@
 //! A pool at run time and the leases on its endpoints.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -32,6 +33,8 @@ struct Lasting {
     /// The newest generation's rule for exchanges; those who wait are served by it.
     rule: ArcSwap<Rule>,
     queue: Queue,
+    /// As last told to operators.
+    panicking: AtomicBool,
 }
 
 /// Why there is no lease.
@@ -75,6 +78,8 @@ impl Pool {
                 roster: ArcSwap::from_pointee(Roster::new(&[])),
                 rule: ArcSwap::from_pointee(rule),
                 queue: Queue::default(),
+                // Nobody is known to be up at the start; that is no news.
+                panicking: AtomicBool::new(true),
             }),
         };
         let pool = Self { config, security, budget, tunnels, lasting };
@@ -91,6 +96,12 @@ impl Pool {
     /// Exchanges that wait.
     pub fn waiting(&self) -> usize {
         self.lasting.queue.len()
+    }
+
+    /// Whether so few endpoints are up that health is ignored, when that has changed since the last call.
+    pub fn panic_changed(&self) -> Option<bool> {
+        let now = self.lasting.roster.load().is_in_panic(&self.lasting.rule.load());
+        (self.lasting.panicking.swap(now, Ordering::Relaxed) != now).then_some(now)
     }
 
     /// Leases an endpoint that is not among `tried`, waiting in line when all are full.

@@ -1,11 +1,12 @@
 //! Carries an upgraded byte stream between a client and an endpoint.
 //!
-//! Floor 3. Bytes pass unchanged, half-close included; each direction is watched by an [`Observer`]. When the tunnel
-//! must end for a reason of ours (drain, silence, a frame too large) a Close is put between two frames in each
-//! direction, and the answers are awaited for a moment. Broken framing passes like anything else, so that its receiver
-//! answers what came before and then fails the connection with the code it finds right; it gets a moment for that, as
-//! what follows can no longer be bounded. An idle tunnel holds no buffer: each thread reads into one scratch, and only
-//! what the other side does not take at once is kept, 64 KiB a direction at most.
+//! Floor 3. Bytes pass unchanged, half-close included; each direction is watched by an
+//! [`Observer`](super::observer::Observer). When the tunnel must end for a reason of ours (drain, silence, a frame too
+//! large) a Close is put between two frames in each direction, and the answers are awaited for a moment. Broken framing
+//! passes like anything else, so that its receiver answers what came before and then fails the connection with the code
+//! it finds right; it gets a moment for that, as what follows can no longer be bounded. An idle tunnel holds no buffer:
+//! each thread reads into one scratch, and only what the other side does not take at once is kept, 64 KiB a direction
+//! at most.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;

@@ -3,7 +3,7 @@
 use tokio::net::TcpStream;
 
 use crate::rig::upstream::named;
-use crate::rig::{Gate, Rig, Upstream};
+use crate::rig::{Gate, Peer, Rig, Upstream, soon};
 
 async fn gated(gate: &Gate) -> Upstream {
     let gate = gate.clone();
@@ -18,6 +18,14 @@ async fn gated(gate: &Gate) -> Upstream {
         }
     })
     .await
+}
+
+/// A connection on which a request was answered, and which is idle since. Its end tells that the drain has begun.
+async fn served(rig: &Rig) -> Peer {
+    let mut client = rig.client().await;
+    client.send("GET /version HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.response().await;
+    client
 }
 
 #[tokio::test]
@@ -52,12 +60,14 @@ async fn exchange_under_way_is_finished_and_its_connection_closed() {
     let mut client = rig.client().await;
     client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
     upstream.received(1).await;
-    let mut idle = rig.client().await;
+    let mut idle = served(&rig).await;
 
     rig.signal("TERM").await;
     // Once the idle one is closed, the drain has begun.
     drop(idle.rest().await);
-    assert!(TcpStream::connect(rig.plain).await.is_err());
+    // Each worker closes its own socket.
+    let refused = async { while TcpStream::connect(rig.plain).await.is_ok() {} };
+    soon("new connections to be refused", refused).await;
     assert!(rig.runs());
     gate.let_pass(1);
 
@@ -75,7 +85,7 @@ async fn stream_under_way_is_finished() {
     let upstream = gated(&gate).await;
     let mut rig = Rig::setup().endpoint(&upstream).start().await;
     let client = rig.h2().await;
-    let mut idle = rig.client().await;
+    let mut idle = served(&rig).await;
 
     let asking = client.get("/held");
     let ending = async {
@@ -92,6 +102,23 @@ async fn stream_under_way_is_finished() {
 }
 
 #[tokio::test]
+async fn connection_accepted_before_the_drain_has_its_first_request_answered() {
+    let upstream = Upstream::named("a").await;
+    let mut rig = Rig::setup().process("workers = 1").endpoint(&upstream).start().await;
+    let mut fresh = rig.client().await;
+    let mut idle = served(&rig).await;
+
+    rig.signal("TERM").await;
+    drop(idle.rest().await);
+    fresh.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n").await;
+
+    let response = fresh.response().await;
+    assert_eq!((response.text().as_str(), response.get("connection").as_deref()), ("a", Some("close")));
+    assert!(fresh.rest().await.is_empty());
+    assert_eq!(rig.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn second_signal_ends_it_now() {
     let gate = Gate::closed();
     let upstream = gated(&gate).await;
@@ -99,7 +126,7 @@ async fn second_signal_ends_it_now() {
     let mut client = rig.client().await;
     client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
     upstream.received(1).await;
-    let mut idle = rig.client().await;
+    let mut idle = served(&rig).await;
 
     rig.signal("TERM").await;
     drop(idle.rest().await);

@@ -10,12 +10,6 @@ const HEADS: &[Case] = &[
     ("no-host", b"GET PATH HTTP/1.1\r\n\r\n", 400, "malformed"),
     ("two-hosts", b"GET PATH HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, "malformed"),
     ("two-hosts-differ", b"GET PATH HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", 400, "malformed"),
-    ("host-with-path", b"GET PATH HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "bad_host"),
-    ("host-with-user", b"GET PATH HTTP/1.1\r\nHost: u@a\r\n\r\n", 400, "bad_host"),
-    ("host-with-space", b"GET PATH HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_host"),
-    ("host-bad-port", b"GET PATH HTTP/1.1\r\nHost: a:99999\r\n\r\n", 400, "bad_host"),
-    ("host-list", b"GET PATH HTTP/1.1\r\nHost: a, b\r\n\r\n", 400, "bad_host"),
-    ("absolute-differs", b"GET http://bPATH HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_host"),
     ("space-before-colon", b"GET PATH HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n", 400, "malformed"),
     ("tab-before-colon", b"GET PATH HTTP/1.1\r\nHost: a\r\nX\t: b\r\n\r\n", 400, "malformed"),
     ("length-space-colon", b"POST PATH HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc", 400, "malformed"),
@@ -47,6 +41,16 @@ const HEADS: &[Case] = &[
     ("target-fragment", b"GET PATH#f HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed"),
     ("target-nul", b"GET PATH\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed"),
     ("target-asterisk", b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed"),
+];
+
+/// Understood, and not for us: where the request ends is beyond doubt.
+const JUDGED: &[Case] = &[
+    ("host-with-path", b"GET PATH HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "bad_host"),
+    ("host-with-user", b"GET PATH HTTP/1.1\r\nHost: u@a\r\n\r\n", 400, "bad_host"),
+    ("host-with-space", b"GET PATH HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_host"),
+    ("host-bad-port", b"GET PATH HTTP/1.1\r\nHost: a:99999\r\n\r\n", 400, "bad_host"),
+    ("host-list", b"GET PATH HTTP/1.1\r\nHost: a, b\r\n\r\n", 400, "bad_host"),
+    ("absolute-differs", b"GET http://bPATH HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_host"),
     ("connection-names-host", b"GET PATH HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n", 400, "bad_connection"),
     (
         "connection-names-length",
@@ -207,6 +211,31 @@ fn with_path(path: &str, bytes: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn malformed_heads_are_refused_and_recorded() {
     all_are_refused(HEADS, with_path).await;
+}
+
+#[tokio::test]
+async fn heads_that_are_understood_are_refused_and_the_next_request_is_served() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().endpoint(&upstream).start().await;
+    let mut wrong = Vec::new();
+
+    for (name, bytes, status, fault) in JUDGED {
+        let path = format!("/{name}");
+        let mut client = rig.client().await;
+        client.send(with_path(&path, bytes)).await;
+        let response = client.response().await;
+        if response.status != *status || !response.text().contains(fault) {
+            wrong.push(format!("{path}: answered {} {}", response.status, response.text()));
+        }
+        let open = response.get("connection").as_deref() != Some("close");
+        if open && client.try_send(HIDDEN).await.is_ok() && client.response().await.text() != "a" {
+            wrong.push(format!("{path}: the next request was not served"));
+        }
+        rig.record_where(&path, |record| record["fault"] == *fault).await;
+    }
+
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(upstream.requests().iter().all(|request| request.target() == "/hidden"), "{:?}", upstream.requests());
 }
 
 #[tokio::test]

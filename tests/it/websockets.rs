@@ -191,7 +191,8 @@ async fn silent_tunnel_is_ended() {
 #[tokio::test]
 async fn drain_says_goodbye_on_tunnels() {
     let upstream = echo().await;
-    let mut rig = Rig::setup().endpoint(&upstream).start().await;
+    // Closes are spread over half of the deadline, so that clients do not come back all at once.
+    let mut rig = Rig::setup().process("drain_timeout = \"2s\"").endpoint(&upstream).start().await;
     let mut socket = open(&rig, "/ws", None).await.unwrap();
     socket.send(Message::text("hello")).await.unwrap();
     next(&mut socket).await;

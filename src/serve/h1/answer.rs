@@ -82,7 +82,8 @@ impl<I: Transport + 'static> Server<I> {
     /// Writes what waits and `body`; whether all of it went out.
     async fn write_body(&mut self, mut body: Body, delimiting: Delimiting) -> bool {
         let chunked = delimiting == Delimiting::Chunks;
-        let (mut ended, mut broken) = (false, false);
+        let mut ended = false;
+        let mut broken = false;
         let written = poll_fn(|cx| {
             loop {
                 let mut starved = false;
@@ -101,9 +102,12 @@ impl<I: Transport + 'static> Server<I> {
                                 self.outbox.push_last_chunk(&HeaderMap::new());
                             }
                         }
-                        // What came before the break is the client's. The end is missing on purpose: the client must
-                        // not take this for a complete response.
-                        Poll::Ready(Some(Err(_))) => (ended, broken) = (true, true),
+                        // The end is missing on purpose: the client must not take this for a complete response. What
+                        // came before is still its own.
+                        Poll::Ready(Some(Err(_))) => {
+                            ended = true;
+                            broken = true;
+                        }
                         Poll::Pending => starved = true,
                     }
                     // A whole small response leaves in one piece.
