@@ -435,7 +435,7 @@ proptest! {
             match step {
                 0..=2 => {
                     let carried: u32 = roster.endpoints().iter().map(|endpoint| endpoint.vitals.in_flight()).sum();
-                    let room = roster.endpoints().len() as u32 * 3 - carried;
+                    let room = u32::try_from(roster.endpoints().len()).unwrap() * 3 - carried;
                     let claimed = claim(&roster, &rule, &[]);
                     prop_assert_eq!(claimed.is_some(), room > 0);
                     held.extend(claimed);

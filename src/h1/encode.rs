@@ -203,7 +203,8 @@ mod tests {
     #[test]
     fn length_without_content_is_said_only_where_it_may_be() {
         let written = |status: u16| {
-            let (mut head, ()) = http::Response::builder().status(status).header("content-length", "9").body(()).unwrap().into_parts();
+            let (mut head, ()) =
+                http::Response::builder().status(status).header("content-length", "9").body(()).unwrap().into_parts();
             head.version = http::Version::HTTP_11;
             let mut out = BytesMut::new();
             response_head(&mut out, &head, Delimiting::Absent, Persistence::Default);

@@ -8,11 +8,15 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
+
+use crate::message::Transport;
 
 /// A client's TCP socket, with bytes that were read ahead of their reader.
 #[derive(Debug)]
@@ -108,6 +112,13 @@ impl UpstreamIo {
         let mut byte = [0];
         // The byte is lost, but so is the connection.
         matches!(self.tcp().try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl Transport for ClientIo {
+    fn break_off(&mut self) {
+        // A socket that is already dead needs no breaking.
+        drop(SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)));
     }
 }
 

@@ -65,7 +65,8 @@ impl Handshake {
     /// [`Fault::UpstreamMalformed`] when the endpoint did not prove that it read our handshake (RFC 6455 §4.1).
     pub(super) fn finish(self, head: &mut response::Parts) -> Result<(), Fault> {
         let fields = &mut head.headers;
-        let connection = fields.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let connection =
+            fields.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let proven = fields.get(SEC_WEBSOCKET_ACCEPT) == Some(&self.from_endpoint)
             && fields.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
             && connection.into_iter().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"));

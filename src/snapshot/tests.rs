@@ -88,8 +88,7 @@ fn pool_that_comes_back_begins_anew() {
     let metrics = Metrics::new(1);
     let old = first(&metrics);
     let id = endpoint(&old, "10.0.0.1").id;
-    let without =
-        Snapshot::build(config("[pools.b]\nendpoints = [\"10.0.0.1:1\"]"), Some(&old), &metrics).unwrap();
+    let without = Snapshot::build(config("[pools.b]\nendpoints = [\"10.0.0.1:1\"]"), Some(&old), &metrics).unwrap();
 
     let again = config("[pools.a]\nendpoints = [\"10.0.0.1:1\"]");
     let again = Snapshot::build(again, Some(&without), &metrics).unwrap();

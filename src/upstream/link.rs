@@ -31,8 +31,12 @@ use super::error::{Failure, Sent};
 use super::response::Response;
 use super::sending::{SendError, Sending};
 
-/// Bytes asked of the socket at a time.
+/// Bytes asked of the socket at a time while content is read.
 pub(super) const READ: usize = 16 * 1024;
+
+/// Likewise while a head is read. What came with it is kept for as long as the client takes nothing, so that this is
+/// most of what hundreds of HTTP/2 streams with closed windows cost.
+const HEAD_READ: usize = 4 * 1024;
 
 /// Interim responses of one exchange; more are a fault of the endpoint.
 const MAX_INTERIM: u32 = 16;
@@ -309,7 +313,7 @@ impl Link {
                 Ok(_) => return Poll::Ready(Err(Failure::HeadTooLarge)),
                 Err(_) => return Poll::Ready(Err(MalformedResponse("bare line feed").into())),
             }
-            match ready!(self.poll_read(cx)) {
+            match ready!(self.poll_read(cx, HEAD_READ)) {
                 Ok(1..) => {}
                 Ok(0) if self.received.is_empty() => return Poll::Ready(Err(Failure::Closed(None))),
                 Ok(0) => return Poll::Ready(Err(MalformedResponse("incomplete head").into())),
@@ -318,9 +322,9 @@ impl Link {
         }
     }
 
-    /// Reads what is there; `Ok(0)` is the end.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.received.reserve(READ);
+    /// Reads what is there, `most` bytes or a little more; `Ok(0)` is the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        self.received.reserve(most);
         pin!(self.io.read_buf(&mut self.received)).poll(cx)
     }
 

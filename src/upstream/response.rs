@@ -9,7 +9,7 @@ use crate::body::{Body, BodyError, Frame, Source};
 use crate::h1::{Decoded, Decoder, Framing};
 use crate::lexicon::Clock;
 
-use super::link::{Home, Limits, Link};
+use super::link::{Home, Limits, Link, READ};
 use super::sending::{SendError, Sending};
 
 /// Bytes of trailers that an endpoint may send.
@@ -104,7 +104,7 @@ impl Source for Response {
                 Ok(Decoded::NeedMore) => {}
                 Err(what) => return self.fail(BodyError::Malformed(what)),
             }
-            match link.poll_read(cx) {
+            match link.poll_read(cx, READ) {
                 Poll::Ready(Ok(1..)) => {}
                 // RFC 9112 §8: only a body that ends with its connection may end like this.
                 Poll::Ready(Ok(0)) if matches!(self.decoder, Decoder::UntilClose) => {

@@ -290,11 +290,7 @@ impl Watched {
 /// What live traffic saw of `endpoint`.
 fn traffic(endpoint: &Endpoint) -> Traffic {
     let recent = endpoint.vitals.recent();
-    Traffic {
-        answered_at: recent.answered_at,
-        failed_at: recent.failed_at,
-        connect_failures: recent.connect_failures,
-    }
+    Traffic { answered_at: recent.answered_at, failed_at: recent.failed_at, connect_failures: recent.connect_failures }
 }
 
 /// What a report means to those who judge.

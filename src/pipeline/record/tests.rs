@@ -27,7 +27,8 @@ pub(in crate::pipeline) struct Told {
 
 impl Told {
     fn new() -> Self {
-        let text = "[[listeners]]\naddress = \"127.0.0.1:1\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\nhealth = false\n";
+        let text =
+            "[[listeners]]\naddress = \"127.0.0.1:1\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\nhealth = false\n";
         let config = Config::parse(text, Path::new("a.toml")).unwrap().config;
         let metrics = Metrics::new(1);
         let snapshot = Snapshot::build(config, None, &metrics).unwrap();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::body::{Body, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
-use crate::message::{Answer, Answering, Duplex, Interim};
+use crate::message::{Answer, Answering, Interim, Transport};
 use crate::net::date;
 
 use super::{Asked, Server, Written, poll_answer};
@@ -29,7 +29,7 @@ struct Linger {
 const LINGER: Linger =
     Linger { pause: Duration::from_secs(1), whole: Duration::from_secs(5), bytes: 256 * 1024 * 1024 };
 
-impl<I: Duplex + 'static> Server<I> {
+impl<I: Transport + 'static> Server<I> {
     /// Waits for the answer, passing interim responses on; `None` when the client left before.
     pub(super) async fn await_answer(
         &mut self,
@@ -72,7 +72,12 @@ impl<I: Duplex + 'static> Server<I> {
         let body = if delimiting == Delimiting::Absent { Body::empty() } else { body };
         let complete = self.write_body(body, delimiting).await;
         match (complete, persistence) {
-            (false, _) => Written::Broken,
+            (false, _) => {
+                if delimiting == Delimiting::Close {
+                    self.wire.lock().break_off();
+                }
+                Written::Broken
+            }
             (true, Persistence::Close) => Written::Close,
             // A body that was not read to its end by the time the answer is complete cannot be followed by anything.
             (true, _) if !self.wire.lock().is_received() => Written::Close,

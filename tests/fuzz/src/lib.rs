@@ -18,8 +18,11 @@ use sluicegate::net::proxy_protocol::{self, Header};
 use sluicegate::route::canonical;
 use sluicegate::upstream::observer::{Observer, Offence, Side, Until};
 
+/// Feeds bytes to one reader and asserts what must hold.
+pub type Reader = fn(&[u8]);
+
 /// The readers by name, as the folders of seeds and the fuzz targets have them.
-pub const READERS: [(&str, fn(&[u8])); 9] = [
+pub const READERS: [(&str, Reader); 9] = [
     ("config", config),
     ("forwarded", forwarded),
     ("frame_observer", frame_observer),
@@ -137,14 +140,7 @@ fn observe(mut observer: Observer, bytes: &[u8], step: usize, until: Until) -> O
         passed += seen.passed;
         (frames, messages, offence) = (frames + seen.frames, messages + seen.messages, seen.offence);
     }
-    Observed {
-        passed,
-        frames,
-        messages,
-        offence,
-        between: observer.is_between_frames(),
-        closed: observer.is_closed(),
-    }
+    Observed { passed, frames, messages, offence, between: observer.is_between_frames(), closed: observer.is_closed() }
 }
 
 /// A head is found and judged alike however it was cut, and what we write of it reads back as the same.
