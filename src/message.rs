@@ -60,6 +60,13 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
+/// A byte stream whose end can be told from a break.
+pub trait Transport: Duplex {
+    /// Makes dropping this break the connection off (TCP: RST instead of FIN), where the transport can do so: the only
+    /// way to tell that content which lasts until the connection closes is not complete.
+    fn break_off(&mut self);
+}
+
 /// An exchange under way.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 

@@ -118,8 +118,7 @@ pub struct Http2 {
     pub stream_window: u32,
     /// Receive window per connection, bytes. Default 1 MiB.
     pub connection_window: u32,
-    /// Bytes per stream waiting to be sent. Default 64 KiB; with a closed window 800 streams cost 20 MiB at most in
-    /// sum because of `max_send_buffered`.
+    /// Bytes per stream waiting to be sent. Default 64 KiB; all streams of a connection together hold 8 MiB at most.
     pub send_buffer: usize,
     /// Streams reset by the client before they were accepted. Default 20; beyond: GOAWAY ENHANCE_YOUR_CALM.
     pub max_pending_resets: usize,
@@ -140,7 +139,7 @@ pub struct Tls {
     pub client_certificates: Option<ClientCertificates>,
     /// Longest handshake. Default 10 s.
     pub handshake_timeout: Duration,
-    /// Handshakes under way at once, over all workers. Default 1,000; beyond it new connections wait unaccepted.
+    /// Handshakes under way at once, over all workers. Default 1,000; further ones wait their turn, within the time-out.
     pub max_handshakes: usize,
 }
 

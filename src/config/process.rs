@@ -13,7 +13,7 @@ pub use super::secret::SecretSource;
 /// `[process]`.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Data-plane threads. Default: the CPUs this process may use (its CPU set and cgroup quota). 1 to 256. Needs restart.
+    /// Data-plane threads. Default: the CPUs this process may use (affinity and cgroup quota). 1 to 256. Needs restart.
     pub workers: NonZeroUsize,
     /// Client connections over all listeners; beyond it new ones wait in the kernel's queue. Default 20,000.
     pub max_connections: usize,

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::HOST;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request, response};
 
 use super::framing::{self, Framing, Unclear};
@@ -29,6 +30,8 @@ pub const MAX_FIELDS: usize = 256;
 /// Fields that a map has room for beyond those that came: a proxy adds its own on the way, and a map that grows is hashed
 /// anew.
 const ROOM: usize = 8;
+/// What is wrong with a head that does not name HTTP at all.
+pub const NOT_HTTP: &str = "not HTTP";
 
 /// A request's head and the extent of its body.
 #[derive(Debug)]
@@ -162,7 +165,9 @@ fn request_target(head: &Bytes, target: &str, method: &Method) -> Result<Uri, Re
     }
     let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| BAD)?;
     let origin_form = target.starts_with('/');
-    let absolute_form = uri.scheme().is_some() && uri.authority().is_some();
+    // RFC 9110 §4.2: no other scheme is ours to serve.
+    let ours = uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
+    let absolute_form = ours && uri.authority().is_some();
     let asterisk_form = target == "*" && *method == Method::OPTIONS;
     let authority_form = *method == Method::CONNECT && uri.scheme().is_none() && uri.authority().is_some();
     if *method == Method::CONNECT { authority_form } else { origin_form || absolute_form || asterisk_form }
@@ -186,6 +191,7 @@ fn refusal(error: httparse::Error, head: &[u8]) -> Refusal {
         httparse::Error::TooManyHeaders => Refusal::HeadTooLarge("fields"),
         // Only something that names itself HTTP is a version question; the rest is no request at all.
         httparse::Error::Version if names_http(head) => Refusal::UnknownVersion,
+        httparse::Error::Version => Refusal::MalformedHead(NOT_HTTP),
         error => Refusal::MalformedHead(what(error)),
     }
 }
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn odd_heads_are_refused() {
-        let cases: [(&'static [u8], Refusal); 17] = [
+        let cases: [(&'static [u8], Refusal); 19] = [
             (b"GET / HTTP/1.1\r\n\r\n", Refusal::MalformedHead("no Host")),
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::MalformedHead("more than one Host")),
             (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::MalformedHead("field name")),
@@ -244,6 +250,8 @@ mod tests {
             (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request line")),
             (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", Refusal::UnknownVersion),
             (b"PRI * HTTP/2.0\r\n\r\n", Refusal::UnknownVersion),
+            (b"INVALID CONNECTION PREFACE\r\n\r\n", Refusal::MalformedHead(NOT_HTTP)),
+            (b"GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
             (b"GET /#f HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
             (b"GET a/b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
             (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),

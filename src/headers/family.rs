@@ -46,7 +46,8 @@ pub fn set_forwarded(headers: &mut HeaderMap, facts: Forwarding<'_>) {
 }
 
 /// Removes what only a proxy may say: the identity fields in `strip`, every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`,
-/// and all of these with underscores for hyphens, which WSGI and CGI cannot tell apart. Before [`set_forwarded`].
+/// and all of these with underscores for hyphens, which WSGI and CGI cannot tell apart. Framing fields written with
+/// underscores go likewise. Before [`set_forwarded`].
 pub fn strip_client_fields(headers: &mut HeaderMap, strip: &[HeaderName]) {
     let is_doomed = |name: &&HeaderName| strip.contains(name) || is_ours(name.as_str(), strip);
     // Allocates only when a client sent such a field.
@@ -61,7 +62,9 @@ fn is_ours(name: &str, strip: &[HeaderName]) -> bool {
     let family = name.get(..STARTS.len()).is_some_and(|start| same(start, STARTS))
         || same(name, "forwarded")
         || same(name, "x-real-ip");
-    family || (name.contains('_') && strip.iter().any(|stripped| same(name, stripped.as_str())))
+    // A WSGI endpoint that takes `transfer_encoding` for framing reads another body than we sent.
+    let framing = || same(name, "content-length") || same(name, "transfer-encoding");
+    family || (name.contains('_') && (framing() || strip.iter().any(|stripped| same(name, stripped.as_str()))))
 }
 
 /// Equal when underscores count as hyphens. Both are lower case.

@@ -62,6 +62,8 @@ fn underscored_copies_of_what_we_say_go() {
         ("x-forwarded-ssl", "on"),
         ("x_real_ip", "6.6.6.6"),
         ("x_remote_user", "admin"),
+        ("content_length", "5"),
+        ("transfer_encoding", "chunked"),
         ("x-remote-user", "admin"),
         ("forwarded", "for=6.6.6.6"),
         ("x_other", "kept"),

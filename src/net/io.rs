@@ -8,11 +8,15 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
+
+use crate::message::Transport;
 
 /// A client's TCP socket, with bytes that were read ahead of their reader.
 #[derive(Debug)]
@@ -99,9 +103,22 @@ impl UpstreamIo {
     /// Costs no system call while nothing has arrived. What arrives is known as of the runtime's last look at its
     /// sockets: an end in this very instant still shows only at the first read.
     pub fn is_silent(&self) -> bool {
+        if let Self::Tls(stream) = self
+            && !stream.get_ref().1.wants_read()
+        {
+            // Decrypted already and not asked for, or its end was announced.
+            return false;
+        }
         let mut byte = [0];
         // The byte is lost, but so is the connection.
         matches!(self.tcp().try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl Transport for ClientIo {
+    fn break_off(&mut self) {
+        // A socket that is already dead needs no breaking.
+        drop(SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)));
     }
 }
 

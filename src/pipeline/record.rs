@@ -326,3 +326,6 @@ impl Drop for Tail {
         }
     }
 }
+
+#[cfg(test)]
+pub(in crate::pipeline) mod tests;

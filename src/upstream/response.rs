@@ -9,7 +9,8 @@ use crate::body::{Body, BodyError, Frame, Source};
 use crate::h1::{Decoded, Decoder, Framing};
 use crate::lexicon::Clock;
 
-use super::link::{Home, Limits, Link, SendError, Sending};
+use super::link::{Home, Limits, Link, READ};
+use super::sending::{SendError, Sending};
 
 /// Bytes of trailers that an endpoint may send.
 const MAX_TRAILER: usize = 8 * 1024;
@@ -69,6 +70,10 @@ impl Source for Response {
             let Some(link) = &mut self.link else {
                 return Poll::Ready(None);
             };
+            // Asked here as well as below: content that is always at hand would never wait for the timer.
+            if self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return self.fail(BodyError::Late(Clock::Exchange));
+            }
             if let Some(sending) = &mut self.sending {
                 match link.poll_send(cx, sending) {
                     Poll::Ready(Ok(())) => self.sending = None,
@@ -99,7 +104,7 @@ impl Source for Response {
                 Ok(Decoded::NeedMore) => {}
                 Err(what) => return self.fail(BodyError::Malformed(what)),
             }
-            match link.poll_read(cx) {
+            match link.poll_read(cx, READ) {
                 Poll::Ready(Ok(1..)) => {}
                 // RFC 9112 §8: only a body that ends with its connection may end like this.
                 Poll::Ready(Ok(0)) if matches!(self.decoder, Decoder::UntilClose) => {

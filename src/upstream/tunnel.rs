@@ -1,9 +1,12 @@
 //! Carries an upgraded byte stream between a client and an endpoint.
 //!
-//! Floor 3. Bytes pass unchanged, half-close included; each direction is watched by an [`Observer`](super::observer::Observer). When the tunnel
-//! must end for a reason of ours (drain, silence, an offence) a Close is put between two frames in each direction, and
-//! the answers are awaited for a moment. An idle tunnel holds no buffer: each thread reads into one scratch, and only
-//! what the other side does not take at once is kept, 64 KiB a direction at most.
+//! Floor 3. Bytes pass unchanged, half-close included; each direction is watched by an
+//! [`Observer`](super::observer::Observer). When the tunnel must end for a reason of ours (drain, silence, a frame too
+//! large) a Close is put between two frames in each direction, and the answers are awaited for a moment. Broken framing
+//! passes like anything else, so that its receiver answers what came before and then fails the connection with the code
+//! it finds right; it gets a moment for that, as what follows can no longer be bounded. An idle tunnel holds no buffer:
+//! each thread reads into one scratch, and only what the other side does not take at once is kept, 64 KiB a direction
+//! at most.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -79,7 +82,6 @@ pub enum Ending {
 
 /// Close codes (RFC 6455 §7.4.1 and its registry).
 const GOING_AWAY: u16 = 1001;
-const PROTOCOL_ERROR: u16 = 1002;
 const TOO_LARGE: u16 = 1009;
 const SERVICE_RESTART: u16 = 1012;
 
@@ -130,6 +132,8 @@ struct Pump {
     ended: Option<Side>,
     /// Set once we end it.
     finishing: Option<Ending>,
+    /// Set once a side broke the framing.
+    broken: Option<Ending>,
     /// Whether `clock` stands for [`CLOSE_WAIT`].
     closing: bool,
 }
@@ -147,6 +151,7 @@ impl Pump {
             closed: None,
             ended: None,
             finishing: None,
+            broken: None,
             closing: false,
         };
         if let Err(Trouble::Offence(side, offence)) = pump.from_upstream.seed(leftover, &pump.tally.from_upstream) {
@@ -194,7 +199,7 @@ impl Pump {
                 }
             }
             if offended {
-                // The Closes are to be written.
+                // What has just passed, or the Closes, are to be written.
                 continue;
             }
             if self.from_client.is_over() && self.from_upstream.is_over() {
@@ -216,13 +221,13 @@ impl Pump {
     }
 
     fn offended(&mut self, side: Side, offence: Offence) {
-        let (why, code) = match offence {
-            Offence::TooLarge => (Ending::TooLarge(side), TOO_LARGE),
-            Offence::Malformed(what) => (Ending::Malformed(side, what), PROTOCOL_ERROR),
-        };
-        match side {
-            Side::Client => self.finish(why, code, GOING_AWAY),
-            Side::Upstream => self.finish(why, GOING_AWAY, code),
+        match (offence, side) {
+            (Offence::TooLarge, Side::Client) => self.finish(Ending::TooLarge(side), TOO_LARGE, GOING_AWAY),
+            (Offence::TooLarge, Side::Upstream) => self.finish(Ending::TooLarge(side), GOING_AWAY, TOO_LARGE),
+            (Offence::Malformed(what), _) => {
+                self.broken = self.broken.or(Some(Ending::Malformed(side, what)));
+                self.wait_for_close();
+            }
         }
     }
 
@@ -237,9 +242,9 @@ impl Pump {
         }
     }
 
-    /// Our reason if we had one, else the first Close, else the first end.
+    /// Our reason if we had one, else broken framing, else the first Close, else the first end.
     fn natural(&self) -> Ending {
-        match (self.finishing, self.closed, self.ended) {
+        match (self.finishing.or(self.broken), self.closed, self.ended) {
             (Some(why), ..) => why,
             (None, Some(side), _) => Ending::Closed(side),
             (None, None, side) => Ending::Gone(side.unwrap_or(Side::Client)),

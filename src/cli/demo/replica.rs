@@ -22,6 +22,7 @@ use crate::config::Listener;
 use crate::lexicon::{ConnectionId, Protocol};
 use crate::lifecycle::{Life, Phase};
 use crate::message::Connection;
+use crate::net::io::ClientIo;
 use crate::serve::h1;
 
 /// What the answer to the kill itself needs to get out.
@@ -136,7 +137,8 @@ impl Stage {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let connection = self.connection(peer);
-                        connections.spawn(h1::serve(stream, connection, self.replica.clone(), self.life.clone()));
+                        let io = ClientIo::plain(stream);
+                        connections.spawn(h1::serve(io, connection, self.replica.clone(), self.life.clone()));
                     }
                     Err(_) => sleep(BACK_OFF).await,
                 },

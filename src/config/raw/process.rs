@@ -24,7 +24,7 @@ section! {
     /// The process as a whole: threads, bounds over all listeners, the drain.
     pub(super) PROCESS: ProcessKeys {
         /// Data-plane threads, each with its own listeners and upstream connections. Needs a restart.
-        workers: Whole<usize> = whole(1, 256), May("the CPUs this process may use (its CPU set and cgroup quota)");
+        workers: Whole<usize> = whole(1, 256), May("the CPUs this process may use (affinity and cgroup quota)");
         /// Client connections over all listeners; beyond it new ones wait in the kernel's queue.
         max_connections: Whole<usize> = whole(1, 10_000_000), Or("20_000");
         /// Secret shared by all replicas of the fleet, from which session-ticket keys derive, so that a client can
@@ -177,7 +177,7 @@ section! {
         /// Query keys whose values never reach a record.
         secret_query_keys: List<Parsed<String>> =
             list(parsed("query key", short_text)),
-            Or("['token', 'access_token', 'refresh_token', 'id_token', 'guest_token', 'code', \
+            Or("['token', 'access_token', 'refresh_token', 'id_token', 'guest_token', 'csrf_token', 'code', \
                 'state', 'password', 'secret', 'api_key', 'signature', 'session']");
         /// Leading bits of an IPv6 address that tell clients apart; a household has a /64.
         ipv6_prefix: Whole<u8> = whole(32, 128), Or("64");

@@ -18,9 +18,10 @@ use http::{HeaderMap, Method, Version};
 use tokio::time::Instant;
 
 use crate::body::Body;
+use crate::h1::head::NOT_HTTP;
 use crate::h1::{Framing, HeadLimits, RequestHead};
 use crate::lifecycle::{Life, Phase};
-use crate::message::{Answer, Answering, Connection, Duplex, Handler, Interim, Refused, Request, Upgrade};
+use crate::message::{Answer, Answering, Connection, Handler, Interim, Refusal, Refused, Request, Transport, Upgrade};
 use crate::net::outbox::Outbox;
 use crate::net::timer::Timer;
 
@@ -29,7 +30,7 @@ use wire::{Inbound, SharedWire};
 
 /// Serves one connection until either side ends it. Once [`Phase::Draining`] is reached it ends after the exchange
 /// under way; dropping the future cuts it.
-pub async fn serve<H: Handler, I: Duplex + 'static>(io: I, connection: Arc<Connection>, handler: H, life: Life) {
+pub async fn serve<H: Handler, I: Transport + 'static>(io: I, connection: Arc<Connection>, handler: H, life: Life) {
     let mut server = Server {
         wire: SharedWire::new(io, &connection.listener),
         limits: HeadLimits {
@@ -67,7 +68,7 @@ enum Next {
     End,
 }
 
-impl<I: Duplex + 'static> Server<I> {
+impl<I: Transport + 'static> Server<I> {
     /// Reads one request, has it answered, writes the answer.
     async fn exchange<H: Handler>(&mut self, handler: &H) -> Next {
         let head = match self.read_head().await {
@@ -76,6 +77,11 @@ impl<I: Duplex + 'static> Server<I> {
             Incoming::Refused(refusal, head) => {
                 let connection = Arc::clone(&self.connection);
                 let answer = handler.refuse(Refused { refusal, connection, head: head.map(|head| *head) });
+                // RFC 9113 §3.4: where HTTP/2 by prior knowledge is welcome, this is a broken preface. Whoever sent it
+                // would take the text of an answer for frames.
+                if refusal == Refusal::MalformedHead(NOT_HTTP) && self.speaks_http2_too() {
+                    return Next::End;
+                }
                 self.wire.lock().give_up();
                 self.write(answer, &Asked::REFUSED).await;
                 self.linger().await;
@@ -119,6 +125,10 @@ impl<I: Duplex + 'static> Server<I> {
             interim: interim.clone(),
             upgrade: asked.upgrade,
         }
+    }
+
+    fn speaks_http2_too(&self) -> bool {
+        self.connection.tls.is_none() && self.connection.listener.http2.cleartext
     }
 
     /// Whether the connection must end after the present exchange.

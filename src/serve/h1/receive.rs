@@ -7,7 +7,7 @@ use http::request;
 
 use crate::h1::{HeadScan, RequestHead, head};
 use crate::lexicon::Clock;
-use crate::message::{Duplex, Refusal};
+use crate::message::{Refusal, Transport};
 
 use super::Server;
 
@@ -25,7 +25,7 @@ pub(super) enum Incoming {
     Closed,
 }
 
-impl<I: Duplex + 'static> Server<I> {
+impl<I: Transport + 'static> Server<I> {
     /// Waits for a request head.
     pub(super) async fn read_head(&mut self) -> Incoming {
         let clocks = &self.connection.listener.clocks;

@@ -7,11 +7,11 @@ use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
-use crate::body::Frame;
+use crate::body::{BodyError, Frame, Source};
 use crate::config::Config;
 use crate::lexicon::{ConnectionId, Protocol};
 use crate::lifecycle::Lifecycle;
-use crate::message::Refusal;
+use crate::net::io::ClientIo;
 
 /// Answers by path; tells refusals by their status.
 #[derive(Clone)]
@@ -22,6 +22,9 @@ impl Handler for Echo {
         Box::pin(async move {
             match request.head.uri.path() {
                 "/hang" => std::future::pending().await,
+                // Answers with the request's own body, before that has come to its end.
+                "/echo" => Answer::new(StatusCode::OK, request.body),
+                "/torn" => Answer::new(StatusCode::OK, Body::stream(Torn(false))),
                 "/early" => Answer::new(StatusCode::FORBIDDEN, Body::full("no")),
                 "/hints" => {
                     request.interim.push(StatusCode::EARLY_HINTS, HeaderMap::new());
@@ -53,9 +56,32 @@ impl Handler for Echo {
     }
 }
 
+/// Content of unknown length that breaks off.
+struct Torn(bool);
+
+impl Source for Torn {
+    fn poll_frame(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<Result<Frame, BodyError>>> {
+        let first = !std::mem::replace(&mut self.0, true);
+        std::task::Poll::Ready(Some(if first { Ok(Frame::Data("half".into())) } else { Err(BodyError::Gone(None)) }))
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Transport for DuplexStream {
+    fn break_off(&mut self) {}
+}
+
 fn connection() -> Arc<Connection> {
-    let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\n";
-    let loaded = Config::parse(text, std::path::Path::new("test.toml")).expect("a configuration");
+    connection_on("")
+}
+
+fn connection_on(settings: &str) -> Arc<Connection> {
+    let text =
+        format!("[[listeners]]\naddress = \"127.0.0.1:0\"\n{settings}\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\n");
+    let loaded = Config::parse(&text, std::path::Path::new("test.toml")).expect("a configuration");
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     Arc::new(Connection {
         id: ConnectionId::next(),
@@ -155,6 +181,34 @@ async fn continue_is_sent_only_when_content_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn client_in_the_middle_of_an_upload_gets_to_read_its_refusal() {
+    let (mut io, _lifecycle, served) = client();
+    io.write_all(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 4194304\r\n\r\n").await.unwrap();
+
+    for _ in 0..64 {
+        io.write_all(&[b'x'; 64 * 1024]).await.expect("the server reads on");
+    }
+
+    assert!(until_close(&mut io).await.starts_with("HTTP/1.1 403"));
+    drop(io);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_never_stops_sending_is_cut_after_its_answer() {
+    let (mut io, _lifecycle, served) = client();
+    io.write_all(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999\r\n\r\n").await.unwrap();
+    let began = Instant::now();
+
+    while io.write_all(b"x").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn early_hints_reach_http11_clients_only() {
     let new = ask("GET /hints HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
     let old = ask("GET /hints HTTP/1.0\r\n\r\n").await;
@@ -185,4 +239,74 @@ async fn drain_ends_an_idle_connection_and_spares_a_busy_one() {
 
     assert_eq!(until_close(&mut idle).await, "");
     served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_that_still_reads_its_request_loses_nothing_of_it() {
+    let (mut io, _lifecycle, _served) = client();
+    io.write_all(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\nfirst,").await.unwrap();
+    tokio::task::yield_now().await;
+    io.write_all(b"later").await.unwrap();
+
+    let answer = until_close(&mut io).await;
+
+    assert!(answer.contains("content-length: 11\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nfirst,later"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unread_body_that_is_here_already_does_not_cost_the_connection() {
+    let answers = ask("POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc\
+         GET /early HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    .await;
+
+    assert_eq!(answers.matches("HTTP/1.1 403").count(), 2, "{answers}");
+}
+
+/// A client over TCP, where a break can be told from an end.
+async fn tcp_client() -> tokio::net::TcpStream {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+    let io = ClientIo::plain(accepted.unwrap().0);
+    let lifecycle = Lifecycle::new();
+    tokio::spawn(async move {
+        serve(io, connection(), Echo, lifecycle.life()).await;
+        drop(lifecycle);
+    });
+    client.unwrap()
+}
+
+#[tokio::test]
+async fn torn_content_that_lasts_until_the_close_ends_with_a_reset() {
+    let mut io = tcp_client().await;
+    io.write_all(b"GET /torn HTTP/1.0\r\n\r\n").await.unwrap();
+
+    let error = io.read_to_end(&mut Vec::new()).await.unwrap_err();
+
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn torn_chunks_reach_the_client_without_their_end() {
+    let mut io = tcp_client().await;
+    io.write_all(b"GET /torn HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+
+    let mut all = Vec::new();
+    io.read_to_end(&mut all).await.unwrap();
+
+    assert!(all.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(all.ends_with(b"\r\n\r\n4\r\nhalf\r\n"), "{}", String::from_utf8_lossy(&all));
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_preface_is_not_answered_in_the_wrong_protocol() {
+    for (settings, answered) in [("", true), ("http2 = { cleartext = true }", false)] {
+        let (mut io, theirs) = duplex(1024);
+        let lifecycle = Lifecycle::new();
+        tokio::spawn(serve(theirs, connection_on(settings), Echo, lifecycle.life()));
+        io.write_all(b"INVALID CONNECTION PREFACE\r\n\r\n").await.unwrap();
+
+        assert_eq!(until_close(&mut io).await.starts_with("HTTP/1.1 400"), answered, "{settings}");
+    }
 }

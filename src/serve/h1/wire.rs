@@ -17,7 +17,7 @@ use crate::body::{BodyError, Frame, Source};
 use crate::config::Listener;
 use crate::h1::{Decoded, Decoder, Framing};
 use crate::lexicon::Clock;
-use crate::message::{Duplex, Interim};
+use crate::message::{Interim, Transport};
 use crate::net::timer::Timer;
 
 /// Bytes asked of the socket at a time while a body is read.
@@ -29,7 +29,7 @@ const HEAD_READ: usize = 8 * 1024;
 /// A handle on the wire.
 pub(super) struct SharedWire<I>(Arc<Mutex<Wire<I>>>);
 
-impl<I: Duplex> SharedWire<I> {
+impl<I: Transport> SharedWire<I> {
     pub(super) fn new(io: I, listener: &Listener) -> Self {
         Self(Arc::new(Mutex::new(Wire {
             io: Some(io),
@@ -48,6 +48,11 @@ impl<I: Duplex> SharedWire<I> {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Wire<I>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody holds the body of the request under way.
+    pub(super) fn is_unread(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// Takes the connection out, with what was read ahead of it.
@@ -75,7 +80,14 @@ pub(super) struct Wire<I> {
     broken: bool,
 }
 
-impl<I: Duplex> Wire<I> {
+impl<I: Transport> Wire<I> {
+    /// Makes the end of the connection a break.
+    pub(super) fn break_off(&mut self) {
+        if let Some(io) = &mut self.io {
+            io.break_off();
+        }
+    }
+
     /// Begins a body of that extent. `continues` takes the 100 (Continue) when somebody first asks for content.
     pub(super) fn expect(&mut self, framing: Framing, continues: Option<Interim>) {
         self.decoder = Decoder::new(framing, self.max_trailer);
@@ -187,13 +199,13 @@ impl<I: Duplex> Wire<I> {
 /// The body of the request under way.
 pub(super) struct Inbound<I>(SharedWire<I>);
 
-impl<I: Duplex> Inbound<I> {
+impl<I: Transport> Inbound<I> {
     pub(super) fn new(wire: &SharedWire<I>) -> Self {
         Self(SharedWire(Arc::clone(&wire.0)))
     }
 }
 
-impl<I: Duplex> Source for Inbound<I> {
+impl<I: Transport> Source for Inbound<I> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         self.0.lock().poll_body(cx)
     }

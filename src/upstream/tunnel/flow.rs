@@ -59,6 +59,8 @@ pub(super) struct Flow {
     shut: bool,
     /// After an offence nothing can be told about the bytes.
     blind: bool,
+    /// Whether the offence was broken framing, which passes, and all that follows with it.
+    broken: bool,
 }
 
 impl Flow {
@@ -75,6 +77,7 @@ impl Flow {
             read_ended: false,
             shut: false,
             blind: false,
+            broken: false,
         }
     }
 
@@ -247,7 +250,9 @@ impl Flow {
     fn take_in(&mut self, bytes: &[u8], passed: &Passed) -> (usize, Option<Offence>) {
         self.held_length = 0;
         if self.blind {
-            return (0, None);
+            let pass = if self.broken && self.state == State::Passing { bytes.len() } else { 0 };
+            passed.add(pass, 0, 0);
+            return (pass, None);
         }
         let until = if matches!(self.state, State::Stopping(_)) { Until::Boundary } else { Until::End };
         let seen = self.observer.look(bytes, until);
@@ -259,9 +264,12 @@ impl Flow {
                 (0, None)
             }
             State::Passing => {
-                passed.add(seen.passed, seen.frames, seen.messages);
+                // Whoever receives broken framing judges it, once it has answered what came before.
+                self.broken = matches!(seen.offence, Some(Offence::Malformed(_)));
+                let pass = if self.broken { bytes.len() } else { seen.passed };
+                passed.add(pass, seen.frames, seen.messages);
                 self.hold(rest);
-                (seen.passed, seen.offence)
+                (pass, seen.offence)
             }
             State::Stopping(code) => {
                 passed.add(seen.passed, seen.frames, seen.messages);
@@ -284,9 +292,10 @@ impl Flow {
         }
     }
 
-    /// Puts our Close, unless the sender's own has passed: there is one at most (RFC 6455 §5.5.1).
+    /// Puts our Close, unless the sender's own has passed: there is one at most (RFC 6455 §5.5.1). Nor behind broken
+    /// framing, where nobody knows what it would become.
     fn put_close(&mut self, code: u16) {
-        if !self.observer.is_closed() && !self.read_ended {
+        if !self.observer.is_closed() && !self.read_ended && !self.broken {
             self.pending.extend_from_slice(&observer::close(self.sender, code));
         }
         self.state = State::Dropping;

@@ -164,22 +164,45 @@ async fn large_frame_is_told_to_its_sender_and_passes_nowhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn broken_framing_is_told_to_its_sender() {
+async fn broken_framing_is_left_to_its_receiver_who_answers_first() {
     let mut rig = rig(b"");
-    rig.client.write_all(&frame(Side::Upstream, 0x81, b"unmasked")).await.unwrap();
+    let good = frame(Side::Client, 0x81, b"question");
+    let bad = frame(Side::Client, 0x83, b"reserved opcode");
+    rig.client.write_all(&[good.clone(), bad.clone()].concat()).await.unwrap();
+    expect(&mut rig.upstream, &[good, bad].concat()).await;
+    let answer = frame(Side::Upstream, 0x81, b"answer");
+    rig.upstream.write_all(&answer).await.unwrap();
+    rig.upstream.write_all(&frame(Side::Upstream, 0x88, &1002_u16.to_be_bytes())).await.unwrap();
+    drop(rig.upstream);
 
+    expect(&mut rig.client, &answer).await;
     assert_eq!(close_code(&mut rig.client, Side::Upstream).await, 1002);
-    assert_eq!(close_code(&mut rig.upstream, Side::Client).await, 1001);
     assert!(matches!(rig.running.await.unwrap(), Ending::Malformed(Side::Client, _)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn offence_behind_the_upgrade_is_found_too() {
+async fn broken_framing_that_its_receiver_bears_ends_the_tunnel_all_the_same() {
     let mut rig = rig(b"\x83\x00");
+    let start = Instant::now();
 
-    assert_eq!(close_code(&mut rig.upstream, Side::Client).await, 1002);
-    assert_eq!(close_code(&mut rig.client, Side::Upstream).await, 1001);
+    expect(&mut rig.client, b"\x83\x00").await;
     assert!(matches!(rig.running.await.unwrap(), Ending::Malformed(Side::Upstream, _)));
+    assert_eq!(start.elapsed(), CLOSE_WAIT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_close_is_put_behind_broken_framing() {
+    let mut rig = rig(b"");
+    let bad = frame(Side::Client, 0x83, b"");
+    rig.client.write_all(&bad).await.unwrap();
+    expect(&mut rig.upstream, &bad).await;
+
+    rig.lifecycle.advance(Phase::Draining);
+
+    let mut rest = Vec::new();
+    rig.upstream.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty());
+    drop(rig.running.await);
 }
 
 #[tokio::test(start_paused = true)]
