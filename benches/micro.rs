@@ -106,7 +106,7 @@ fn route(criterion: &mut Criterion) {
         for index in 0..routes {
             let _infallible = write!(
                 text,
-                "[[routes]]\nhosts = [\"bi{}.example.com\"]\npath = \"/api/v1/part{index}\"\npool = \"superset\"\n",
+                "[[routes]]\nhost = \"bi{}.example.com\"\npath = \"/api/v1/part{index}\"\npool = \"superset\"\n",
                 index % 10
             );
         }
