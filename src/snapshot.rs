@@ -247,13 +247,4 @@ impl Live {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn page_keeps_what_is_no_placeholder() {
-        let page = Pages::fill("a {code} {b} {{status} {", &[("code", "X"), ("status", "5")]);
-
-        assert_eq!(page, "a X {b} {5 {");
-    }
-}
+mod tests;

@@ -417,6 +417,51 @@ proptest! {
         }
     }
 
+    /// Generations come and go under traffic: whoever stays keeps its number and its claims, whoever goes keeps them
+    /// until they end, and nobody is ever beyond its cap.
+    #[test]
+    fn claims_survive_any_row_of_generations(
+        steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>(), prop::collection::btree_map(0_u8..6, 1_u16..=9, 0..6)), 1..80),
+        least: bool,
+    ) {
+        let list = |of: &std::collections::BTreeMap<u8, u16>| -> Vec<Wanted> {
+            of.iter().map(|(number, weight)| wanted(&format!("e{number}"), *weight)).collect()
+        };
+        let strategy = if least { Strategy::LeastConnection } else { Strategy::RoundRobin };
+        let rule = Rule { max_in_flight: 3, ..rule(strategy) };
+        let mut roster = Roster::new(&pool(&[1, 2, 3]));
+        let mut held: Vec<Claim> = Vec::new();
+        for (step, index, next) in steps {
+            match step {
+                0..=2 => {
+                    let carried: u32 = roster.endpoints().iter().map(|endpoint| endpoint.vitals.in_flight()).sum();
+                    let room = u32::try_from(roster.endpoints().len()).unwrap() * 3 - carried;
+                    let claimed = claim(&roster, &rule, &[]);
+                    prop_assert_eq!(claimed.is_some(), room > 0);
+                    held.extend(claimed);
+                }
+                3 if !held.is_empty() => drop(held.swap_remove(index.index(held.len()))),
+                4 => {
+                    let (successor, _) = roster.succeed(&list(&next));
+                    for known in roster.endpoints() {
+                        let stays = successor.endpoints().iter().find(|endpoint| endpoint.name == known.name);
+                        prop_assert!(stays.is_none_or(|endpoint| endpoint.id == known.id));
+                    }
+                    roster = successor;
+                }
+                _ => {}
+            }
+            for endpoint in roster.endpoints() {
+                let mine = held.iter().filter(|claim| claim.endpoint().id == endpoint.id).count();
+                prop_assert_eq!(endpoint.vitals.in_flight() as usize, mine);
+                prop_assert!(mine <= 3);
+            }
+        }
+        let everybody: Vec<Arc<Endpoint>> = held.iter().map(|claim| Arc::clone(claim.endpoint())).collect();
+        drop(held);
+        prop_assert!(everybody.iter().all(|endpoint| endpoint.vitals.in_flight() == 0));
+    }
+
     #[test]
     fn picks_never_leave_the_reach(
         standings in prop::collection::vec((0_u8..4, any::<bool>(), 0_u32..3), 1..9), threshold in 0_u8..=100, least: bool,

@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, request, response};
 /// How a body is delimited on the wire.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delimiting {
-    /// No body, and no framing field of ours: what the message says about its length stands (HEAD, 304).
+    /// No body, and no framing field of ours; in answer to HEAD and in a 304 what the message says of its length
+    /// stands.
     Absent,
     /// A Content-Length of that many bytes.
     Length(u64),
@@ -62,6 +63,8 @@ pub enum Persistence {
     KeepAlive,
     /// `Upgrade`.
     Upgrade,
+    /// `TE`, as RFC 9110 §10.1.4 wants the field named that tells of trailers.
+    Trailers,
 }
 
 /// Writes a response head.
@@ -72,7 +75,9 @@ pub fn response_head(out: &mut BytesMut, head: &response::Parts, delimiting: Del
     out.put_u8(b' ');
     out.put_slice(head.status.canonical_reason().unwrap_or("").as_bytes());
     out.put_slice(b"\r\n");
-    fields(out, &head.headers, delimiting, persistence);
+    // RFC 9110 §8.6: a length may be said without content in answer to HEAD and in a 304, never in a 1xx or a 204.
+    let length_stands = !head.status.is_informational() && head.status != StatusCode::NO_CONTENT;
+    fields(out, &head.headers, delimiting, persistence, length_stands);
 }
 
 /// Writes a request head in origin-form.
@@ -85,14 +90,21 @@ pub fn request_head(out: &mut BytesMut, head: &request::Parts, delimiting: Delim
         None => b"/",
     });
     out.put_slice(b" HTTP/1.1\r\n");
-    fields(out, &head.headers, delimiting, persistence);
+    fields(out, &head.headers, delimiting, persistence, false);
 }
 
-fn fields(out: &mut BytesMut, fields: &HeaderMap, delimiting: Delimiting, persistence: Persistence) {
+/// `length_stands` says whether a length that the message brought may stay when there is no body.
+fn fields(
+    out: &mut BytesMut,
+    fields: &HeaderMap,
+    delimiting: Delimiting,
+    persistence: Persistence,
+    length_stands: bool,
+) {
     for (name, value) in fields {
         let ours = match *name {
             CONNECTION | TRANSFER_ENCODING => true,
-            CONTENT_LENGTH => delimiting != Delimiting::Absent,
+            CONTENT_LENGTH => delimiting != Delimiting::Absent || !length_stands,
             // RFC 9110 §6.6.2 announces what only chunks can carry.
             TRAILER => delimiting != Delimiting::Chunks,
             _ => false,
@@ -115,6 +127,7 @@ fn fields(out: &mut BytesMut, fields: &HeaderMap, delimiting: Delimiting, persis
         Persistence::Close => b"connection: close\r\n\r\n",
         Persistence::KeepAlive => b"connection: keep-alive\r\n\r\n",
         Persistence::Upgrade => b"connection: Upgrade\r\n\r\n",
+        Persistence::Trailers => b"connection: TE\r\n\r\n",
     });
 }
 
@@ -185,6 +198,33 @@ mod tests {
             out,
             "HTTP/1.1 200 OK\r\nserver: s\r\ncontent-length: 1234567\r\nconnection: close\r\n\r\n".as_bytes()
         );
+    }
+
+    #[test]
+    fn length_without_content_is_said_only_where_it_may_be() {
+        let written = |status: u16| {
+            let (mut head, ()) =
+                http::Response::builder().status(status).header("content-length", "9").body(()).unwrap().into_parts();
+            head.version = http::Version::HTTP_11;
+            let mut out = BytesMut::new();
+            response_head(&mut out, &head, Delimiting::Absent, Persistence::Default);
+            String::from_utf8(out.to_vec()).unwrap().contains("content-length: 9")
+        };
+
+        // RFC 9110 §8.6; in answer to HEAD a 200 may say what GET would bring.
+        assert!(written(304) && written(200));
+        assert!(!written(204) && !written(103) && !written(101));
+    }
+
+    #[test]
+    fn request_without_a_body_announces_none() {
+        let (mut head, ()) = http::Request::get("/").header("content-length", "9").body(()).unwrap().into_parts();
+        head.headers.insert("te", "trailers".parse().unwrap());
+        let mut out = BytesMut::new();
+
+        request_head(&mut out, &head, Delimiting::Absent, Persistence::Trailers);
+
+        assert_eq!(out, "GET / HTTP/1.1\r\nte: trailers\r\nconnection: TE\r\n\r\n".as_bytes());
     }
 
     #[test]

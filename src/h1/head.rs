@@ -27,6 +27,9 @@ pub struct HeadLimits {
 /// Most fields that any configuration can allow.
 pub const MAX_FIELDS: usize = 256;
 
+/// Fields that a map has room for beyond those that came: a proxy adds its own on the way, and a map that grows is hashed
+/// anew.
+const ROOM: usize = 8;
 /// What is wrong with a head that does not name HTTP at all.
 pub const NOT_HTTP: &str = "not HTTP";
 
@@ -173,7 +176,7 @@ fn request_target(head: &Bytes, target: &str, method: &Method) -> Result<Uri, Re
 }
 
 fn take_fields(head: &Bytes, parsed: &[httparse::Header<'_>], fields: &mut HeaderMap) -> Result<(), &'static str> {
-    fields.reserve(parsed.len());
+    fields.reserve(parsed.len() + ROOM);
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "field name")?;
         // An empty value has no place in the head to share.

@@ -3,8 +3,9 @@
 //! Part of `headers`. Superset's ProxyFix believes one value of each field. A copy that a client sent would forge
 //! links, redirects and the logged address, so each field is emitted once, overwritten; whatever resembles one goes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use bytes::Bytes;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -48,11 +49,9 @@ pub fn set_forwarded(headers: &mut HeaderMap, facts: Forwarding<'_>) {
 /// and all of these with underscores for hyphens, which WSGI and CGI cannot tell apart. Framing fields written with
 /// underscores go likewise. Before [`set_forwarded`].
 pub fn strip_client_fields(headers: &mut HeaderMap, strip: &[HeaderName]) {
-    for name in strip {
-        headers.remove(name);
-    }
+    let is_doomed = |name: &&HeaderName| strip.contains(name) || is_ours(name.as_str(), strip);
     // Allocates only when a client sent such a field.
-    let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str(), strip)).cloned().collect();
+    let doomed: Vec<HeaderName> = headers.keys().filter(is_doomed).cloned().collect();
     for name in doomed {
         headers.remove(name);
     }
@@ -87,7 +86,33 @@ fn replace(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>
 
 /// An address as a field value; IPv4 in IPv6 becomes IPv4.
 pub fn address_value(address: IpAddr) -> HeaderValue {
-    HeaderValue::try_from(address.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    let text = match address.to_canonical() {
+        IpAddr::V4(address) => dotted(address),
+        IpAddr::V6(address) => address.to_string().into_bytes(),
+    };
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// An IPv4 address digit by digit: one is written for each exchange, and the formatter takes ten times as long.
+fn dotted(address: Ipv4Addr) -> Vec<u8> {
+    let digit = |number: u8| b'0'.wrapping_add(number % 10);
+    let octets = address.octets();
+    let more: usize = octets.iter().map(|octet| usize::from(*octet >= 10) + usize::from(*octet >= 100)).sum();
+    // To the byte: `Bytes` keeps a vector of the right size as it is.
+    let mut text = Vec::with_capacity("0.0.0.0".len() + more);
+    for (index, octet) in octets.into_iter().enumerate() {
+        if index > 0 {
+            text.push(b'.');
+        }
+        if octet >= 100 {
+            text.push(digit(octet / 100));
+        }
+        if octet >= 10 {
+            text.push(digit(octet / 10));
+        }
+        text.push(digit(octet));
+    }
+    text
 }
 
 /// A port as a field value; the two that matter cost nothing.

@@ -3,7 +3,7 @@
 //! Part of `headers`. In HTTP/1 `Connection` may name any field as belonging to this hop only; a client that names
 //! `Host` or `Cookie` makes a careless proxy drop what the next hop's decision rests on.
 
-use http::header::{CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 /// Why a `Connection` field is refused: 400 towards clients, 502 for an upstream's.
@@ -17,23 +17,22 @@ pub enum BadConnection {
     Nominates(HeaderName),
 }
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// Removed from every message (RFC 9110 §7.6.1). `Trailer` stays: trailers pass through. The proxy credentials are for
-/// a forward proxy, which we are not.
-const ALWAYS: [HeaderName; 9] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HTTP2_SETTINGS,
-    PROXY_AUTHORIZATION,
-    PROXY_AUTHENTICATE,
-];
+/// Whether a field is removed from every message (RFC 9110 §7.6.1). `Trailer` stays: trailers pass through. The proxy
+/// credentials are for a forward proxy, which we are not.
+fn is_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+    )
+}
 
 /// Fields that no hop may take away. RFC 9110 §7.6.1: a sender must not name fields meant for all recipients.
 const PROTECTED: [&str; 29] = [
@@ -79,7 +78,8 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), BadConnection> {
     for name in nominated {
         headers.remove(name);
     }
-    for name in &ALWAYS {
+    // Most messages have one of them or none: a look at the names is cheaper than a search for each.
+    while let Some(name) = headers.keys().find(|name| is_hop(name.as_str())).cloned() {
         headers.remove(name);
     }
     Ok(())

@@ -249,6 +249,13 @@ fn field() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
         .prop_map(|(name, value)| (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value.trim()).unwrap()))
 }
 
+#[test]
+fn addresses_are_written_as_the_standard_library_does() {
+    for address in ["0.0.0.0", "1.22.133.255", "10.9.100.99", "255.255.255.255", "2001:db8::1", "::1"] {
+        assert_eq!(address_value(address.parse().unwrap()), address);
+    }
+}
+
 proptest! {
     #[test]
     fn rules_leave_one_of_each_forwarded_field_and_nothing_of_the_hop(

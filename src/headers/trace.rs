@@ -20,7 +20,7 @@ pub fn is_request_id(value: &[u8]) -> bool {
 /// A request id of 32 hexadecimal digits.
 pub fn request_id(random: u128) -> HeaderValue {
     let mut text = Vec::with_capacity(32);
-    push_hex(&mut text, &random.to_be_bytes());
+    push_hex(&mut text, random.to_be_bytes());
     value(text)
 }
 
@@ -75,11 +75,11 @@ impl Trace {
     pub fn to_value(self) -> HeaderValue {
         let mut text = Vec::with_capacity(55);
         text.extend_from_slice(b"00-");
-        push_hex(&mut text, &self.trace.to_be_bytes());
+        push_hex(&mut text, self.trace.to_be_bytes());
         text.push(b'-');
-        push_hex(&mut text, &self.span.to_be_bytes());
+        push_hex(&mut text, self.span.to_be_bytes());
         text.push(b'-');
-        push_hex(&mut text, &[self.flags & 1]);
+        push_hex(&mut text, [self.flags & 1]);
         value(text)
     }
 }
@@ -100,12 +100,11 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
-    let digit =
-        |nibble: u8| if nibble < 10 { b'0'.wrapping_add(nibble) } else { b'a'.wrapping_add(nibble).wrapping_sub(10) };
-    for byte in bytes {
-        text.extend([digit(byte >> 4), digit(byte & 0xf)]);
-    }
+/// Through the stack, where the compiler writes many digits at a time.
+fn push_hex<const N: usize>(text: &mut Vec<u8>, bytes: [u8; N]) {
+    let digit = |nibble: u8| nibble.wrapping_add(if nibble < 10 { b'0' } else { b'a' - 10 });
+    let pairs: [[u8; 2]; N] = bytes.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+    text.extend_from_slice(pairs.as_flattened());
 }
 
 /// Digits and hyphens are always a legal value.

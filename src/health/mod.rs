@@ -243,13 +243,24 @@ impl fmt::Display for Lateness {
     }
 }
 
+impl Reason {
+    /// The reason in words, a failure in those of `cause`: whoever met it knows more than its kind.
+    pub fn because(&self, cause: &dyn fmt::Display) -> String {
+        match self {
+            Self::Failures(count, _) => format!("{cause}, {count} in a row"),
+            Self::Traffic(count, _) => format!("{cause}, as {count} times in live traffic"),
+            Self::Late(Lateness::Deep(_)) => format!("deep check: {cause}"),
+            Self::Answers(_) | Self::Late(Lateness::Slow(_) | Lateness::Busy) => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answers(count) => write!(f, "{count} good checks"),
             Self::Late(lateness) => lateness.fmt(f),
-            Self::Failures(count, failure) => write!(f, "{failure}, {count} in a row"),
-            Self::Traffic(count, failure) => write!(f, "{failure}, as {count} times in live traffic"),
+            Self::Failures(_, failure) | Self::Traffic(_, failure) => f.write_str(&self.because(failure)),
         }
     }
 }

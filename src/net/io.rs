@@ -103,6 +103,12 @@ impl UpstreamIo {
     /// Costs no system call while nothing has arrived. What arrives is known as of the runtime's last look at its
     /// sockets: an end in this very instant still shows only at the first read.
     pub fn is_silent(&self) -> bool {
+        if let Self::Tls(stream) = self
+            && !stream.get_ref().1.wants_read()
+        {
+            // Decrypted already and not asked for, or its end was announced.
+            return false;
+        }
         let mut byte = [0];
         // The byte is lost, but so is the connection.
         matches!(self.tcp().try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)

@@ -80,3 +80,6 @@ impl Source for Metered {
         self.body.is_end()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::config;
+use crate::config::route::WebSocket;
 use crate::lifecycle::Life;
 use crate::limit::{Clients, Permit};
 use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Tunnel, Upgrade};
@@ -145,7 +146,9 @@ impl Pipeline {
             }
         };
         rewrite::answer(&mut answer.head.headers, &identity, &connection);
-        story.record().status.get_or_insert(answer.head.status.as_u16());
+        if story.record().fault.is_none() {
+            story.record().status = Some(answer.head.status.as_u16());
+        }
         let body = if is_head { Body::empty() } else { std::mem::take(&mut answer.body) };
         answer.body = Tail::ride(body, story, lease);
         answer
@@ -181,7 +184,7 @@ impl Pipeline {
         let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only };
         let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
         match (outcome, handshake) {
-            (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.is_mistakable(head.status) => {
+            (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.would_open(head.status) => {
                 Err(Fault::UpstreamMalformed)
             }
             (Outcome::Response { head, body }, _) => {
@@ -189,9 +192,14 @@ impl Pipeline {
                 rewrite::response(&mut answer.head.headers, &route.config);
                 Ok(Done::Response(answer, lease))
             }
-            (Outcome::Switched { mut head, io, leftover }, Some((handshake, permit, settings))) => {
+            (Outcome::Switched { mut head, io, leftover }, Some((handshake, permit, websocket))) => {
                 handshake.finish(&mut head)?;
                 rewrite::switched(&mut head.headers, &route.config);
+                let settings = pump::Settings {
+                    idle: websocket.idle,
+                    max_frame: websocket.max_frame,
+                    drain_spread: snapshot.config.process.drain_timeout / 2,
+                };
                 Ok(Done::Tunnel(Box::new(Opened { head, endpoint: io, leftover, lease, permit, settings })))
             }
             // `Link::exchange` lets a 101 pass only where a tunnel was asked for.
@@ -234,25 +242,21 @@ impl Pipeline {
     }
 
     /// Checks whether a tunnel may be and puts our handshake into `head`.
-    fn begin_tunnel(
+    fn begin_tunnel<'r>(
         &self,
         head: &mut request::Parts,
         upgrade: Upgrade,
-        route: &Route,
+        route: &'r Route,
         identity: &Identity,
         connection: &Connection,
         host: &admit::Host,
-    ) -> Result<(Handshake, Option<Permit>, pump::Settings), Fault> {
-        let settings = route.config.websocket.as_ref().ok_or(Fault::UpgradeRefused)?;
-        let handshake = Handshake::begin(head, upgrade, settings, connection.scheme(), host.as_str())?;
+    ) -> Result<(Handshake, Option<Permit>, &'r WebSocket), Fault> {
+        let websocket = route.config.websocket.as_ref().ok_or(Fault::UpgradeRefused)?;
+        // The scheme as the client's browser has it: TLS may end in front of us.
+        let handshake = Handshake::begin(head, upgrade, websocket, identity.scheme, host.as_str())?;
         let most = connection.listener.max_tunnels_per_client;
         let permit = self.0.tunnels.admit(identity.client.ip(), most).ok_or(Fault::TooManyTunnels)?;
-        let settings = pump::Settings {
-            idle: settings.idle,
-            max_frame: settings.max_frame,
-            drain_spread: self.0.live.load().config.process.drain_timeout / 2,
-        };
-        Ok((handshake, Some(permit), settings))
+        Ok((handshake, Some(permit), websocket))
     }
 
     /// The answer that opens a tunnel, with everything that the tunnel holds on to.

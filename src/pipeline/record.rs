@@ -179,7 +179,7 @@ impl Story {
                 }
             }
         }
-        self.emitter.emit(record.clone());
+        self.emitter.emit(record.take());
     }
 }
 
@@ -326,3 +326,6 @@ impl Drop for Tail {
         }
     }
 }
+
+#[cfg(test)]
+pub(in crate::pipeline) mod tests;

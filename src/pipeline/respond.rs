@@ -67,3 +67,6 @@ fn wants_json(accept: Option<&HeaderValue>) -> bool {
         (json, _) => json.is_some(),
     }
 }
+
+#[cfg(test)]
+mod tests;

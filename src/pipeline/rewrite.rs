@@ -1,6 +1,6 @@
 //! Takes out of a message what belongs to one hop, and puts in what the other side must know.
 
-use http::header::{EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, TRAILER, VIA};
+use http::header::{EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, request};
 
@@ -30,14 +30,10 @@ pub(super) fn request(
     connection: &Connection,
 ) -> Result<(), Fault> {
     let trailers = head.headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let announced: Vec<HeaderValue> = head.headers.get_all(TRAILER).iter().cloned().collect();
     headers::strip_hop_by_hop(&mut head.headers).map_err(|_| Fault::BadConnection)?;
     if trailers {
         // RFC 9110 §10.1.4: we can take trailers, so we may say so.
         head.headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
-    for names in announced {
-        head.headers.append(TRAILER, names);
     }
     // RFC 9110 §10.1.1: answered here, once the request is admitted.
     head.headers.remove(EXPECT);
@@ -77,14 +73,10 @@ pub(super) fn request(
 
 /// Makes an endpoint's response ready for the client.
 pub(super) fn response(fields: &mut HeaderMap, route: &config::Route) {
-    let announced: Vec<HeaderValue> = fields.get_all(TRAILER).iter().cloned().collect();
     if headers::strip_hop_by_hop(fields).is_err() {
         // An endpoint that names a field it should not is odd, not dangerous: the field stays, `Connection` goes.
         fields.remove(http::header::CONNECTION);
         drop(headers::strip_hop_by_hop(fields));
-    }
-    for names in announced {
-        fields.append(TRAILER, names);
     }
     // Nothing is ever buffered here, and nobody behind us needs to know.
     headers::take_accel_buffering(fields);
@@ -122,3 +114,6 @@ fn strip_prefix(target: &mut Uri, prefix: &str) -> bool {
     *target = Uri::from(rest);
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,14 @@
 //! The handshake of a tunnel: ours with the endpoint, the client's with us (RFC 6455 §4, RFC 8441 §5).
 
-use http::header::{CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config::route::WebSocket;
+use crate::headers;
 use crate::message::Upgrade;
 
 use super::fault::Fault;
@@ -50,9 +53,9 @@ impl Handshake {
         Ok(Self { upgrade, for_client, from_endpoint })
     }
 
-    /// Whether the client would take an ordinary answer with `status` for a tunnel: over HTTP/2 any 2xx opens one
-    /// (RFC 8441 §5, RFC 9110 §9.3.6).
-    pub(super) fn is_mistakable(&self, status: StatusCode) -> bool {
+    /// Whether the client would take `status`, which is no 101, for its tunnel: over HTTP/2 any 2xx in answer to CONNECT
+    /// opens one (RFC 8441 §5), and what follows would not be WebSocket.
+    pub(super) fn would_open(&self, status: StatusCode) -> bool {
         self.upgrade == Upgrade::ExtendedConnect && status.is_success()
     }
 
@@ -61,13 +64,19 @@ impl Handshake {
     /// # Errors
     /// [`Fault::UpstreamMalformed`] when the endpoint did not prove that it read our handshake (RFC 6455 §4.1).
     pub(super) fn finish(self, head: &mut response::Parts) -> Result<(), Fault> {
-        let proven = head.headers.get(SEC_WEBSOCKET_ACCEPT) == Some(&self.from_endpoint)
-            && head.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let fields = &mut head.headers;
+        let connection =
+            fields.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let proven = fields.get(SEC_WEBSOCKET_ACCEPT) == Some(&self.from_endpoint)
+            && fields.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            && connection.into_iter().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
         if !proven {
             return Err(Fault::UpstreamMalformed);
         }
-        for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
-            head.headers.remove(name);
+        headers::strip_hop_by_hop(fields).map_err(|_| Fault::UpstreamMalformed)?;
+        // RFC 9110 §8.6: no length in a 101, nor in a 2xx to CONNECT.
+        for name in [CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT] {
+            fields.remove(name);
         }
         match (self.upgrade, self.for_client) {
             (Upgrade::Http1, Some(accept)) => {
@@ -107,24 +116,4 @@ fn check_origin(fields: &HeaderMap, settings: &WebSocket, scheme: &str, host: &s
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn success_without_101_never_looks_like_a_tunnel() {
-        let settings = WebSocket {
-            idle: std::time::Duration::from_secs(90),
-            max_frame: 1024,
-            origins: Vec::new(),
-            on_silent_close: StatusCode::UNAUTHORIZED,
-        };
-        let (mut head, ()) = http::Request::new(()).into_parts();
-        head.headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
-        let mut begin = |upgrade| Handshake::begin(&mut head, upgrade, &settings, "https", "a").unwrap();
-        let (http2, http1) = (begin(Upgrade::ExtendedConnect), begin(Upgrade::Http1));
-
-        assert!(http2.is_mistakable(StatusCode::OK) && http2.is_mistakable(StatusCode::NO_CONTENT));
-        assert!(!http2.is_mistakable(StatusCode::UNAUTHORIZED));
-        assert!(!http1.is_mistakable(StatusCode::OK));
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@
 //! Matching is done on [`canonical`](fn@canonical) paths. What is forwarded is the path as it came.
 
 mod canonical;
+mod hash;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,9 +27,9 @@ pub use canonical::canonical;
 #[derive(Debug)]
 pub struct Table<T> {
     payloads: Vec<T>,
-    hosts: HashMap<Box<str>, Tree>,
+    hosts: ByName<Tree>,
     /// By what follows `*.`.
-    wildcards: HashMap<Box<str>, Tree>,
+    wildcards: ByName<Tree>,
     any: Tree,
 }
 
@@ -42,8 +43,11 @@ struct Node {
     exact: Option<usize>,
     /// Route for this path and all below.
     prefix: Option<usize>,
-    children: HashMap<Box<str>, usize>,
+    children: ByName<usize>,
 }
+
+/// Something for each of the configuration's hosts or segments.
+type ByName<T> = HashMap<Box<str>, T, hash::Build>;
 
 /// Longest host that is looked up among names; DNS allows 253 bytes.
 const MAX_HOST: usize = 255;
@@ -51,8 +55,8 @@ const MAX_HOST: usize = 255;
 impl<T> Table<T> {
     /// A table of `routes`. Of two with the same host and path, the first counts; the configuration refuses such pairs.
     pub fn new(routes: impl IntoIterator<Item = (Arc<Route>, T)>) -> Self {
-        let (mut payloads, mut hosts) = (Vec::new(), HashMap::<Box<str>, Tree>::new());
-        let (mut wildcards, mut any) = (HashMap::<Box<str>, Tree>::new(), Tree::default());
+        let (mut payloads, mut hosts) = (Vec::new(), ByName::<Tree>::default());
+        let (mut wildcards, mut any) = (ByName::<Tree>::default(), Tree::default());
         for (route, payload) in routes {
             let index = payloads.len();
             payloads.push(payload);

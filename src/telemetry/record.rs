@@ -76,6 +76,29 @@ pub struct Record {
     pub messages: Option<(u64, u64)>,
 }
 
+impl Record {
+    /// Moves the record out and leaves a blank one behind: no piece of the request is counted up for the log and down
+    /// again for the exchange.
+    pub fn take(&mut self) -> Self {
+        const BLANK: HeaderValue = HeaderValue::from_static("");
+        Self {
+            request_id: std::mem::replace(&mut self.request_id, BLANK),
+            traceparent: self.traceparent.take(),
+            listener: self.listener.clone(),
+            method: std::mem::take(&mut self.method),
+            host: self.host.take(),
+            target: std::mem::take(&mut self.target),
+            route: self.route.take(),
+            pool: self.pool.take(),
+            endpoint: self.endpoint.take(),
+            attempts: std::mem::take(&mut self.attempts),
+            user_agent: self.user_agent.take(),
+            referer: self.referer.take(),
+            ..*self
+        }
+    }
+}
+
 /// A failed attempt.
 #[derive(Clone, Debug)]
 pub struct Attempt {

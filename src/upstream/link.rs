@@ -10,16 +10,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONNECTION;
-use http::{Method, StatusCode, Version, request, response};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE};
+use http::{HeaderMap, Method, StatusCode, Version, request, response};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Instant;
 
 use crate::balance::EndpointId;
-use crate::body::{Body, BodyError, Frame};
+use crate::body::{Body, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
 use crate::h1::{HeadScan, MalformedResponse, ResponseHead, head};
-use crate::headers::strip_hop_by_hop;
+use crate::headers;
 use crate::lexicon::Clock;
 use crate::message::Interim;
 use crate::net::io::UpstreamIo;
@@ -29,6 +29,7 @@ use crate::net::timer::Timer;
 use super::Idle;
 use super::error::{Failure, Sent};
 use super::response::Response;
+use super::sending::{SendError, Sending};
 
 /// Bytes asked of the socket at a time while content is read.
 pub(super) const READ: usize = 16 * 1024;
@@ -134,29 +135,33 @@ impl Link {
     pub async fn exchange(mut self, exchange: Exchange<'_>, home: Home) -> Result<Outcome, (Failure, Sent)> {
         let Exchange { head, body, interim, upgrade, limits } = exchange;
         let delimiting = Delimiting::of_request(&head.method, body.remaining());
-        let persistence = if upgrade { Persistence::Upgrade } else { Persistence::Default };
+        let persistence = match (upgrade, head.headers.contains_key(TE)) {
+            (true, _) => Persistence::Upgrade,
+            (false, true) => Persistence::Trailers,
+            (false, false) => Persistence::Default,
+        };
         encode::request_head(self.outbox.head(), head, delimiting, persistence);
-        let mut sending = Sending { body, chunked: delimiting == Delimiting::Chunks, ended: false, moved: false };
+        let mut sending = Sending::new(body, delimiting);
         let mut scan = HeadScan::default();
         let mut interims = 0_u32;
         let mut clock = Clock::UpstreamWrite;
         self.timer.disarm();
         let answered = poll_fn(|cx| {
+            let mut deaf = None;
             match self.poll_send(cx, &mut sending) {
                 Poll::Ready(Err(SendError::Request(error))) => return Poll::Ready(Err(Failure::Request(error))),
                 // The endpoint may have answered before it stopped to listen: what it said counts.
-                Poll::Ready(Err(SendError::Io(error))) => {
-                    return match self.poll_head(cx, &head.method, &limits, &mut scan) {
-                        Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
-                        Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Err(Failure::Closed(Some(error)))),
-                    };
-                }
+                Poll::Ready(Err(SendError::Io(error))) => deaf = Some(error),
                 Poll::Ready(Ok(())) => self.arm(&mut clock, Clock::FirstByte, limits.first_byte, &limits),
                 // Who is waited for: the endpoint that takes no more, or the client that sends no more.
                 Poll::Pending if !self.outbox.is_empty() => {
                     self.arm(&mut clock, Clock::UpstreamWrite, limits.write_idle, &limits);
                 }
-                Poll::Pending => self.timer.disarm(),
+                // The client has a clock of its own; the end of the exchange holds for it as well.
+                Poll::Pending => match limits.deadline {
+                    Some(deadline) => self.timer.arm_at(deadline),
+                    None => self.timer.disarm(),
+                },
             }
             loop {
                 match self.poll_head(cx, &head.method, &limits, &mut scan) {
@@ -166,15 +171,18 @@ impl Link {
                             return Poll::Ready(Err(MalformedResponse("too many interim responses").into()));
                         }
                         // RFC 9110 §10.1.1: the 100 was given by whoever read the client's body.
-                        let ResponseHead { mut parts, .. } = answer;
-                        if parts.status != StatusCode::CONTINUE && strip_hop_by_hop(&mut parts.headers).is_ok() {
-                            interim.push(parts.status, parts.headers);
+                        if answer.parts.status != StatusCode::CONTINUE {
+                            interim.push(answer.parts.status, of_interim(answer.parts.headers));
                         }
                         scan = HeadScan::default();
                     }
+                    Poll::Ready(Err(_)) if deaf.is_some() => break,
                     Poll::Ready(done) => return Poll::Ready(done),
                     Poll::Pending => break,
                 }
+            }
+            if let Some(error) = deaf {
+                return Poll::Ready(Err(Failure::Closed(Some(error))));
             }
             ready!(self.timer.poll(cx));
             let over = limits.deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -244,17 +252,20 @@ impl Link {
             let mut starved = false;
             if !sending.ended && self.outbox.takes_content() {
                 match sending.body.poll_frame(cx) {
-                    Poll::Ready(Some(Ok(Frame::Data(content)))) => self.outbox.push(content, sending.chunked),
+                    Poll::Ready(Some(Ok(Frame::Data(content)))) => {
+                        sending.count(content.len())?;
+                        self.outbox.push(content, sending.chunked);
+                    }
                     Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
-                        sending.ended = true;
+                        sending.end()?;
                         if sending.chunked {
                             self.outbox.push_last_chunk(&trailers);
                         }
                     }
                     Poll::Ready(None) => {
-                        sending.ended = true;
+                        sending.end()?;
                         if sending.chunked {
-                            self.outbox.push_last_chunk(&http::HeaderMap::new());
+                            self.outbox.push_last_chunk(&HeaderMap::new());
                         }
                     }
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(SendError::Request(error))),
@@ -328,27 +339,20 @@ impl Link {
     }
 }
 
-/// A request on its way.
-pub(super) struct Sending {
-    body: Body,
-    chunked: bool,
-    /// Whether the body was pulled to its end.
-    ended: bool,
-    /// Whether a byte has left.
-    moved: bool,
-}
-
-/// Why a request could not be sent to its end.
-#[derive(Debug)]
-pub(super) enum SendError {
-    /// The client's body broke off.
-    Request(BodyError),
-    /// The endpoint takes no more.
-    Io(io::Error),
-}
-
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// The fields of an interim response as the client may see them.
+fn of_interim(mut fields: HeaderMap) -> HeaderMap {
+    // A `Connection` that is no list of tokens goes by itself.
+    if headers::strip_hop_by_hop(&mut fields).is_err() {
+        fields.remove(CONNECTION);
+        drop(headers::strip_hop_by_hop(&mut fields));
+    }
+    // RFC 9110 §8.6.
+    fields.remove(CONTENT_LENGTH);
+    fields
 }
 
 /// RFC 9112 §9.6.
@@ -357,3 +361,6 @@ fn says_close(head: &response::Parts) -> bool {
         value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
     })
 }
+
+#[cfg(test)]
+mod tests;

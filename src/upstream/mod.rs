@@ -13,6 +13,7 @@ pub mod observer;
 pub mod pool;
 pub mod queue;
 mod response;
+mod sending;
 pub mod tunnel;
 
 pub use error::{Failure, Sent};

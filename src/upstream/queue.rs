@@ -75,20 +75,23 @@ impl Queue {
         self.length.load(Ordering::Relaxed) > 0
     }
 
-    /// Serves those who wait, in turn, as long as `pick` finds a free slot for the first of them.
+    /// Serves those who wait, in turn, as long as `pick` finds a free slot. Who waits for a second attempt cannot use
+    /// every slot: those behind are served meanwhile, or one hanging endpoint would hold up all the others.
     pub(super) fn pump(&self, mut pick: impl FnMut(&[EndpointId]) -> Pick) {
         let mut line = self.lock();
-        while let Some(first) = line.waiters.front() {
-            match pick(&first.tried) {
-                Pick::Full => break,
+        let mut place = 0_usize;
+        while let Some(waiter) = line.waiters.get(place) {
+            match pick(&waiter.tried) {
+                Pick::Full if waiter.tried.is_empty() => break,
+                Pick::Full => place = place.saturating_add(1),
                 Pick::Claimed(claim) => {
-                    if let Some(waiter) = line.waiters.pop_front() {
+                    if let Some(waiter) = line.waiters.remove(place) {
                         // Whoever left in this moment gives the claim back by dropping it; the next one gets it.
                         drop(waiter.call.send(claim));
                     }
                 }
                 // Nothing to wait for: the caller hears of it by the dropped sender.
-                Pick::NoneUp | Pick::NoneUntried => drop(line.waiters.pop_front()),
+                Pick::NoneUp | Pick::NoneUntried => drop(line.waiters.remove(place)),
             }
         }
         self.count(&line);

@@ -9,7 +9,8 @@ use crate::body::{Body, BodyError, Frame, Source};
 use crate::h1::{Decoded, Decoder, Framing};
 use crate::lexicon::Clock;
 
-use super::link::{Home, Limits, Link, READ, SendError, Sending};
+use super::link::{Home, Limits, Link, READ};
+use super::sending::{SendError, Sending};
 
 /// Bytes of trailers that an endpoint may send.
 const MAX_TRAILER: usize = 8 * 1024;
@@ -69,6 +70,10 @@ impl Source for Response {
             let Some(link) = &mut self.link else {
                 return Poll::Ready(None);
             };
+            // Asked here as well as below: content that is always at hand would never wait for the timer.
+            if self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return self.fail(BodyError::Late(Clock::Exchange));
+            }
             if let Some(sending) = &mut self.sending {
                 match link.poll_send(cx, sending) {
                     Poll::Ready(Ok(())) => self.sending = None,

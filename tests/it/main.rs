@@ -24,5 +24,6 @@ mod records;
 mod reloading;
 mod retries;
 mod routes;
+mod seeds;
 mod streaming;
 mod websockets;

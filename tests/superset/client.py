@@ -5,6 +5,7 @@ import json
 import ssl
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 import httpx
@@ -22,6 +23,31 @@ def tls_context(ca: str | None) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+@dataclass
+class Witness:
+    """What all clients together have seen: `aftermath.py` looks for it in the records."""
+
+    ids: list[str | None] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set)
+
+    def see(self, response: httpx.Response) -> None:
+        self.ids.append(response.headers.get("X-Request-Id"))
+        for cookie in response.headers.get_list("Set-Cookie"):
+            self.keep(cookie.split(";", 1)[0].partition("=")[2])
+        for name in ("Authorization", "X-CSRFToken", "X-GuestToken"):
+            self.keep(response.request.headers.get(name, "").split(" ")[-1])
+
+    async def see_async(self, response: httpx.Response) -> None:
+        self.see(response)
+
+    def keep(self, secret: str) -> None:
+        if len(secret) >= 16:  # shorter ones are none, or found by chance
+            self.secrets.add(secret)
+
+
+WITNESS = Witness()
 
 
 def transport_options(protocol: str, ca: str | None) -> dict:
@@ -69,7 +95,8 @@ class Client:
     def __init__(self, base: str, protocol: str, ca: str | None = None) -> None:
         self.base = base
         self.protocol = protocol
-        self.http = httpx.Client(base_url=base, **transport_options(protocol, ca))
+        self.http = httpx.Client(
+            base_url=base, event_hooks={"response": [WITNESS.see]}, **transport_options(protocol, ca))
         self.token: str | None = None
         self.csrf: str | None = None
         self.replicas: Counter[str] = Counter()
@@ -115,7 +142,9 @@ class Client:
 
     def login_api(self, user: str, password: str) -> str:
         body = {"username": user, "password": password, "provider": "db", "refresh": True}
-        self.token = self.post("/api/v1/security/login", json=body).json()["access_token"]
+        tokens = self.post("/api/v1/security/login", json=body).json()
+        self.token = tokens["access_token"]
+        WITNESS.keep(tokens["refresh_token"])
         return self.token
 
     def fetch_csrf(self) -> str:

@@ -14,6 +14,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import aftermath
 import traffic
 from checks import NAMES, NEEDED, Checks, Skip
 from client import PROTOCOLS, Client
@@ -70,7 +71,7 @@ def main() -> int:
     ap.add_argument("--setup-seconds", type=int, default=0)
     args = ap.parse_args()
 
-    known = [*NAMES, *LOSSES]
+    known = [*NAMES, *LOSSES, *aftermath.CHECKS]
     wanted = set(args.only.split(",")) if args.only else set(known)
     if unknown := wanted - set(known):
         ap.error(f"no such check: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
@@ -109,6 +110,10 @@ def main() -> int:
         if name in wanted:
             report.check(name, "h1+h2", lambda: asyncio.run(
                 traffic.lose_replica({p: login(p) for p in PROTOCOLS}, args.ca, contents, how)))
+
+    for name, check in aftermath.CHECKS.items():
+        if name in wanted and not args.foreign:
+            report.check(name, "h1+h2", lambda: check(args.base, args.ca))
 
     report.summary(args.base, args.setup_seconds, args.foreign)
     return 1 if report.counts["FAIL"] else 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from client import PROTOCOLS, REPLICA_HEADER, Client, transport_options
+from client import PROTOCOLS, REPLICA_HEADER, WITNESS, Client, transport_options
 from seed import Seed
 
 CONCURRENT = 4
@@ -23,7 +23,8 @@ CONCURRENT = 4
 
 def _session(of: Client, ca: str | None) -> httpx.AsyncClient:
     """The same user's session: its cookies on new connections."""
-    return httpx.AsyncClient(base_url=of.base, cookies=of.http.cookies, **transport_options(of.protocol, ca))
+    return httpx.AsyncClient(base_url=of.base, cookies=of.http.cookies,
+                             event_hooks={"response": [WITNESS.see_async]}, **transport_options(of.protocol, ca))
 
 
 async def spread(web: Client, ca: str | None, seed: Seed, chart_query: dict, total: int) -> str:
@@ -143,7 +144,8 @@ async def lose_replica(users: dict[str, Client], ca: str | None, seed: Seed, how
         start = await asyncio.create_subprocess_exec(
             "bash", str(Path(__file__).with_name("stack.sh")), "start_replica", port)
         assert await start.wait() == 0, f"{name} could not be started again"
-        back = await _until(lambda: load.served[name] > before, 120, f"{name} serves again")
+        # Half a minute, but minutes on a machine that is busy with other things too.
+        back = await _until(lambda: load.served[name] > before, 300, f"{name} serves again")
         await asyncio.sleep(2)
     finally:
         load.stopped = True

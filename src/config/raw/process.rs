@@ -177,7 +177,7 @@ section! {
         /// Query keys whose values never reach a record.
         secret_query_keys: List<Parsed<String>> =
             list(parsed("query key", short_text)),
-            Or("['token', 'access_token', 'refresh_token', 'id_token', 'guest_token', 'code', \
+            Or("['token', 'access_token', 'refresh_token', 'id_token', 'guest_token', 'csrf_token', 'code', \
                 'state', 'password', 'secret', 'api_key', 'signature', 'session']");
         /// Leading bits of an IPv6 address that tell clients apart; a household has a /64.
         ipv6_prefix: Whole<u8> = whole(32, 128), Or("64");

@@ -3,14 +3,13 @@
 //! Floor 5. One task checks every endpoint of the present generation, a bounded number at once, each in its own rhythm:
 //! jitter from the first check on keeps replicas of the proxy, and endpoints of a pool, from being asked in step. In:
 //! the endpoints with their pools' `health`. Out: standings and their reasons in the vitals, and one call of the
-//! [`Observer`] for each flip. The judgement is `streak`'s, which is pure; here are the sockets and the clock. State is
+//! [`Observer`] for each flip. The judgement is `health`'s, which is pure; here are the sockets and the clock. State is
 //! kept by endpoint id, so that a reload or another roster changes nothing for the endpoints that stay. Deliberately
 //! absent: picking; workers read standings and never wait for a check.
 
 mod check;
 mod http;
 mod jar;
-mod streak;
 mod tcp;
 mod websocket;
 mod wire;
@@ -32,11 +31,11 @@ use super::supervisor::Stop;
 use crate::balance::{Endpoint, EndpointId, Standing};
 use crate::config::Pool;
 use crate::config::pool::Health;
+use crate::health::{Failure, Lateness, Outcome, Streak, Traffic};
 use crate::lexicon::PoolName;
 
 use check::{Done, check};
 use jar::Jar;
-use streak::{Outcome, Streak};
 
 /// Checks under way at once.
 pub const AT_ONCE: usize = 64;
@@ -89,6 +88,14 @@ pub struct Report {
     pub took: Duration,
     /// The deep check; `None` when there is none, or the main check failed.
     pub deep: Option<Result<(), Why>>,
+}
+
+impl Report {
+    /// What failed, if anything did.
+    pub fn failure(&self) -> Option<&Why> {
+        let deep = self.deep.as_ref().and_then(|deep| deep.as_ref().err());
+        self.result.as_ref().err().or(deep)
+    }
 }
 
 /// Hears what checks found. Called on the control runtime; must not block.
@@ -216,7 +223,7 @@ impl Prober {
             return;
         };
         watched.jar = Some(done.jar);
-        watched.judge(&done.report, &*self.observer);
+        watched.judge(&done.report, (self.clock)(), &*self.observer);
     }
 }
 
@@ -255,53 +262,60 @@ impl Watched {
         if !Arc::ptr_eq(&self.pool, pool) {
             self.pool = Arc::clone(pool);
             // The interval may be a shorter one now.
-            self.due = self.due.min(now + jittered(health.interval, health));
+            self.due = self.due.min(now + health.interval);
         }
         // Users have met a failure since the last check: look at once, though no more often than in transition.
         if endpoint.vitals.recent().failed_at.is_some_and(|failed| failed > self.asked_at) {
-            self.due = self.due.min(now + jittered(health.fast_interval, health));
+            self.due = self.due.min(now + health.fast_interval);
         }
     }
 
-    /// Makes a standing of what a check found, and says when the next one is due.
-    fn judge(&mut self, report: &Report, observer: &dyn Observer) {
+    /// Makes a standing of what a check found, and says when the next one is due. `now` on the clock of live traffic.
+    fn judge(&mut self, report: &Report, now: u64, observer: &dyn Observer) {
         let Some(health) = &self.pool.health else { return };
         observer.probed(&self.pool.name, &self.endpoint, report);
-        let (outcome, reason) = verdict(report, health, self.answered_since_asked());
-        if let Some(flip) = self.streak.on(outcome, health) {
+        let traffic = traffic(&self.endpoint);
+        if let Some(flip) = self.streak.on(outcome(report), health, &traffic, now) {
+            let reason = match report.failure() {
+                Some(why) => flip.reason.because(why),
+                None => flip.reason.to_string(),
+            };
             self.endpoint.vitals.set_standing(flip.to, &reason);
             observer.flipped(&self.pool.name, &self.endpoint, flip.from, flip.to, &reason);
         }
-        let wait = if self.streak.is_settled() { health.interval } else { health.fast_interval };
-        self.due = Instant::now() + jittered(wait, health);
-    }
-
-    fn answered_since_asked(&self) -> bool {
-        self.endpoint.vitals.recent().answered_at.is_some_and(|answered| answered >= self.asked_at)
+        self.due = Instant::now() + self.streak.next_delay(health, &traffic, now, fastrand::u32(..));
     }
 }
 
-/// What a report means, and why in words.
-fn verdict(report: &Report, health: &Health, answered_since: bool) -> (Outcome, String) {
+/// What live traffic saw of `endpoint`.
+fn traffic(endpoint: &Endpoint) -> Traffic {
+    let recent = endpoint.vitals.recent();
+    Traffic { answered_at: recent.answered_at, failed_at: recent.failed_at, connect_failures: recent.connect_failures }
+}
+
+/// What a report means to those who judge.
+fn outcome(report: &Report) -> Outcome {
     match (&report.result, &report.deep) {
-        // Busy is not dead: the check waited behind users' queries, and one of those was answered.
-        (Err(Why::Silent(after)), _) if answered_since => {
-            (Outcome::Late, format!("no answer within {after:?}, but live traffic was answered"))
-        }
-        (Err(why), _) => (Outcome::Bad, why.to_string()),
-        // A failing database degrades its replicas; to eject them would help nobody.
-        (Ok(()), Some(Err(why))) => (Outcome::Late, format!("deep check: {why}")),
-        (Ok(()), _) if report.took > health.late_after => {
-            (Outcome::Late, format!("answered after {:?}, late after {:?}", report.took, health.late_after))
-        }
-        (Ok(()), _) => (Outcome::Good, "checks pass".to_owned()),
+        (Err(why), _) => Outcome::Failed(Failure::from(why)),
+        (Ok(()), Some(Err(why))) => Outcome::Late(Lateness::Deep(Failure::from(why))),
+        (Ok(()), None | Some(Ok(()))) => Outcome::Good { elapsed: report.took },
     }
 }
 
-/// `wait`, varied by the configured share in both directions.
-fn jittered(wait: Duration, health: &Health) -> Duration {
-    let share = f64::from(health.jitter_percent.min(100)) / 100.0;
-    wait.mul_f64((fastrand::f64() * 2.0 - 1.0).mul_add(share, 1.0))
+impl From<&Why> for Failure {
+    fn from(why: &Why) -> Self {
+        match why {
+            Why::Unresolved => Self::Unresolved,
+            Why::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => Self::Refused,
+            Why::Connect(_) => Self::Unreachable,
+            Why::Tls(_) => Self::Tls,
+            Why::Closed | Why::Broken(_) => Self::Broken,
+            Why::Malformed(_) => Self::Malformed,
+            Why::Silent(_) => Self::Silent,
+            Why::Status(status) => Self::Status(*status),
+            Why::Body => Self::Body,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ async fn endpoint_rises_after_two_good_checks_and_falls_after_three_bad_ones() {
     let (standing, reason) = rig.flip().await;
     assert_eq!(standing, Standing::Down);
     assert!(rig.requests.lock().unwrap().len() >= before + 3);
-    assert_eq!(reason, "status 500 Internal Server Error");
+    assert_eq!(reason, "status 500 Internal Server Error, 3 in a row");
     assert_eq!(&*rig.vitals().reason(), reason);
 
     rig.now(answers(OK));
@@ -208,7 +208,7 @@ async fn accepted_connection_without_an_answer_is_no_life() {
     (health.late_after, health.timeout) = (Duration::from_millis(20), Duration::from_millis(50));
     let mut rig = rig(Does::Nothing, health).await;
 
-    assert_eq!(rig.flip().await, (Standing::Down, "no answer within 50ms".to_owned()));
+    assert_eq!(rig.flip().await, (Standing::Down, "no answer within 50ms, 3 in a row".to_owned()));
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn expected_text_must_be_in_the_body() {
 
     rig.now(answers("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>sorry"));
 
-    assert_eq!(rig.flip().await, (Standing::Down, "expected text not in the body".to_owned()));
+    assert_eq!(rig.flip().await, (Standing::Down, "expected text not in the body, 3 in a row".to_owned()));
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn only_listed_statuses_are_good() {
 
     rig.now(answers(OK));
 
-    assert_eq!(rig.flip().await, (Standing::Down, "status 200 OK".to_owned()));
+    assert_eq!(rig.flip().await, (Standing::Down, "status 200 OK, 3 in a row".to_owned()));
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn interim_responses_are_passed_over_and_long_heads_are_not() {
 
     rig.now(answers(&format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(17_000))));
 
-    assert_eq!(rig.flip().await, (Standing::Down, "bad answer: response head above 16 KiB".to_owned()));
+    assert_eq!(rig.flip().await, (Standing::Down, "bad answer: response head above 16 KiB, 3 in a row".to_owned()));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::body::{Body, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
@@ -14,9 +15,19 @@ use crate::net::date;
 
 use super::{Asked, Server, Written, poll_answer};
 
-/// How long, and for how many bytes, a connection that ends is read on, so that the client gets to see the answer
-/// before a reset for what it still sends (RFC 9112 §9.6).
-const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
+/// How a connection that ends is read on, so that the client gets to see the answer before a reset for what it still
+/// sends (RFC 9112 §9.6). A library or browser in the middle of an upload tells of a reset, not of the 413.
+struct Linger {
+    /// Longest pause of a client that still sends.
+    pause: Duration,
+    /// Longest time in all.
+    whole: Duration,
+    /// Most bytes.
+    bytes: usize,
+}
+
+const LINGER: Linger =
+    Linger { pause: Duration::from_secs(1), whole: Duration::from_secs(5), bytes: 256 * 1024 * 1024 };
 
 impl<I: Transport + 'static> Server<I> {
     /// Waits for the answer, passing interim responses on; `None` when the client left before.
@@ -44,7 +55,10 @@ impl<I: Transport + 'static> Server<I> {
 
     /// Writes `answer`.
     pub(super) async fn write(&mut self, answer: Answer, asked: &Asked) -> Written {
-        self.wire.lock().skip_received();
+        // An endpoint that answers early may still be reading what came: its bytes are not ours to skip.
+        if self.wire.is_unread() {
+            self.wire.lock().skip_received();
+        }
         let last = self.is_last(&answer, asked);
         let Answer { mut head, body, .. } = answer;
         let delimiting = Delimiting::of_response(&asked.method, head.status, body.remaining(), asked.http11);
@@ -180,7 +194,8 @@ impl<I: Transport + 'static> Server<I> {
 
     /// Ends the connection so that the client gets to read the answer.
     pub(super) async fn linger(&mut self) {
-        self.timer.arm(LINGER.0);
+        let end = Instant::now() + LINGER.whole;
+        self.timer.arm(LINGER.pause);
         let mut read = 0_usize;
         let mut shut = false;
         poll_fn(|cx| {
@@ -193,14 +208,19 @@ impl<I: Transport + 'static> Server<I> {
                     Poll::Pending => return self.timer.poll(cx),
                 }
             }
+            let before = read;
             loop {
                 wire.received.clear();
                 match wire.poll_read_ahead(cx) {
-                    Poll::Ready(Ok(count @ 1..)) if read < LINGER.1 => read = read.saturating_add(count),
+                    Poll::Ready(Ok(count @ 1..)) if read < LINGER.bytes => read = read.saturating_add(count),
                     Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.timer.poll(cx),
+                    Poll::Pending => break,
                 }
             }
+            if read > before {
+                self.timer.arm_at(end.min(Instant::now() + LINGER.pause));
+            }
+            self.timer.poll(cx)
         })
         .await;
     }

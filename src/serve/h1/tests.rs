@@ -22,6 +22,8 @@ impl Handler for Echo {
         Box::pin(async move {
             match request.head.uri.path() {
                 "/hang" => std::future::pending().await,
+                // Answers with the request's own body, before that has come to its end.
+                "/echo" => Answer::new(StatusCode::OK, request.body),
                 "/torn" => Answer::new(StatusCode::OK, Body::stream(Torn(false))),
                 "/early" => Answer::new(StatusCode::FORBIDDEN, Body::full("no")),
                 "/hints" => {
@@ -179,6 +181,34 @@ async fn continue_is_sent_only_when_content_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn client_in_the_middle_of_an_upload_gets_to_read_its_refusal() {
+    let (mut io, _lifecycle, served) = client();
+    io.write_all(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 4194304\r\n\r\n").await.unwrap();
+
+    for _ in 0..64 {
+        io.write_all(&[b'x'; 64 * 1024]).await.expect("the server reads on");
+    }
+
+    assert!(until_close(&mut io).await.starts_with("HTTP/1.1 403"));
+    drop(io);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_never_stops_sending_is_cut_after_its_answer() {
+    let (mut io, _lifecycle, served) = client();
+    io.write_all(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999\r\n\r\n").await.unwrap();
+    let began = Instant::now();
+
+    while io.write_all(b"x").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn early_hints_reach_http11_clients_only() {
     let new = ask("GET /hints HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
     let old = ask("GET /hints HTTP/1.0\r\n\r\n").await;
@@ -209,6 +239,28 @@ async fn drain_ends_an_idle_connection_and_spares_a_busy_one() {
 
     assert_eq!(until_close(&mut idle).await, "");
     served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_that_still_reads_its_request_loses_nothing_of_it() {
+    let (mut io, _lifecycle, _served) = client();
+    io.write_all(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\nfirst,").await.unwrap();
+    tokio::task::yield_now().await;
+    io.write_all(b"later").await.unwrap();
+
+    let answer = until_close(&mut io).await;
+
+    assert!(answer.contains("content-length: 11\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nfirst,later"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unread_body_that_is_here_already_does_not_cost_the_connection() {
+    let answers = ask("POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc\
+         GET /early HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    .await;
+
+    assert_eq!(answers.matches("HTTP/1.1 403").count(), 2, "{answers}");
 }
 
 /// A client over TCP, where a break can be told from an end.

@@ -50,6 +50,11 @@ impl<I: Transport> SharedWire<I> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nobody holds the body of the request under way.
+    pub(super) fn is_unread(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Takes the connection out, with what was read ahead of it.
     pub(super) fn take(&self) -> Option<Prefixed<I>> {
         let mut wire = self.lock();
