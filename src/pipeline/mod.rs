@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::config;
 use crate::config::route::WebSocket;
+use crate::lexicon::Protocol;
 use crate::lifecycle::Life;
 use crate::limit::{Clients, Permit};
 use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Tunnel, Upgrade};
@@ -141,7 +142,8 @@ impl Pipeline {
             Err(fault) => {
                 story.fault(fault);
                 let mut answer = respond::answer(fault, &identity.request_id, accept.as_ref(), &snapshot.pages);
-                answer.close = fault.ends_connection();
+                // The streams of HTTP/2 do not depend on each other's framing.
+                answer.close = connection.protocol == Protocol::Http1 && fault.ends_connection();
                 (answer, None)
             }
         };
