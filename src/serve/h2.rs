@@ -10,7 +10,9 @@
 //! window, CONTINUATION frames beyond what the header bound needs, and header lists of four times their bound; and
 //! after `max_error_resets` stream errors that it found. It answers PING and SETTINGS one at a time and reads no
 //! further until the answer is written. Added here: streams that we find malformed count likewise, and a client that
-//! sends a MiB without a request, content or room for answers is sent away.
+//! sends a MiB without a request, content or room for answers is sent away. A client that resets more streams than
+//! `max_error_resets`, and more than half of all, before they are answered is asked to leave: each may have cost an
+//! endpoint a request.
 //!
 //! Deliberately absent: server push (RFC 9113 §8.4), priorities (RFC 9218), HTTP/1.1's `Upgrade: h2c`.
 
@@ -127,6 +129,9 @@ struct Driver<I> {
     taken: u64,
     leaving: bool,
     malformed: usize,
+    /// Streams that the client reset before their answers, and those that ended otherwise.
+    abandoned: usize,
+    answered: usize,
 }
 
 impl<I> Driver<I>
@@ -157,6 +162,8 @@ where
             taken: 0,
             leaving: false,
             malformed: 0,
+            abandoned: 0,
+            answered: 0,
             connection,
         }
     }
@@ -214,9 +221,20 @@ where
     }
 
     fn note(&mut self, ended: Ended, cx: &Context<'_>) {
+        if ended != Ended::Abandoned {
+            self.answered = self.answered.saturating_add(1);
+        }
         match ended {
             Ended::Well => return,
             Ended::Close => self.leave(),
+            Ended::Abandoned => {
+                self.abandoned = self.abandoned.saturating_add(1);
+                let allowed = self.answered.max(self.connection.listener.http2.max_error_resets);
+                if self.leaving || self.abandoned <= allowed {
+                    return;
+                }
+                self.leave();
+            }
             Ended::Malformed => {
                 self.malformed = self.malformed.saturating_add(1);
                 if self.malformed > self.connection.listener.http2.max_error_resets {

@@ -26,6 +26,8 @@ pub(super) enum Ended {
     Close,
     /// The client sent what it must not send; too many of these end the connection.
     Malformed,
+    /// The client reset the stream before there was an answer; if it does little else, it is asked to leave.
+    Abandoned,
 }
 
 /// Serves one stream.
@@ -39,7 +41,7 @@ pub(super) async fn serve<H: Handler>(
     // The connection has read all that its socket held before it gave us the stream: a reset that follows its request
     // at once is known by now and costs no endpoint (CVE-2023-44487).
     if poll_fn(|cx| Poll::Ready(respond.poll_reset(cx).is_ready())).await {
-        return Ended::Well;
+        return Ended::Abandoned;
     }
     let (mut head, stream) = request.into_parts();
     let ask = match head::admit(&mut head, &connection.listener.limits) {
@@ -65,7 +67,7 @@ pub(super) async fn serve<H: Handler>(
     let answer = match answering(&handler, request, &interim, &mut respond).await {
         Some(Ok(answer)) => answer,
         // The client has gone; the handler's future was dropped with the request's body.
-        None => return Ended::Well,
+        None => return Ended::Abandoned,
         Some(Err(Panicked)) => {
             respond.send_reset(Reason::INTERNAL_ERROR);
             return Ended::Well;

@@ -1208,6 +1208,62 @@ async fn many_malformed_streams_end_the_connection() {
 }
 
 #[tokio::test]
+async fn client_that_abandons_most_of_its_streams_is_asked_to_leave() {
+    let mut listener = listener();
+    listener.http2.max_error_resets = 5;
+    let (sender, mut begun) = mpsc::channel(1);
+    let (_rig, io) = Rig::start(listener, move |_| {
+        let sender = sender.clone();
+        async move {
+            sender.send(()).await.unwrap();
+            std::future::pending().await
+        }
+    });
+    let mut raw = Raw::new(io).await;
+    for n in 0..6 {
+        raw.headers(1 + 2 * n, END_STREAM | END_HEADERS, &GET).await;
+        // Too late for what costs no endpoint.
+        begun.recv().await.unwrap();
+        raw.io.write_all(&frame(RST_STREAM, 0, 1 + 2 * n, &[0, 0, 0, 8])).await.unwrap();
+    }
+
+    assert_eq!(raw.next(GOAWAY).await.1[4..8], [0; 4]);
+}
+
+#[tokio::test]
+async fn client_that_abandons_less_than_half_of_its_streams_stays() {
+    let mut listener = listener();
+    listener.http2.max_error_resets = 2;
+    let (sender, mut begun) = mpsc::channel(1);
+    let (_rig, io) = Rig::start(listener, move |request: Request| {
+        let sender = sender.clone();
+        async move {
+            if request.head.method == Method::POST {
+                sender.send(()).await.unwrap();
+                std::future::pending::<()>().await;
+            }
+            ok(request).await
+        }
+    });
+    let mut raw = Raw::new(io).await;
+    for n in 0..8 {
+        raw.headers(1 + 4 * n, END_STREAM | END_HEADERS, &GET).await;
+        assert_eq!(raw.next(DATA).await.0, 1 + 4 * n);
+        raw.headers(3 + 4 * n, END_STREAM | END_HEADERS, &POST).await;
+        begun.recv().await.unwrap();
+        raw.io.write_all(&frame(RST_STREAM, 0, 3 + 4 * n, &[0, 0, 0, 8])).await.unwrap();
+    }
+    raw.io.write_all(&frame(PING, 0, 0, &[1; 8])).await.unwrap();
+
+    loop {
+        match raw.frame().await.0 {
+            PING => break,
+            kind => assert_ne!(kind, GOAWAY),
+        }
+    }
+}
+
+#[tokio::test]
 async fn flood_of_empty_data_ends_the_connection() {
     let (_rig, io) = Rig::start(listener(), |_| std::future::pending());
     let mut raw = Raw::new(io).await;
