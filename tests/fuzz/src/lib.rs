@@ -286,7 +286,9 @@ pub fn route_canonical(bytes: &[u8]) {
     if let Cow::Borrowed(borrowed) = once {
         assert!(borrowed == "/" || path.starts_with(borrowed));
     }
-    assert_eq!(canonical(&format!("{path}/")), canonical(path), "a final slash makes a difference");
+    if path.starts_with('/') {
+        assert_eq!(canonical(&format!("{path}/")), canonical(path), "a final slash makes a difference");
+    }
 }
 
 /// A host reads back from its parts, and holds nothing that a field or a log could misread.
