@@ -85,10 +85,12 @@ pub fn request_head(out: &mut BytesMut, head: &request::Parts, delimiting: Delim
     out.reserve(256 + head.headers.len() * 48);
     out.put_slice(head.method.as_str().as_bytes());
     out.put_u8(b' ');
-    out.put_slice(match head.uri.path_and_query() {
-        Some(target) => target.as_str().as_bytes(),
-        None => b"/",
-    });
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    if target.starts_with('?') {
+        // RFC 9112 §3.2.1: an empty path, as in `http://host?a=b`, is sent as `/`.
+        out.put_u8(b'/');
+    }
+    out.put_slice(target.as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
     fields(out, &head.headers, delimiting, persistence, false);
 }
@@ -214,6 +216,16 @@ mod tests {
         // RFC 9110 §8.6; in answer to HEAD a 200 may say what GET would bring.
         assert!(written(304) && written(200));
         assert!(!written(204) && !written(103) && !written(101));
+    }
+
+    #[test]
+    fn empty_path_before_a_query_is_sent_as_a_slash() {
+        let (head, ()) = http::Request::get("http://h?a=b").body(()).unwrap().into_parts();
+        let mut out = BytesMut::new();
+
+        request_head(&mut out, &head, Delimiting::Absent, Persistence::Default);
+
+        assert_eq!(out, "GET /?a=b HTTP/1.1\r\n\r\n".as_bytes());
     }
 
     #[test]

@@ -199,8 +199,10 @@ fn refusal(error: httparse::Error, head: &[u8]) -> Refusal {
 /// Whether the first line ends in some version of HTTP.
 fn names_http(head: &[u8]) -> bool {
     let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let version = lines.next().and_then(|line| line.rsplit(|byte| *byte == b' ').next());
-    version.is_some_and(|version| version.starts_with(b"HTTP/"))
+    let mut words = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
+    // A fourth word is a space in the target, not another version.
+    let (_method, _target, version) = (words.next(), words.next(), words.next());
+    words.next().is_none() && version.is_some_and(|version| version.starts_with(b"HTTP/"))
 }
 
 const fn what(error: httparse::Error) -> &'static str {
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn odd_heads_are_refused() {
-        let cases: [(&'static [u8], Refusal); 19] = [
+        let cases: [(&'static [u8], Refusal); 20] = [
             (b"GET / HTTP/1.1\r\n\r\n", Refusal::MalformedHead("no Host")),
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::MalformedHead("more than one Host")),
             (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::MalformedHead("field name")),
@@ -249,6 +251,7 @@ mod tests {
             (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", Refusal::MalformedHead("field name")),
             (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request line")),
             (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", Refusal::UnknownVersion),
+            (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("version")),
             (b"PRI * HTTP/2.0\r\n\r\n", Refusal::UnknownVersion),
             (b"INVALID CONNECTION PREFACE\r\n\r\n", Refusal::MalformedHead(NOT_HTTP)),
             (b"GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
