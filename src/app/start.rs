@@ -49,8 +49,10 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         .build()
         .map_err(|source| Error::System { what: "control runtime", source })?;
     let _entered = runtime.enter();
-    let read = runtime.block_on(files::Prints::take(std::slice::from_ref(&options.file)));
+    let mut read = runtime.block_on(files::Prints::take(std::slice::from_ref(&options.file)));
     let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
+    // Certificates and pages are read later than this look at them.
+    runtime.block_on(read.add(&files));
     let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
     for warning in &warnings {
         events::configuration_warning(warning);

@@ -47,6 +47,13 @@ impl Prints {
     pub async fn take(paths: &[PathBuf]) -> Self {
         Self(look(paths).await)
     }
+
+    /// Looks at more paths, but for those it knows.
+    pub async fn add(&mut self, paths: &[PathBuf]) {
+        let unknown: Vec<PathBuf> =
+            paths.iter().filter(|path| self.0.iter().all(|print| print.path != **path)).cloned().collect();
+        self.0.extend(look(&unknown).await);
+    }
 }
 
 /// Watches until stopped. A file that was missing and appears has changed, too, and so has one that differs from
@@ -57,6 +64,8 @@ pub async fn run(mut files: Files, changed: mpsc::Sender<()>, mut stop: Stop, re
     let mut wanted = Arc::clone(&files.borrow_and_update());
     let mut prints = look(&wanted).await;
     directories.follow(&prints);
+    // Once more: what changed before the directories were watched told nobody.
+    prints = look(&wanted).await;
     if read.0.iter().any(|read| prints.iter().any(|print| print.path == read.path && print != read)) {
         // Full: a reload is waiting already and will see this change.
         changed.try_send(()).ok();

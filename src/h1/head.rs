@@ -251,7 +251,7 @@ mod tests {
             (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", Refusal::MalformedHead("field name")),
             (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request line")),
             (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", Refusal::UnknownVersion),
-            (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("version")),
+            (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead(NOT_HTTP)),
             (b"PRI * HTTP/2.0\r\n\r\n", Refusal::UnknownVersion),
             (b"INVALID CONNECTION PREFACE\r\n\r\n", Refusal::MalformedHead(NOT_HTTP)),
             (b"GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MalformedHead("request target")),
