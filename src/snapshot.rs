@@ -196,7 +196,7 @@ fn security(pool: &config::Pool) -> Result<Option<Security>, BuildError> {
                 .map_err(|_| BuildError::ServerName { pool: pool.name.clone(), name: name.clone() })?,
         ),
     };
-    Ok(Some(Security { config, server_name }))
+    Ok(Some(Security::new(config, server_name)))
 }
 
 impl Pages {

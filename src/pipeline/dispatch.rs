@@ -14,6 +14,7 @@ use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{ConnectResult, EndpointMetrics, RaceOutcome, RetryCause};
 use crate::telemetry::record::Stage;
 use crate::upstream::connect::connect;
+use crate::upstream::idle::Way;
 use crate::upstream::link::{Exchange, Home, Limits};
 use crate::upstream::pool::NoLease;
 use crate::upstream::{Failure, Idle, Lease, Link, Outcome, Sent};
@@ -109,7 +110,7 @@ pub(super) async fn dispatch(
                 let asked = Instant::now();
                 let home = Home {
                     idle: idle.clone(),
-                    endpoint: endpoint.id,
+                    way: Way::new(endpoint.id, pool.upstream.security.as_ref()),
                     most: config.max_idle,
                     limit: config.clocks.idle,
                 };
@@ -196,7 +197,8 @@ async fn obtain(
     story: &mut Story,
 ) -> Result<Link, Failure> {
     let endpoint = lease.endpoint();
-    if reuse && let Some(link) = idle.take(endpoint.id) {
+    let way = Way::new(endpoint.id, pool.upstream.security.as_ref());
+    if reuse && let Some(link) = idle.take(way) {
         metrics.connection(ConnectResult::Reused);
         return Ok(link);
     }

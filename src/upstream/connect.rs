@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
@@ -22,6 +23,20 @@ pub struct Security {
     pub config: Arc<rustls::ClientConfig>,
     /// Name to verify and to send; the endpoint's host when `None`.
     pub server_name: Option<ServerName<'static>>,
+    number: u64,
+}
+
+impl Security {
+    /// Settings, told apart from all others of this process.
+    pub fn new(config: Arc<rustls::ClientConfig>, server_name: Option<ServerName<'static>>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self { config, server_name, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The number of these settings; never 0.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 /// Opens a connection to the first of `addresses` that accepts one, TLS included, within `limit`.

@@ -15,7 +15,6 @@ use http::{HeaderMap, Method, StatusCode, Version, request, response};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Instant;
 
-use crate::balance::EndpointId;
 use crate::body::{Body, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
 use crate::h1::{HeadScan, MalformedResponse, ResponseHead, head};
@@ -28,6 +27,7 @@ use crate::net::timer::Timer;
 
 use super::Idle;
 use super::error::{Failure, Sent};
+use super::idle::Way;
 use super::response::Response;
 use super::sending::{SendError, Sending};
 
@@ -84,8 +84,8 @@ pub struct Limits {
 pub struct Home {
     /// The worker's idle connections.
     pub idle: Idle,
-    /// The endpoint it leads to.
-    pub endpoint: EndpointId,
+    /// Where it leads.
+    pub way: Way,
     /// Idle connections kept for the endpoint.
     pub most: usize,
     /// How long one is kept.
@@ -334,7 +334,7 @@ impl Link {
             self.reused = true;
             self.received = BytesMut::new();
             self.timer.disarm();
-            home.idle.put(home.endpoint, self, home.most, home.limit);
+            home.idle.put(home.way, self, home.most, home.limit);
         }
     }
 }

@@ -28,7 +28,7 @@ fn home() -> Home {
     let text = "[[listeners]]\naddress = \"127.0.0.1:1\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\n";
     let config = Config::parse(text, "p.toml".as_ref()).unwrap().config;
     let endpoint = Roster::new(&config.pools[0].endpoints).endpoints()[0].id;
-    Home { idle: Idle::default(), endpoint, most: 8, limit: Duration::from_secs(60) }
+    Home { idle: Idle::default(), way: Way::new(endpoint, None), most: 8, limit: Duration::from_secs(60) }
 }
 
 /// Pieces of content, then an end: `None` never comes.
