@@ -196,7 +196,7 @@ section! {
         head_bytes: Bytes<usize> = bytes(4 * KIB, MIB), Or("'64KiB'");
         /// Request target. Beyond it: 414 `uri_too_long`.
         uri_bytes: Bytes<usize> = bytes(KIB, MIB), Or("'32KiB'");
-        /// Header fields. Beyond it: 431 `too_many_fields`. Gunicorn's own limit is 100.
+        /// Header fields. Beyond it: 431 `head_too_large`. Gunicorn's own limit is 100.
         fields: Whole<usize> = whole(10, 1_000), Or("100");
         /// Trailer section of a request, all fields.
         trailer_bytes: Bytes<usize> = bytes(0, MIB), Or("'8KiB'");

@@ -16,7 +16,7 @@ section! {
         client_certificates: Switch<Sub<ClientCertificates>> = switch(sub(&CLIENTS, client_certificates)), Or("false");
         /// Longest handshake.
         handshake_timeout: Lasting = lasting(100, 5 * MINUTE), Or("'10s'");
-        /// Handshakes under way at once, over all workers; beyond it new connections wait unaccepted.
+        /// Handshakes under way at once, over all workers; further ones wait their turn, within `handshake_timeout`.
         max_handshakes: Whole<usize> = whole(1, 1_000_000), Or("1_000");
     }
 }
