@@ -70,6 +70,7 @@ async fn accept(socket: Arc<TcpListener>, settings: Arc<Listener>, admin: Admin,
             proxied: None,
             protocol: Protocol::Http1,
             tls: None,
+            alternative: None,
         });
         let (admin, life) = (admin.clone(), life.clone());
         tokio::spawn(async move {

@@ -8,6 +8,7 @@ mod across;
 mod built_in;
 mod edits;
 mod health;
+mod http3;
 mod json;
 pub(super) mod key;
 mod kinds;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Cause;
 use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
+use super::quic::QuicMetrics;
 use super::{
     ConnectResult, ConnectionRefusal, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause, Standing,
 };
@@ -25,6 +26,8 @@ pub struct ListenerMetrics {
     pub(super) handshakes: [[Count; 2]; TLS_VERSIONS.len()],
     pub(super) handshake_failures: Causes<HandshakeFailure>,
     pub(super) backoffs: Count,
+    /// What happens over QUIC alone.
+    pub quic: QuicMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +35,7 @@ pub(super) struct ListenerShard {
     pub(super) accepted: Count,
     pub(super) http1: Statuses,
     pub(super) http2: Statuses,
+    pub(super) http3: Statuses,
     pub(super) ends: Ends,
     pub(super) faults: Codes,
     pub(super) bytes_in: Count,
@@ -49,6 +53,7 @@ impl ListenerMetrics {
             handshakes: Default::default(),
             handshake_failures: Causes::default(),
             backoffs: Count::default(),
+            quic: QuicMetrics::default(),
         }
     }
 
@@ -90,6 +95,7 @@ impl ListenerMetrics {
         match record.protocol {
             Protocol::Http1 => shard.http1.inc(record.status),
             Protocol::Http2 => shard.http2.inc(record.status),
+            Protocol::Http3 => shard.http3.inc(record.status),
         }
         shard.ends.inc(record.end);
         // A tunnel's bytes are no bodies; its pool counts them.
@@ -106,7 +112,7 @@ impl ListenerMetrics {
 pub(super) struct Codes(RwLock<Vec<(&'static str, Count)>>);
 
 impl Codes {
-    fn inc(&self, code: &'static str) {
+    pub(super) fn inc(&self, code: &'static str) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, count)) = known.iter().find(|(known, _)| *known == code) {
             return count.inc();
