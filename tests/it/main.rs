@@ -27,4 +27,5 @@ mod retries;
 mod routes;
 mod seeds;
 mod streaming;
+mod surroundings;
 mod websockets;
