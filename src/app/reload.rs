@@ -17,7 +17,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
 use crate::tls::{self, Tickets};
 
-use super::Error;
+use super::{Error, service};
 
 /// Everything that a reload touches.
 pub(super) struct Reloader {
@@ -57,10 +57,14 @@ impl Reloader {
     /// live on in any case.
     pub(super) fn reload(&self) {
         let began = Instant::now();
-        match self.try_reload() {
-            Ok(()) => events::reloaded(&self.metrics, self.live.load().generation, &self.file, began.elapsed()),
-            Err(error) => events::reload_failed(&self.metrics, self.live.load().generation, &self.file, &error),
+        service::reloading();
+        let outcome = self.try_reload();
+        let generation = self.live.load().generation;
+        match &outcome {
+            Ok(()) => events::reloaded(&self.metrics, generation, &self.file, began.elapsed()),
+            Err(error) => events::reload_failed(&self.metrics, generation, &self.file, error),
         }
+        service::reloaded(generation, outcome.is_err());
     }
 
     fn try_reload(&self) -> Result<(), Error> {

@@ -33,7 +33,7 @@ use crate::upstream::Idle;
 
 use super::observe::Observer;
 use super::status::World;
-use super::{Error, Options, Running, admin, end, reload};
+use super::{Error, Options, Running, admin, end, reload, service};
 
 /// Longest wait for the first answers about endpoints' names; without them the proxy starts all the same.
 const FIRST_NAMES: Duration = Duration::from_secs(3);
@@ -53,6 +53,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
     // Certificates and pages are read later than this look at them.
     runtime.block_on(read.add(&files));
+    // First of all, since names may take seconds: as process 1 of a container it would not even hear SIGTERM otherwise.
+    let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
     let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
     for warning in &warnings {
         events::configuration_warning(warning);
@@ -108,7 +110,6 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     if let Some(socket) = &admin_socket {
         admin::start(&mut supervisor, socket, Admin::new(Arc::clone(&world) as _, &[]), lifecycle.life())?;
     }
-    let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
 
     let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
     let shared = Shared {
@@ -158,8 +159,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         bans,
     };
     events::serving(began.elapsed());
-    // Without systemd there is nobody to tell.
-    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    service::ready(world.live.load().generation);
     if let Some(ready) = options.ready {
         ready(running);
     }
