@@ -43,6 +43,8 @@ pub struct Status {
     pub pools: Vec<Pool>,
     /// What operators took out.
     pub drains: Vec<Drain>,
+    /// Bans that last.
+    pub bans: u64,
 }
 
 /// An operator's drain.
@@ -159,6 +161,7 @@ impl Status {
             pools: self.pools.iter().map(Pool::gauges).collect(),
             temp_bytes: self.temp_bytes,
             buffered_bytes: self.buffered_bytes,
+            bans: self.bans,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::admin::Admin;
 use crate::config::process::AdminSocket;
 use crate::config::{Config, Loaded};
 use crate::control::drains::Drains;
+use crate::limit::Bans;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::access_log::AccessLog;
@@ -33,6 +34,7 @@ pub(super) struct Reloader {
     pub(super) log: AccessLog,
     pub(super) drains: Arc<Drains>,
     pub(super) admin: Admin,
+    pub(super) bans: Bans,
 }
 
 /// TLS settings for each listener, in order.
@@ -93,6 +95,7 @@ impl Reloader {
         }
         self.log.reconfigure(config.access_log.clone(), Redactor::new(&config.clients.secret_query_keys));
         self.admin.renew(access);
+        self.bans.renew(config.bans.clone());
         self.live.publish(snapshot);
         self.drains.obey();
         self.watched.send_replace(files.into());
@@ -123,6 +126,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("process.watch_files", was.watch_files != is.watch_files),
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
         ("clients.ipv6_prefix", old.clients.ipv6_prefix != new.clients.ipv6_prefix),
+        ("bans.max", old.bans.max != new.bans.max),
         ("access_log.queue", old.access_log.queue != new.access_log.queue),
         (
             "admin.address",

@@ -12,6 +12,8 @@ use crate::config::pool::Strategy;
 use crate::control::drains::Drains;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::{Life, Phase};
+use crate::limit::Bans;
+use crate::pipeline::now_ns;
 use crate::pipeline::receive::Vault;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Pool as Served};
@@ -26,6 +28,7 @@ pub(super) struct World {
     pub(super) live: Arc<Live>,
     pub(super) metrics: Metrics,
     pub(super) vault: Arc<Vault>,
+    pub(super) bans: Bans,
     pub(super) listeners: Vec<Seen>,
     pub(super) life: Life,
 }
@@ -62,6 +65,7 @@ impl Source for World {
             listeners: self.listeners.iter().map(Seen::status).collect(),
             pools: snapshot.pools.iter().map(|pool| pool_status(pool)).collect(),
             drains: self.drains.standing().into_iter().map(drain_status).collect(),
+            bans: self.bans.len(now_ns()) as u64,
         }
     }
 

@@ -30,6 +30,7 @@ pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, 
 use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
 use crate::lifecycle::Phase;
 use cells::Causes;
+use handles::Codes;
 
 /// All metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,6 +46,7 @@ struct Inner {
     reloads: Causes<Reload>,
     admin_changes: Causes<AdminChange>,
     panics: Count,
+    bans: Codes,
     log: Arc<LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
@@ -70,6 +72,8 @@ pub struct State {
     pub temp_bytes: u64,
     /// Bytes of request bodies in memory.
     pub buffered_bytes: u64,
+    /// Bans that last.
+    pub bans: u64,
 }
 
 impl Default for State {
@@ -81,6 +85,7 @@ impl Default for State {
             pools: Vec::new(),
             temp_bytes: 0,
             buffered_bytes: 0,
+            bans: 0,
         }
     }
 }
@@ -136,6 +141,7 @@ impl Metrics {
             reloads: Causes::default(),
             admin_changes: Causes::default(),
             panics: Count::default(),
+            bans: Codes::default(),
             log: Arc::default(),
             gauges: Mutex::new(None),
         }))
@@ -179,6 +185,11 @@ impl Metrics {
     /// Counts a panic that was caught.
     pub fn panic(&self) {
         self.0.panics.inc();
+    }
+
+    /// Counts a ban; `cause` is one of a closed list.
+    pub fn banned(&self, cause: &'static str) {
+        self.0.bans.inc(cause);
     }
 
     /// The access log's counters.
