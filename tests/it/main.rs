@@ -26,4 +26,5 @@ mod retries;
 mod routes;
 mod seeds;
 mod streaming;
+mod surroundings;
 mod websockets;
