@@ -46,12 +46,19 @@ pub(crate) struct Setup {
     rest: String,
     endpoints: Vec<SocketAddr>,
     weights: Vec<u16>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
     /// Lines of `[process]`.
     pub(crate) fn process(mut self, lines: &str) -> Self {
         self.process = lines.to_owned();
+        self
+    }
+
+    /// A variable of its environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -138,6 +145,7 @@ impl Setup {
             .arg("run")
             .arg("--config")
             .arg(&file)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
