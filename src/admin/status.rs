@@ -44,6 +44,19 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Pools.
     pub pools: Vec<Pool>,
+    /// What operators took out.
+    pub drains: Vec<Drain>,
+    /// Bans that last.
+    pub bans: u64,
+}
+
+/// An operator's drain.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drain {
+    /// `POOL/ENDPOINT` or `zone ZONE`.
+    pub target: String,
+    /// When it ends by itself; `null` when never.
+    pub seconds_left: Option<u64>,
 }
 
 /// Reloads by result.
@@ -161,6 +174,8 @@ pub struct Endpoint {
     pub bench_reason: String,
     /// Share of its due that it takes, in percent; below 100 after a recovery.
     pub warmth: u8,
+    /// Taken out by an operator.
+    pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
     /// Exchanges and tunnels without a connection yet.
@@ -202,6 +217,7 @@ impl Status {
             pools: self.pools.iter().map(Pool::gauges).collect(),
             temp_bytes: self.temp_bytes,
             buffered_bytes: self.buffered_bytes,
+            bans: self.bans,
         }
     }
 }
@@ -223,6 +239,7 @@ impl Pool {
             name: endpoint.name.clone(),
             standing: endpoint.standing,
             disabled: endpoint.disabled,
+            drained: endpoint.drained,
             in_flight: endpoint.in_flight,
             pending: endpoint.pending,
             retries: endpoint.retries,

@@ -34,6 +34,16 @@ impl Source for Process {
     }
 }
 
+impl Operations for Process {
+    fn drain(&self, target: Target, _: Option<Duration>, _: bool) -> Result<(), Wrong> {
+        Err(Wrong::Conflict(format!("asked to drain {target}")))
+    }
+
+    fn undrain(&self, _: Target) -> Result<(), Wrong> {
+        Ok(())
+    }
+}
+
 impl Gauges for Process {
     fn state(&self) -> State {
         self.status.gauges()
@@ -53,6 +63,7 @@ fn status() -> Status {
         reloads: status::Reloads { ok: 3, failed: 1 },
         temp_bytes: 0,
         buffered_bytes: 0,
+        bans: 0,
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
@@ -81,6 +92,7 @@ fn status() -> Status {
                 bench: "ejected",
                 bench_reason: "5 gateway errors in a row".to_owned(),
                 warmth: 100,
+                drained: false,
                 in_flight: 4,
                 pending: 1,
                 retries: 0,
@@ -95,13 +107,16 @@ fn status() -> Status {
                     .counts(),
             }],
         }],
+        drains: Vec::new(),
     }
 }
 
 fn admin(change: impl FnOnce(&mut Process)) -> Admin {
     let mut process = Process { status: status(), phase: Phase::Running, metrics: Metrics::new(1) };
     change(&mut process);
-    Admin::new(Arc::new(process), &["sluicegate.internal".to_owned()])
+    let process = Arc::new(process);
+    let hosts = vec!["sluicegate.internal".to_owned()];
+    Admin::new(Arc::clone(&process) as _, process, Access { hosts, token: None })
 }
 
 fn connection() -> Arc<Connection> {
@@ -242,7 +257,7 @@ async fn gauges_agree_with_status() {
     let gauges: Arc<dyn Gauges> = Arc::clone(&process) as Arc<dyn Gauges>;
     process.metrics.read_gauges_from(&gauges);
 
-    let got = get(&Admin::new(process, &[]), "/metrics").await;
+    let got = get(&Admin::new(Arc::clone(&process) as _, process, Access::default()), "/metrics").await;
 
     for line in [
         "sluicegate_config_generation 3",

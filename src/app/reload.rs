@@ -7,7 +7,11 @@ use std::time::Instant;
 use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
+use crate::admin::Admin;
+use crate::config::process::AdminSocket;
 use crate::config::{Config, Loaded};
+use crate::control::drains::Drains;
+use crate::limit::Bans;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::access_log::AccessLog;
@@ -16,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
 use crate::tls::{self, Tickets};
 
-use super::Error;
+use super::{Error, admin, service};
 
 /// Everything that a reload touches.
 pub(super) struct Reloader {
@@ -28,6 +32,9 @@ pub(super) struct Reloader {
     pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
     pub(super) wakes: Vec<Arc<Notify>>,
     pub(super) log: AccessLog,
+    pub(super) drains: Arc<Drains>,
+    pub(super) admin: Admin,
+    pub(super) bans: Bans,
 }
 
 /// TLS settings for each listener, in order.
@@ -55,16 +62,21 @@ impl Reloader {
     /// live on in any case.
     pub(super) fn reload(&self) {
         let began = Instant::now();
-        match self.try_reload() {
-            Ok(()) => events::reloaded(&self.metrics, self.live.load().generation, &self.file, began.elapsed()),
-            Err(error) => events::reload_failed(&self.metrics, self.live.load().generation, &self.file, &error),
+        service::reloading();
+        let outcome = self.try_reload();
+        let generation = self.live.load().generation;
+        match &outcome {
+            Ok(()) => events::reloaded(&self.metrics, generation, &self.file, began.elapsed()),
+            Err(error) => events::reload_failed(&self.metrics, generation, &self.file, error),
         }
+        service::reloaded(generation, outcome.is_err());
     }
 
     fn try_reload(&self) -> Result<(), Error> {
         let Loaded { config, warnings, files } = Config::load(&self.file).map_err(Error::Configuration)?;
         // What can fail comes first; from `build` on nothing does.
         let securities = securities(&config, &self.tickets).map_err(Error::Tls)?;
+        let access = admin::access(config.admin.as_ref())?;
         let previous = self.live.load();
         for setting in fixed_at_start(&previous.config, &config) {
             events::needs_restart(&setting);
@@ -82,16 +94,20 @@ impl Reloader {
             }
         }
         self.log.reconfigure(config.access_log.clone(), Redactor::new(&config.clients.secret_query_keys));
+        self.admin.renew(access);
+        self.bans.renew(config.bans.clone());
         self.live.publish(snapshot);
+        self.drains.obey();
         self.watched.send_replace(files.into());
-        for pool in &self.live.load().pools {
-            pool.upstream.pump();
-        }
         for wake in &self.wakes {
             wake.notify_one();
         }
         Ok(())
     }
+}
+
+fn local(config: &Config) -> Option<&AdminSocket> {
+    config.admin.as_ref().and_then(|admin| admin.socket.as_ref())
 }
 
 /// Settings that differ and are read at a start only, by key.
@@ -110,11 +126,13 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("process.watch_files", was.watch_files != is.watch_files),
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
         ("clients.ipv6_prefix", old.clients.ipv6_prefix != new.clients.ipv6_prefix),
+        ("bans.max", old.bans.max != new.bans.max),
         ("access_log.queue", old.access_log.queue != new.access_log.queue),
         (
             "admin.address",
             old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|admin| admin.address),
         ),
+        ("admin.socket", local(old) != local(new)),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

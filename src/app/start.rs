@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::Admin;
 use crate::config::{Config, Listener, Loaded};
+use crate::control::drains::Drains;
 use crate::control::names::{self, Names};
 use crate::control::prober::Prober;
 use crate::control::signals::Signals;
@@ -17,7 +18,7 @@ use crate::control::supervisor::{Policy, Supervisor};
 use crate::control::watch as files;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::Lifecycle;
-use crate::limit::Clients;
+use crate::limit::{Bans, Clients};
 use crate::net::bind::bind;
 use crate::pipeline::receive::Vault;
 use crate::pipeline::{self, Pipeline, now_ms};
@@ -33,7 +34,7 @@ use crate::upstream::Idle;
 
 use super::observe::Observer;
 use super::status::World;
-use super::{Error, Options, Running, admin, end, reload};
+use super::{Error, Options, Running, admin, end, reload, service};
 
 /// Longest wait for the first answers about endpoints' names; without them the proxy starts all the same.
 const FIRST_NAMES: Duration = Duration::from_secs(3);
@@ -53,6 +54,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
     // Certificates and pages are read later than this look at them.
     runtime.block_on(read.add(&files));
+    // First of all, since names may take seconds: as process 1 of a container it would not even hear SIGTERM otherwise.
+    let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
     let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
     for warning in &warnings {
         events::configuration_warning(warning);
@@ -60,7 +63,9 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
 
     let workers = config.process.workers.get();
     let metrics = Metrics::new(workers);
-    let secret = config.process.fleet_secret.as_ref().map(|secret| secret.read()).transpose().map_err(Error::Secret)?;
+    let secret = config.process.fleet_secret.as_ref().map(|secret| secret.read()).transpose();
+    let secret = secret.map_err(|source| Error::Secret { what: "fleet secret", source })?;
+    let access = admin::access(config.admin.as_ref())?;
     let tickets = Tickets::new(secret.as_ref().map(|secret| secret.expose()));
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
@@ -78,15 +83,20 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let lifecycle = Lifecycle::new();
     let live = Arc::new(Live::new(snapshot));
     let vault = Arc::new(Vault::new(&config.process));
+    let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
     let redactor = Redactor::new(&config.clients.secret_query_keys);
     let log = AccessLog::start(config.access_log.clone(), redactor, metrics.log())
         .map_err(|source| Error::System { what: "access log", source })?;
+    let observer = Arc::new(Observer::new(Arc::clone(&live)));
+    let drains = Arc::new(Drains::new(Arc::clone(&live) as _, Arc::clone(&observer) as _, now_ms));
     let world = Arc::new(World {
+        drains: Arc::clone(&drains),
         file: options.file.clone(),
         started: began,
         live: Arc::clone(&live),
         metrics: metrics.clone(),
         vault: Arc::clone(&vault),
+        bans: bans.clone(),
         listeners: listening.iter().map(Bound::seen).collect(),
         life: lifecycle.life(),
     });
@@ -95,7 +105,6 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
 
     // Background tasks first: they find out who is up.
     let mut supervisor = Supervisor::new();
-    let observer = Arc::new(Observer::new(Arc::clone(&live)));
     let wakes = tend(&mut supervisor, &live, &observer, &runtime);
     let (watched, seen) = watch::channel::<Arc<[std::path::PathBuf]>>(files.into());
     let (changed, changes) = files::channel();
@@ -103,10 +112,12 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         supervisor
             .start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop, read.clone()));
     }
+    let ending = Arc::clone(&drains);
+    supervisor.start("drains", Policy::Restart, move |stop| Arc::clone(&ending).run(stop));
+    let admin = Admin::new(Arc::clone(&world) as _, Arc::clone(&world) as _, access);
     if let Some(socket) = &admin_socket {
-        admin::start(&mut supervisor, socket, Admin::new(Arc::clone(&world) as _, &[]), lifecycle.life())?;
+        admin::start(&mut supervisor, socket, &admin, &lifecycle.life())?;
     }
-    let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
 
     let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
     let shared = Shared {
@@ -115,7 +126,15 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         life: lifecycle.life(),
         blocking_threads: config.process.file_threads.div_ceil(workers),
     };
-    let crew = Crew { live: &live, vault: &vault, clients: &clients, log: &log, metrics: &metrics, shared: &shared };
+    let crew = Crew {
+        live: &live,
+        vault: &vault,
+        clients: &clients,
+        bans: &bans,
+        log: &log,
+        metrics: &metrics,
+        shared: &shared,
+    };
     let threads = crew.start(&mut listening, doors)?;
 
     let running = Running {
@@ -145,10 +164,12 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         watched,
         wakes,
         log,
+        drains,
+        admin,
+        bans,
     };
     events::serving(began.elapsed());
-    // Without systemd there is nobody to tell.
-    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    service::ready(world.live.load().generation);
     if let Some(ready) = options.ready {
         ready(running);
     }
@@ -223,6 +244,7 @@ struct Crew<'a> {
     live: &'a Arc<Live>,
     vault: &'a Arc<Vault>,
     clients: &'a Clients,
+    bans: &'a Bans,
     log: &'a AccessLog,
     metrics: &'a Metrics,
     shared: &'a Shared,
@@ -245,6 +267,7 @@ impl Crew<'_> {
                 idle: Idle::default(),
                 vault: Arc::clone(self.vault),
                 tunnels: tunnels.clone(),
+                bans: self.bans.clone(),
                 emitter: self.log.worker(),
                 metrics: self.metrics.clone(),
                 life: self.shared.life.clone(),

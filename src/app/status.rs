@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::admin::status::{Certificate, Endpoint, Lane, LimitsReached, Listener, Pool, Reloads, Share};
-use crate::admin::{Source, Status};
+use crate::admin::status::{Certificate, Drain, Endpoint, Lane, LimitsReached, Listener, Pool, Reloads, Share};
+use crate::admin::{Operations, Source, Status, Wrong};
+use crate::balance::drain::Target;
 use crate::balance::{Bench, Tier};
 use crate::config::pool::Strategy;
+use crate::control::drains::Drains;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::{Life, Phase};
+use crate::limit::Bans;
+use crate::pipeline::now_ns;
 use crate::pipeline::receive::Vault;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Pool as Served};
@@ -21,11 +25,13 @@ use crate::upstream::queue::Ending;
 /// Everything that can be looked at.
 #[derive(Debug)]
 pub(super) struct World {
+    pub(super) drains: Arc<Drains>,
     pub(super) file: PathBuf,
     pub(super) started: Instant,
     pub(super) live: Arc<Live>,
     pub(super) metrics: Metrics,
     pub(super) vault: Arc<Vault>,
+    pub(super) bans: Bans,
     pub(super) listeners: Vec<Seen>,
     pub(super) life: Life,
 }
@@ -61,6 +67,8 @@ impl Source for World {
             buffered_bytes: self.vault.in_memory(),
             listeners: self.listeners.iter().map(Seen::status).collect(),
             pools: snapshot.pools.iter().map(|pool| pool_status(pool)).collect(),
+            drains: self.drains.standing().into_iter().map(drain_status).collect(),
+            bans: self.bans.len(now_ns()) as u64,
         }
     }
 
@@ -70,6 +78,16 @@ impl Source for World {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+}
+
+impl Operations for World {
+    fn drain(&self, target: Target, lasting: Option<Duration>, even_the_last: bool) -> Result<(), Wrong> {
+        Ok(self.drains.drain(target, lasting, even_the_last)?)
+    }
+
+    fn undrain(&self, target: Target) -> Result<(), Wrong> {
+        Ok(self.drains.undrain(target)?)
     }
 }
 
@@ -97,6 +115,10 @@ impl Seen {
     }
 }
 
+fn drain_status((target, left): (Target, Option<Duration>)) -> Drain {
+    Drain { target: target.to_string(), seconds_left: left.map(|left| left.as_secs()) }
+}
+
 fn pool_status(pool: &Served) -> Pool {
     let config = &pool.upstream.config;
     let roster = pool.upstream.roster();
@@ -113,6 +135,7 @@ fn pool_status(pool: &Served) -> Pool {
             bench: bench(vitals.bench()),
             bench_reason: vitals.bench_reason().to_string(),
             warmth: vitals.warmth(),
+            drained: vitals.is_drained(),
             in_flight: u64::from(vitals.in_flight()),
             pending: u64::from(vitals.pending()),
             retries: u64::from(vitals.retries()),

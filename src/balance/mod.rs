@@ -27,6 +27,7 @@
 mod budget;
 mod claim;
 mod cycle;
+pub mod drain;
 mod endpoint;
 mod load;
 mod plan;

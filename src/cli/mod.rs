@@ -4,16 +4,25 @@
 //! `app`'s and `config`'s.
 
 mod check;
+mod client;
 mod demo;
+mod drain;
 mod explain;
+mod health;
 mod output;
 mod run;
+mod shell;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::units::Span;
+use client::Reach;
+use drain::{How, What};
+use health::Question;
 use output::Output;
 
 /// How a command ended, as the shell sees it.
@@ -54,9 +63,17 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => run::run(&config, &mut output),
         Command::Check { file } => check::run(&file, &mut output),
+        Command::Drain { reach, what, how } => drain::drain(&reach, &what, &how, &mut output),
+        Command::Undrain { reach, what } => drain::undrain(&reach, &what, &mut output),
+        Command::Health { address, live, timeout } => {
+            let question = if live { Question::Live } else { Question::Ready };
+            health::run(question, address, timeout.0, &mut output)
+        }
         Command::Demo { rows_to_stdout } => demo::run(rows_to_stdout, &mut output),
         Command::Schema => explain::schema(&mut output),
         Command::Explain { key } => explain::run(key.as_deref(), &mut output),
+        Command::Completions { shell } => shell::completions(shell, &mut output),
+        Command::Man { command } => shell::man(command.as_deref(), &mut output),
         Command::Version => explain::version(&mut output),
     }
     .into()
@@ -86,6 +103,37 @@ enum Command {
         #[arg(value_name = "FILE", env = "SLUICEGATE_CONFIG")]
         file: PathBuf,
     },
+    /// Take an endpoint or a zone out of service, on a running proxy
+    #[command(after_help = AFTER_DRAIN)]
+    Drain {
+        #[command(flatten)]
+        what: What,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Put back what was drained
+    #[command(after_help = AFTER_DRAIN)]
+    Undrain {
+        #[command(flatten)]
+        what: What,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Ask a running proxy whether it is ready, for container and keepalived checks
+    #[command(after_help = AFTER_HEALTH)]
+    Health {
+        /// Its admin listener, as in `admin.address`
+        #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_ADMIN", default_value = "127.0.0.1:9901")]
+        address: SocketAddr,
+        /// Ask only whether it lives: a proxy in a drain is not ready, and lives
+        #[arg(long)]
+        live: bool,
+        /// Longest wait for the answer
+        #[arg(long, value_name = "DURATION", default_value = "2s")]
+        timeout: Span,
+    },
     /// Show it all at work, with nothing to install or configure
     #[command(after_help = AFTER_DEMO)]
     Demo {
@@ -102,6 +150,20 @@ enum Command {
         /// A key, with as much of its path as makes it clear, e.g. `health.interval`; without it, the reference of all keys
         #[arg(value_name = "KEY")]
         key: Option<String>,
+    },
+    /// Print the completions for a shell
+    #[command(after_help = AFTER_COMPLETIONS)]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = AFTER_MAN)]
+    Man {
+        /// A command with a page of its own, e.g. `run`
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
     },
     /// Print the version
     Version,
@@ -147,9 +209,41 @@ Examples:
 
 Exit codes: 0 good, perhaps with warnings, 78 refused.";
 
+const AFTER_DRAIN: &str = "\
+No new exchange goes there; what is under way is finished. A drain outlives reloads, but not the process.
+The proxy is found by --config (its [admin] section names socket, or address and token) or by --admin.
+
+Examples:
+  sluicegate drain superset/10.0.0.1:8088 --wait 60s && systemctl restart superset
+  sluicegate drain --zone a --for 15m
+  sluicegate undrain superset/10.0.0.1:8088
+
+Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 78 configuration refused.";
+
+const AFTER_HEALTH: &str = "\
+The configuration is not read: a broken edit must not make a proxy that serves by its old one look dead.
+
+Examples:
+  sluicegate health                                  is it ready for traffic?
+  sluicegate health --live                           does it run?
+  sluicegate health --address 10.0.0.5:9901 --timeout 500ms
+
+Exit codes: 0 yes, 1 no, or no answer.";
+
 const AFTER_DEMO: &str = "\
 Starts three embedded endpoints that behave like Superset, makes a self-signed certificate, serves HTTPS on port 8443 (or
 a free one) and the admin listener, and prints what to try. Log in as admin / admin. Ctrl-C drains.";
+
+const AFTER_COMPLETIONS: &str = "\
+Examples:
+  sluicegate completions bash > /usr/share/bash-completion/completions/sluicegate
+  sluicegate completions zsh > /usr/share/zsh/vendor-completions/_sluicegate
+  sluicegate completions fish > /usr/share/fish/vendor_completions.d/sluicegate.fish";
+
+const AFTER_MAN: &str = "\
+Examples:
+  sluicegate man | man -l -
+  sluicegate man run > /usr/share/man/man1/sluicegate-run.1";
 
 const AFTER_SCHEMA: &str = "\
 Example:
@@ -171,6 +265,22 @@ mod tests {
     #[test]
     fn definition_of_the_arguments_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page_and_every_shell_completions() {
+        let mut whole = Arguments::command();
+        whole.build();
+        for command in whole.get_subcommands() {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command.clone()).render(&mut page).unwrap();
+            assert!(String::from_utf8_lossy(&page).contains(command.get_name()));
+        }
+        for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "sluicegate", &mut script);
+            assert!(String::from_utf8_lossy(&script).contains("health"), "{shell}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    Cause, ConnectResult, ConnectionRefusal, Direction, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome,
-    Reload, RetryCause, Standing,
+    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, Ejection, HandshakeFailure, LogDrop, ProbeResult,
+    RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
@@ -30,6 +30,7 @@ pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, 
 use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
 use crate::lifecycle::Phase;
 use cells::Causes;
+use handles::Codes;
 
 /// All metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,7 +44,9 @@ struct Inner {
     routes: Handles<RouteName, RouteMetrics>,
     pools: Handles<PoolName, PoolMetrics>,
     reloads: Causes<Reload>,
+    admin_changes: Causes<AdminChange>,
     panics: Count,
+    bans: Codes,
     log: Arc<LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
@@ -69,6 +72,8 @@ pub struct State {
     pub temp_bytes: u64,
     /// Bytes of request bodies in memory.
     pub buffered_bytes: u64,
+    /// Bans that last.
+    pub bans: u64,
 }
 
 impl Default for State {
@@ -80,6 +85,7 @@ impl Default for State {
             pools: Vec::new(),
             temp_bytes: 0,
             buffered_bytes: 0,
+            bans: 0,
         }
     }
 }
@@ -132,6 +138,8 @@ pub struct EndpointState {
     pub standing: Standing,
     /// Taken out by configuration or drained.
     pub disabled: bool,
+    /// Taken out by an operator.
+    pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
     /// Exchanges and tunnels without a connection yet.
@@ -158,7 +166,9 @@ impl Metrics {
             routes: Handles::default(),
             pools: Handles::default(),
             reloads: Causes::default(),
+            admin_changes: Causes::default(),
             panics: Count::default(),
+            bans: Codes::default(),
             log: Arc::default(),
             gauges: Mutex::new(None),
         }))
@@ -194,9 +204,19 @@ impl Metrics {
         self.0.reloads.get(result)
     }
 
+    /// Counts a change that an operator asked for.
+    pub fn admin_change(&self, result: AdminChange) {
+        self.0.admin_changes.inc(result);
+    }
+
     /// Counts a panic that was caught.
     pub fn panic(&self) {
         self.0.panics.inc();
+    }
+
+    /// Counts a ban; `cause` is one of a closed list.
+    pub fn banned(&self, cause: &'static str) {
+        self.0.bans.inc(cause);
     }
 
     /// The access log's counters.

@@ -19,7 +19,7 @@ use super::cells::{CLASSES, Histogram};
 use super::families as f;
 use super::families::{Family, Kind, Unit};
 use super::handles::TLS_VERSIONS;
-use super::{Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word};
+use super::{AdminChange, Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word};
 use crate::lexicon::{ListenerName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use crate::telemetry::record::{End, Stage, Who};
@@ -97,6 +97,7 @@ impl Collector for Inner {
         })?;
         upstream::of_pools(&pools, &state, &mut encoder)?;
         upstream::of_endpoints(&pools, &state, &mut encoder)?;
+        bans(self, &state, &mut encoder)?;
         family(&mut encoder, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
         family(&mut encoder, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
         log(self, &mut encoder)
@@ -125,6 +126,9 @@ fn process(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) ->
     family(encoder, &f::STARTED, |samples| samples.gauge(&[], started))?;
     family(encoder, &f::GENERATION, |samples| samples.gauge(&[], state.generation))?;
     family(encoder, &f::RELOADS, |samples| by_cause(samples, &[], |result: Reload| inner.reloads.get(result)))?;
+    family(encoder, &f::ADMIN_CHANGES, |samples| {
+        by_cause(samples, &[], |result: AdminChange| inner.admin_changes.get(result))
+    })?;
     family(encoder, &f::PHASE, |samples| {
         [Phase::Running, Phase::Unready, Phase::Draining, Phase::Ending]
             .into_iter()
@@ -228,6 +232,15 @@ fn connections(
             })
         })
     })
+}
+
+fn bans(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    family(encoder, &f::BANS, |samples| {
+        let mut causes = BTreeMap::new();
+        inner.bans.add_to(&mut causes);
+        causes.iter().try_for_each(|(cause, count)| samples.counter(&[cause], *count))
+    })?;
+    family(encoder, &f::BANS_ACTIVE, |samples| samples.gauge(&[], state.bans))
 }
 
 fn log(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

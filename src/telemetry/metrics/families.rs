@@ -61,6 +61,7 @@ families! {
     STARTED = Gauge "start_time", Seconds, [], "When the process started, as Unix time";
     GENERATION = Gauge "config_generation", None, [], "Generation of the configuration in use, from 1";
     RELOADS = Counter "config_reloads", None, ["result"], "Reloads; result is ok or failed (the old generation stays)";
+    ADMIN_CHANGES = Counter "admin_changes", None, ["result"], "Changes that operators asked for on the admin listener";
     PHASE = Gauge "phase", None, ["phase"], "1 for the present phase: running, unready, draining, ending";
     PANICS = Counter "panics", None, [], "Panics caught; each is a bug and ended one exchange or was restarted";
 
@@ -99,6 +100,7 @@ families! {
     PROBES = Counter "probes", None, ["pool", "endpoint", "result"], "Active checks, by result";
     STANDING = Gauge "endpoint_standing", None, ["pool", "endpoint", "standing"], "1 for the present standing: unknown, up, late, down";
     DISABLED = Gauge "endpoint_disabled", None, ["pool", "endpoint"], "1 when taken out by configuration or drained";
+    DRAINED = Gauge "endpoint_drained", None, ["pool", "endpoint"], "1 when taken out by an operator";
     IN_FLIGHT = Gauge "endpoint_in_flight", None, ["pool", "endpoint"], "Exchanges in flight";
     PENDING = Gauge "endpoint_pending", None, ["pool", "endpoint"], "Exchanges and tunnels that have no connection yet";
     RETRIES_OPEN = Gauge "endpoint_retries_in_flight", None, ["pool", "endpoint"], "Repeats in flight of what failed elsewhere";
@@ -107,6 +109,9 @@ families! {
     EJECTIONS = Counter "endpoint_ejections", None, ["pool", "endpoint", "cause"], "Ejections for what live traffic showed, by cause";
     WARMTH = Gauge "endpoint_warmth_percent", None, ["pool", "endpoint"], "Share of its due that an endpoint takes; below 100 after a recovery";
     TUNNELS_OPEN = Gauge "endpoint_tunnels_open", None, ["pool", "endpoint"], "Tunnels open now";
+
+    BANS = Counter "bans", None, ["cause"], "Bans imposed, by what they were for; operator and fleet are those from elsewhere";
+    BANS_ACTIVE = Gauge "bans_active", None, [], "Bans that last";
 
     TEMP = Gauge "request_buffer_temp", Bytes, [], "Request bodies held in temporary files";
     BUFFERED = Gauge "request_buffer_memory", Bytes, [], "Request bodies held in memory";

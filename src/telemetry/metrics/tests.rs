@@ -41,6 +41,7 @@ impl Gauges for Fixed {
                     name: EndpointName::new("10.0.0.1:8088"),
                     standing: Standing::Late,
                     disabled: false,
+                    drained: false,
                     in_flight: 19,
                     pending: 3,
                     retries: 1,
@@ -52,6 +53,7 @@ impl Gauges for Fixed {
             }],
             temp_bytes: 4096,
             buffered_bytes: 64,
+            bans: 2,
         }
     }
 }
