@@ -8,6 +8,7 @@ use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
 use crate::config::{Config, Loaded};
+use crate::limit::Bans;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::access_log::AccessLog;
@@ -28,6 +29,7 @@ pub(super) struct Reloader {
     pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
     pub(super) wakes: Vec<Arc<Notify>>,
     pub(super) log: AccessLog,
+    pub(super) bans: Bans,
 }
 
 /// TLS settings for each listener, in order.
@@ -86,6 +88,7 @@ impl Reloader {
             }
         }
         self.log.reconfigure(config.access_log.clone(), Redactor::new(&config.clients.secret_query_keys));
+        self.bans.renew(config.bans.clone());
         self.live.publish(snapshot);
         self.watched.send_replace(files.into());
         for pool in &self.live.load().pools {
@@ -114,6 +117,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("process.watch_files", was.watch_files != is.watch_files),
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
         ("clients.ipv6_prefix", old.clients.ipv6_prefix != new.clients.ipv6_prefix),
+        ("bans.max", old.bans.max != new.bans.max),
         ("access_log.queue", old.access_log.queue != new.access_log.queue),
         (
             "admin.address",

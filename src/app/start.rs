@@ -17,7 +17,7 @@ use crate::control::supervisor::{Policy, Supervisor};
 use crate::control::watch as files;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::Lifecycle;
-use crate::limit::Clients;
+use crate::limit::{Bans, Clients};
 use crate::net::bind::bind;
 use crate::pipeline::receive::Vault;
 use crate::pipeline::{self, Pipeline, now_ms};
@@ -80,6 +80,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let lifecycle = Lifecycle::new();
     let live = Arc::new(Live::new(snapshot));
     let vault = Arc::new(Vault::new(&config.process));
+    let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
     let redactor = Redactor::new(&config.clients.secret_query_keys);
     let log = AccessLog::start(config.access_log.clone(), redactor, metrics.log())
         .map_err(|source| Error::System { what: "access log", source })?;
@@ -89,6 +90,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         live: Arc::clone(&live),
         metrics: metrics.clone(),
         vault: Arc::clone(&vault),
+        bans: bans.clone(),
         listeners: listening.iter().map(Bound::seen).collect(),
         life: lifecycle.life(),
     });
@@ -116,7 +118,15 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         life: lifecycle.life(),
         blocking_threads: config.process.file_threads.div_ceil(workers),
     };
-    let crew = Crew { live: &live, vault: &vault, clients: &clients, log: &log, metrics: &metrics, shared: &shared };
+    let crew = Crew {
+        live: &live,
+        vault: &vault,
+        clients: &clients,
+        bans: &bans,
+        log: &log,
+        metrics: &metrics,
+        shared: &shared,
+    };
     let threads = crew.start(&mut listening, doors)?;
 
     let running = Running {
@@ -146,6 +156,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         watched,
         wakes,
         log,
+        bans,
     };
     events::serving(began.elapsed());
     service::ready(world.live.load().generation);
@@ -223,6 +234,7 @@ struct Crew<'a> {
     live: &'a Arc<Live>,
     vault: &'a Arc<Vault>,
     clients: &'a Clients,
+    bans: &'a Bans,
     log: &'a AccessLog,
     metrics: &'a Metrics,
     shared: &'a Shared,
@@ -245,6 +257,7 @@ impl Crew<'_> {
                 idle: Idle::default(),
                 vault: Arc::clone(self.vault),
                 tunnels: tunnels.clone(),
+                bans: self.bans.clone(),
                 emitter: self.log.worker(),
                 metrics: self.metrics.clone(),
                 life: self.shared.life.clone(),

@@ -8,6 +8,7 @@ mod admit;
 mod dispatch;
 pub mod fault;
 mod identify;
+mod quota;
 pub mod receive;
 mod record;
 mod redirect;
@@ -31,7 +32,7 @@ use crate::config;
 use crate::config::route::WebSocket;
 use crate::lexicon::Protocol;
 use crate::lifecycle::Life;
-use crate::limit::{Clients, Permit};
+use crate::limit::{Bans, Clients, Permit};
 use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Tunnel, Upgrade};
 use crate::net::io::UpstreamIo;
 use crate::snapshot::{Live, Route, Snapshot};
@@ -61,6 +62,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Tunnels per client, over all workers.
     pub tunnels: Clients,
+    /// Who is banned, over all workers.
+    pub bans: Bans,
     /// The worker's way into the access log.
     pub emitter: Emitter,
     /// All metrics.
@@ -166,6 +169,7 @@ impl Pipeline {
     ) -> Result<Done, Fault> {
         let Request { mut head, body, connection, interim, upgrade } = request;
         let host = admit::admit(&head, upgrade)?; // cheap refusals first
+        self.shut_out(identity.client.ip(), None)?; // nothing is spent on who is banned
         if let Some(answer) = redirect::redirect(&head, &connection.listener) {
             return Ok(Done::Fixed(answer)); // whatever the route, it is for HTTPS to take
         }
@@ -283,8 +287,13 @@ impl Pipeline {
 
 /// Milliseconds on a clock of the process, for the pure cores.
 pub(crate) fn now_ms() -> u64 {
+    now_ns() / 1_000_000
+}
+
+/// Nanoseconds on the same clock.
+pub(crate) fn now_ns() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let since = START.get_or_init(Instant::now).elapsed();
-    // Half a billion years fit.
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    // Half a thousand years fit.
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

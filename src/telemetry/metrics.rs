@@ -30,6 +30,7 @@ pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, 
 use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
 use crate::lifecycle::Phase;
 use cells::Causes;
+use handles::Codes;
 
 /// All metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,6 +45,7 @@ struct Inner {
     pools: Handles<PoolName, PoolMetrics>,
     reloads: Causes<Reload>,
     panics: Count,
+    bans: Codes,
     log: Arc<LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
@@ -69,6 +71,8 @@ pub struct State {
     pub temp_bytes: u64,
     /// Bytes of request bodies in memory.
     pub buffered_bytes: u64,
+    /// Bans that last.
+    pub bans: u64,
 }
 
 impl Default for State {
@@ -80,6 +84,7 @@ impl Default for State {
             pools: Vec::new(),
             temp_bytes: 0,
             buffered_bytes: 0,
+            bans: 0,
         }
     }
 }
@@ -132,6 +137,7 @@ impl Metrics {
             pools: Handles::default(),
             reloads: Causes::default(),
             panics: Count::default(),
+            bans: Codes::default(),
             log: Arc::default(),
             gauges: Mutex::new(None),
         }))
@@ -170,6 +176,11 @@ impl Metrics {
     /// Counts a panic that was caught.
     pub fn panic(&self) {
         self.0.panics.inc();
+    }
+
+    /// Counts a ban; `cause` is one of a closed list.
+    pub fn banned(&self, cause: &'static str) {
+        self.0.bans.inc(cause);
     }
 
     /// The access log's counters.

@@ -5,6 +5,7 @@
 //! Deliberately absent: opening any file but the configuration itself.
 
 mod across;
+mod bans;
 mod built_in;
 mod edits;
 mod health;
@@ -28,6 +29,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings, Severity};
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
+use super::quota::Bans;
 use super::{Config, Loaded};
 use key::{Entry, Key, Must, Or, Section, Table, section};
 use shapes::{List, Loose, Named, Sub, list, loose, named, sub, whole_list};
@@ -57,6 +59,8 @@ section! {
         access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
         /// Own pages for the proxy's own answers.
         fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
+        /// How bans come about, grow and end.
+        bans: Sub<Bans> = sub(&bans::BANS, bans::bans), Or("{}");
     }
 }
 
@@ -96,6 +100,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     let admin = table.get(&ROOT.admin);
     let access_log = table.get(&ROOT.access_log);
     let fault_pages = table.get(&ROOT.fault_pages);
+    let bans = table.get(&ROOT.bans);
 
     let parts = across::Parts {
         listeners: listeners.as_deref().unwrap_or_default(),
@@ -119,6 +124,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         admin: admin?,
         access_log: access_log?,
         fault_pages: fault_pages?,
+        bans: bans?,
     })
 }
 
