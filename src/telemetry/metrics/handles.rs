@@ -12,7 +12,8 @@ use super::Cause;
 use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
 use super::quic::QuicMetrics;
 use super::{
-    ConnectResult, ConnectionRefusal, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause, Standing,
+    ConnectResult, ConnectionRefusal, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause,
+    Standing,
 };
 use crate::lexicon::{EndpointName, Protocol};
 use crate::telemetry::record::{End, Kind, Record};
@@ -288,6 +289,7 @@ pub struct EndpointMetrics {
     pub(super) shards: Shards<Statuses>,
     pub(super) connections: Causes<ConnectResult>,
     pub(super) flips: Causes<Standing>,
+    pub(super) ejections: Causes<Ejection>,
     pub(super) probes: Causes<ProbeResult>,
 }
 
@@ -297,6 +299,7 @@ impl EndpointMetrics {
             shards: Shards::new(workers),
             connections: Causes::default(),
             flips: Causes::default(),
+            ejections: Causes::default(),
             probes: Causes::default(),
         }
     }
@@ -325,6 +328,7 @@ impl EndpointMetrics {
             checks,
             checks_failed: checks - self.probes.get(ProbeResult::Good).min(checks),
             flips: Standing::ALL.iter().map(|standing| self.flips.get(*standing)).sum(),
+            ejections: Ejection::ALL.iter().map(|cause| self.ejections.get(*cause)).sum(),
         }
     }
 
@@ -336,6 +340,11 @@ impl EndpointMetrics {
     /// The standing has changed.
     pub fn flip(&self, to: Standing) {
         self.flips.inc(to);
+    }
+
+    /// Live traffic has ejected it.
+    pub fn eject(&self, cause: Ejection) {
+        self.ejections.inc(cause);
     }
 
     /// A check has ended.
@@ -361,6 +370,8 @@ pub struct EndpointCounts {
     pub checks_failed: u64,
     /// Changes of standing.
     pub flips: u64,
+    /// Ejections by live traffic.
+    pub ejections: u64,
 }
 
 /// The access log.
