@@ -315,8 +315,8 @@ impl Link {
             }
             match ready!(self.poll_read(cx, HEAD_READ)) {
                 Ok(1..) => {}
-                Ok(0) if self.received.is_empty() => return Poll::Ready(Err(Failure::Closed(None))),
-                Ok(0) => return Poll::Ready(Err(MalformedResponse("incomplete head").into())),
+                // Also in its middle: a head that is not whole is no answer yet, and nobody has seen any of it.
+                Ok(0) => return Poll::Ready(Err(Failure::Closed(None))),
                 Err(error) => return Poll::Ready(Err(Failure::Closed(Some(error)))),
             }
         }

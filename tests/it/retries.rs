@@ -133,6 +133,33 @@ async fn post_on_a_reused_connection_that_dies_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn safe_request_survives_a_response_head_that_breaks_off() {
+    let dying = Upstream::playing(|mut peer, seen| async move {
+        if let Some(request) = peer.request().await {
+            seen.note(request);
+            peer.send("HTTP/1.1 200 OK\r\nContent-Le").await;
+        }
+    })
+    .await;
+    let well = Upstream::named("well").await;
+    let rig = Rig::setup().process("workers = 1").endpoint(&dying).endpoint(&well).start().await;
+    let mut client = rig.client().await;
+
+    for _ in 0..4 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.text(), "well");
+    }
+
+    assert!(!dying.requests().is_empty());
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    client.response().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    client.response().await;
+    let posts = |upstream: &Upstream| upstream.requests().iter().filter(|request| request.method() == "POST").count();
+    assert_eq!(posts(&dying) + posts(&well), 2, "a POST was repeated");
+}
+
+#[tokio::test]
 async fn slow_answer_is_never_asked_for_again() {
     let slow = || async {
         Upstream::playing(|mut peer, seen| async move {
