@@ -94,6 +94,9 @@ pub struct UpstreamClocks {
     pub connect: Duration,
     /// Longest pause while the endpoint takes the request body. Default 60 s.
     pub write_idle: Duration,
+    /// How long the endpoint's host may acknowledge nothing before a connection counts as dead. Default 12 s, at least
+    /// 3 s. Its kernel answers however busy Superset is: only a dead host or a cut wire meets this.
+    pub unacknowledged: Duration,
     /// Age of an idle connection at which it is not used again. Default 1.5 s: Gunicorn closes after 2 s.
     pub idle: Duration,
 }

@@ -206,7 +206,7 @@ async fn obtain(
     let since = Instant::now();
     let addresses = endpoint.vitals.addresses();
     let clocks = &pool.upstream.config.clocks;
-    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks.connect).await;
+    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
     story.record().stages.connect = since.elapsed();
     metrics.connection(match &link {
         Ok(_) => ConnectResult::Opened,

@@ -38,6 +38,9 @@ pub(super) const READ: usize = 16 * 1024;
 /// most of what hundreds of HTTP/2 streams with closed windows cost.
 const HEAD_READ: usize = 4 * 1024;
 
+/// Request content that fits into any window (RFC 7323 §2.2: 64 KiB unscaled), so that none ever closes on it.
+const SMALL: u64 = 48 * 1024;
+
 /// Interim responses of one exchange; more are a fault of the endpoint.
 const MAX_INTERIM: u32 = 16;
 
@@ -141,6 +144,10 @@ impl Link {
             (false, false) => Persistence::Default,
         };
         encode::request_head(self.outbox.head(), head, delimiting, persistence);
+        if body.remaining().is_none_or(|length| length > SMALL) {
+            // The endpoint may take its time over it: `write_idle` says how long.
+            self.io.allow_closed_window(limits.write_idle);
+        }
         let mut sending = Sending::new(body, delimiting);
         let mut scan = HeadScan::default();
         let mut interims = 0_u32;
