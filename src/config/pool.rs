@@ -117,7 +117,7 @@ pub struct UpstreamTls {
 /// Retries (RFC 9110 §9.2.2).
 #[derive(Clone, Debug)]
 pub struct Retry {
-    /// Further attempts per exchange. Default 1; 0 to 5.
+    /// Further attempts per exchange, beside those of which not a byte was sent. Default 1; 0 to 5.
     pub attempts: u32,
     /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second. Default 10.
     pub budget_percent: u8,

@@ -97,11 +97,14 @@ impl UpstreamIo {
         }
     }
 
-    /// Lets the other end leave what was sent untaken for as long as `limit`: Linux counts a window that stays closed as
-    /// silence, though it is acknowledged.
-    pub fn allow_closed_window(&self, limit: Duration) {
+    /// How long the other end may leave what was sent untaken or unacknowledged; what it was before. Linux counts a
+    /// window that stays closed as silence, though it is acknowledged.
+    pub fn allow_closed_window(&self, limit: Option<Duration>) -> Option<Duration> {
+        let socket = SockRef::from(self.tcp());
+        let before = socket.tcp_user_timeout().ok().flatten();
         // A socket that is already dead says so again at the first write.
-        drop(SockRef::from(self.tcp()).set_tcp_user_timeout(Some(limit)));
+        drop(socket.set_tcp_user_timeout(limit));
+        before
     }
 
     /// Whether an idle connection is open and has said nothing, so that it can carry another exchange.

@@ -51,6 +51,8 @@ pub struct Link {
     pub(super) timer: Timer,
     outbox: Outbox,
     reused: bool,
+    /// What the kernel is to take for death again once a large request is over.
+    silence: Option<Option<Duration>>,
 }
 
 /// What is asked of an endpoint.
@@ -118,7 +120,8 @@ pub enum Outcome {
 impl Link {
     /// A fresh connection.
     pub fn new(io: UpstreamIo) -> Self {
-        Self { io, received: BytesMut::new(), timer: Timer::new(), outbox: Outbox::default(), reused: false }
+        let (timer, outbox) = (Timer::new(), Outbox::default());
+        Self { io, received: BytesMut::new(), timer, outbox, reused: false, silence: None }
     }
 
     /// Whether the connection has carried an exchange before.
@@ -146,7 +149,7 @@ impl Link {
         encode::request_head(self.outbox.head(), head, delimiting, persistence);
         if body.remaining().is_none_or(|length| length > SMALL) {
             // The endpoint may take its time over it: `write_idle` says how long.
-            self.io.allow_closed_window(limits.write_idle);
+            self.silence = Some(self.io.allow_closed_window(Some(limits.write_idle)));
         }
         let mut sending = Sending::new(body, delimiting);
         let mut scan = HeadScan::default();
@@ -339,6 +342,9 @@ impl Link {
     pub(super) fn rest(mut self, home: &Home) {
         if self.received.is_empty() && self.outbox.is_empty() {
             self.reused = true;
+            if let Some(limit) = self.silence.take() {
+                let _large = self.io.allow_closed_window(limit);
+            }
             self.received = BytesMut::new();
             self.timer.disarm();
             home.idle.put(home.way, self, home.most, home.limit);

@@ -185,7 +185,8 @@ fn timeouts(table: &Table<'_>) -> Option<UpstreamClocks> {
 section! {
     /// Repeating what failed before an answer began: safe methods, unsent requests, and a route's `read_only_posts`.
     RETRY: RetryKeys {
-        /// Further attempts per exchange.
+        /// Further attempts per exchange, beside those of which not a byte was sent: these go on while there is an
+        /// endpoint to try.
         attempts: Whole<u32> = whole(0, 5), Or("1");
         /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second.
         budget_percent: Whole<u8> = whole(0, 100), Or("10");
