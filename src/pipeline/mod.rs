@@ -187,7 +187,8 @@ impl Pipeline {
             Some(upgrade) => Some(self.begin_tunnel(&mut head, upgrade, route, identity, &connection, &host)?),
         };
         let body = self.receive(body, &route.config, story).await?; // no endpoint waits for a slow client
-        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only };
+        let client = self.0.tunnels.key(identity.client.ip());
+        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only, client };
         let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
         match (outcome, handshake) {
             (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.would_open(head.status) => {
