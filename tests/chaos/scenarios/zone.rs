@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Needs, Playing, Scenario};
 use crate::load::{Load, Shape};
-use crate::report::{Finding, under_way_at};
+use crate::report::{Broken, Finding, under_way_at};
 use crate::stage::{Fleet, Proxy, Setup, Stage, Zone};
 
 pub(super) const CUT: Scenario = Scenario {
@@ -48,10 +48,9 @@ async fn play(stage: &Stage, harm: impl Fn(&Zone), most: Duration) -> Finding {
     let load = Load::start(&proxy.target(), &Shape::default());
     stage.play(2, 5).await;
 
-    let broken = Instant::now();
-    harm(&zone);
+    let broken = Broken::by(async { harm(&zone) }).await;
     let (first, second) = (fleet.replica(2), fleet.replica(3));
-    let (one, two) = tokio::join!(proxy.out(first.address, broken), proxy.out(second.address, broken));
+    let (one, two) = tokio::join!(proxy.out(first.address, broken.from), proxy.out(second.address, broken.from));
     stage.play(3, 10).await;
     let cured = Instant::now();
     zone.join();
