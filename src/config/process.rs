@@ -16,7 +16,8 @@ use crate::lexicon::ZoneName;
 pub struct Process {
     /// Data-plane threads. Default: the CPUs this process may use (its CPU set and cgroup quota). 1 to 256. Needs restart.
     pub workers: NonZeroUsize,
-    /// Client connections over all listeners; beyond it new ones wait in the kernel's queue. Default 20,000.
+    /// Client connections over all listeners, or half of the open files that the process may have if that is less; beyond
+    /// it new ones wait in the kernel's queue. Default 20,000.
     pub max_connections: usize,
     /// Failure domain that this process runs in. Default: what the environment variable `SLUICEGATE_ZONE` says, else
     /// none.

@@ -31,7 +31,8 @@ section! {
     pub(super) PROCESS: ProcessKeys {
         /// Data-plane threads, each with its own listeners and upstream connections. Needs a restart.
         workers: Whole<usize> = whole(1, 256), May("the CPUs this process may use (its CPU set and cgroup quota)");
-        /// Client connections over all listeners; beyond it new ones wait in the kernel's queue.
+        /// Client connections over all listeners, or half of the open files that the process may have (RLIMIT_NOFILE)
+        /// if that is less; beyond it new ones wait in the kernel's queue.
         max_connections: Whole<usize> = whole(1, 10_000_000), Or("20_000");
         /// Failure domain that the proxy runs in, such as an availability zone; endpoints of the same `zone` are preferred.
         zone: Parsed<String> = parsed("name", name), May("environment variable `SLUICEGATE_ZONE`, else none");
