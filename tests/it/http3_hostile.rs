@@ -1,175 +1,22 @@
 //! What HTTP/3 and QUIC forbid gets the error that they state, and costs neither memory nor an endpoint.
+//!
+//! How floods are bounded in CPU time: whatever a client can repeat at little cost to itself is counted, and the count ends
+//! the connection. Frames and streams of unknown types and padding frames add up to a MiB without a request or content
+//! in it (`serve::h3::tally`); packets that carry nothing to a MiB in five seconds on an idle connection; malformed
+//! requests to `http3.max_error_resets`; requests that the client resets to four times that, or as many times those that
+//! were answered. New connections are bounded by `http3.max_incoming`, `tls.max_handshakes`, Retry and the caps. Memory
+//! is measured: the tests print by how much the process grew.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quinn::{ConnectionError, ReadError, VarInt};
+use quinn::{ConnectionError, VarInt};
 use sluicegate::h3::frame;
 use tokio::net::UdpSocket;
 
 use crate::rig::h3::{quic, quic_with};
+use crate::rig::rough::{Fields, GOOD, Outcome, Rough, and, announced, closed, control, framed, head, outcome, post};
 use crate::rig::{Gate, PATIENCE, Rig, Upstream, soon};
-
-/// A literal field line without Huffman coding (RFC 9204 §4.5.6).
-fn literal(section: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for (text, flags, mask) in [(name, 0x20_u8, 7_usize), (value, 0, 127)] {
-        if text.len() < mask {
-            section.push(flags | u8::try_from(text.len()).unwrap());
-        } else {
-            section.push(flags | u8::try_from(mask).unwrap());
-            let mut rest = text.len() - mask;
-            while rest >= 128 {
-                section.push(u8::try_from(rest % 128).unwrap() | 0x80);
-                rest /= 128;
-            }
-            section.push(u8::try_from(rest).unwrap());
-        }
-        section.extend_from_slice(text);
-    }
-}
-
-type Fields<'a> = Vec<(&'a [u8], &'a [u8])>;
-
-const GOOD: [(&[u8], &[u8]); 4] =
-    [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"test"), (b":path", b"/good")];
-
-fn and<'a>(more: &[(&'a [u8], &'a [u8])]) -> Fields<'a> {
-    GOOD.iter().copied().chain(more.iter().copied()).collect()
-}
-
-fn post<'a>(more: &[(&'a [u8], &'a [u8])]) -> Fields<'a> {
-    let mut fields = and(more);
-    fields[0] = (b":method", b"POST");
-    fields
-}
-
-fn framed(kind: u64, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    frame::put_head(&mut bytes, kind, payload.len());
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-/// A HEADERS frame.
-fn head(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
-    let mut section = vec![0, 0];
-    for (name, value) in fields {
-        literal(&mut section, name, value);
-    }
-    framed(frame::HEADERS, &section)
-}
-
-/// The head of a frame of which no payload follows.
-fn announced(kind: u64, length: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    frame::put_integer(&mut bytes, kind);
-    frame::put_integer(&mut bytes, length);
-    bytes
-}
-
-/// A control stream with empty settings.
-fn control() -> Vec<u8> {
-    [vec![0], framed(frame::SETTINGS, b"")].concat()
-}
-
-/// A client without manners.
-struct Rough {
-    quic: quinn::Connection,
-    _endpoint: quinn::Endpoint,
-    _open: Vec<quinn::SendStream>,
-}
-
-/// What became of a request.
-#[derive(Debug, Eq, PartialEq)]
-enum Outcome {
-    /// The status, when it is a short literal or of the static table.
-    Status(u16),
-    Reset(u64),
-    Closed(u64),
-}
-
-impl Rough {
-    /// A connection with whatever is said on its control stream.
-    async fn connect(rig: &Rig, control: &[u8]) -> Self {
-        let (endpoint, quic) = quic(rig.secure, rig.pki.client("h3", false)).await.unwrap();
-        let mut rough = Self { quic, _endpoint: endpoint, _open: Vec::new() };
-        rough.tell(control).await;
-        rough
-    }
-
-    /// Opens a stream one way; it stays open.
-    async fn tell(&mut self, bytes: &[u8]) {
-        let mut stream = self.quic.open_uni().await.unwrap();
-        drop(stream.write_all(bytes).await);
-        self._open.push(stream);
-    }
-
-    /// Sends a request as it is, and its end if it `ends`.
-    async fn send(&mut self, bytes: &[u8], ends: bool) -> quinn::RecvStream {
-        let (mut send, recv) = self.quic.open_bi().await.unwrap();
-        drop(send.write_all(bytes).await);
-        if ends {
-            drop(send.finish());
-        } else {
-            self._open.push(send);
-        }
-        recv
-    }
-
-    /// Sends a request and tells what became of it.
-    async fn ask(&mut self, bytes: &[u8], ends: bool) -> Outcome {
-        let mut recv = self.send(bytes, ends).await;
-        outcome(&mut recv).await
-    }
-
-    async fn good(&mut self) -> Outcome {
-        self.ask(&head(&GOOD), true).await
-    }
-
-    /// The code of the connection's end.
-    async fn ended(&self) -> u64 {
-        closed(&soon("the end of the connection", self.quic.closed()).await)
-    }
-}
-
-fn closed(error: &ConnectionError) -> u64 {
-    match error {
-        ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
-        other => panic!("ended otherwise: {other:?}"),
-    }
-}
-
-async fn outcome(recv: &mut quinn::RecvStream) -> Outcome {
-    let mut bytes = Vec::new();
-    loop {
-        match soon("an answer", recv.read_chunk(usize::MAX, true)).await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk.bytes),
-            Ok(None) => return Outcome::Status(status(&bytes)),
-            Err(ReadError::Reset(code)) => return Outcome::Reset(code.into_inner()),
-            Err(ReadError::ConnectionLost(error)) => return Outcome::Closed(closed(&error)),
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-/// The status of a response, from the static table or a literal behind its name.
-fn status(bytes: &[u8]) -> u16 {
-    let mut rest = bytes;
-    assert_eq!(frame::take_integer(&mut rest), Some(frame::HEADERS));
-    frame::take_integer(&mut rest).unwrap();
-    match rest[2..] {
-        [0xd9, ..] => 200,
-        [0xff, 0x04, ..] => 400,
-        [0xdb, ..] => 404,
-        // Static name 24, three digits in two bytes of Huffman code, or plain.
-        [0x5f, 0x09, ..] => {
-            let mut lines = sluicegate::h3::qpack::Lines::of(bytes::Bytes::copy_from_slice(rest), 1 << 20).unwrap();
-            let (_, value) = lines.line().unwrap().unwrap();
-            std::str::from_utf8(&value).unwrap().parse().unwrap()
-        }
-        ref other => panic!("status: {:x?}", &other[..4]),
-    }
-}
 
 async fn rig() -> (Upstream, Rig) {
     let upstream = Upstream::named("a").await;
@@ -376,7 +223,7 @@ async fn announcements_cost_no_memory() {
         for _ in 0..100 {
             // Each announces a head of a terabyte, and sends what windows allow of it.
             let mut recv = client.send(&announced(frame::HEADERS, 1 << 40), false).await;
-            drop(client._open.last_mut().unwrap().write(&[0; 60_000]).await);
+            drop(client.open.last_mut().unwrap().write(&[0; 60_000]).await);
             assert_eq!(outcome(&mut recv).await, Outcome::Status(431));
         }
         clients.push(client);
@@ -425,9 +272,9 @@ async fn answers_that_nobody_reads_cost_a_window_each_connection() {
     let mut transport = quinn::TransportConfig::default();
     // Opens all windows and reads nothing.
     transport.stream_receive_window(VarInt::from_u32(1 << 30)).receive_window(VarInt::from_u32(1 << 30));
-    let (_endpoint, quic) = quic_with(rig.secure, rig.pki.client("h3", false), transport).await.unwrap();
+    let (endpoint, quic) = quic_with(rig.secure, rig.pki.client("h3", false), transport).await.unwrap();
     // And acknowledges nothing either, from now on.
-    let mut client = Rough { quic, _endpoint, _open: Vec::new() };
+    let mut client = Rough::over(endpoint, quic);
     client.tell(&control()).await;
 
     let mut streams = Vec::new();
@@ -482,7 +329,7 @@ async fn flood_of_what_means_nothing_ends_the_connection() {
     let mut client = Rough::connect(&rig, &control()).await;
     let grease = framed(0x21, &[0; 10_000]);
 
-    let mut stream = client._open.pop().unwrap();
+    let mut stream = client.open.pop().unwrap();
     for _ in 0..200 {
         if stream.write_all(&grease).await.is_err() {
             break;

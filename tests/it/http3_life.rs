@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use http::{Method, StatusCode};
+use sluicegate::h3::frame;
 
 use crate::rig::h3::{reply, request};
+use crate::rig::rough::{self, Outcome, Rough};
 use crate::rig::upstream::named;
 use crate::rig::{Gate, H3, Rig, Upstream, soon};
 
@@ -180,6 +182,51 @@ async fn drain_finishes_what_is_under_way_and_takes_nothing_new() {
     assert!(error.contains("H3_NO_ERROR") || error.contains("256") || error.contains("0x100"), "{error}");
 }
 
+/// The stream numbers in the goodbyes on a control stream, as far as it has come.
+fn goodbyes(mut stream: &[u8]) -> Vec<u64> {
+    let mut found = Vec::new();
+    if stream.is_empty() {
+        return found;
+    }
+    assert_eq!(frame::take_integer(&mut stream), Some(0), "a control stream");
+    while let (Some(kind), Some(length)) = (frame::take_integer(&mut stream), frame::take_integer(&mut stream)) {
+        let Some((mut payload, rest)) = stream.split_at_checked(usize::try_from(length).unwrap()) else { break };
+        stream = rest;
+        if kind == frame::GOAWAY {
+            found.push(frame::take_integer(&mut payload).unwrap());
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn stream_that_the_goodbye_excludes_is_rejected_on_the_wire() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let mut rig = rig(&upstream).await;
+    // A client that does not heed goodbyes.
+    let mut client = Rough::connect(&rig, &rough::control()).await;
+    let mut told = soon("a control stream", client.quic.accept_uni()).await.unwrap();
+    let mut held = client.send(&rough::head(&rough::GOOD), true).await;
+    upstream.received(1).await;
+
+    rig.signal("TERM").await;
+    let mut heard = Vec::new();
+    while goodbyes(&heard).len() < 2 {
+        let chunk = soon("two goodbyes", told.read_chunk(usize::MAX, true)).await.unwrap();
+        heard.extend_from_slice(&chunk.expect("a control stream never ends").bytes);
+    }
+    let late = client.good().await;
+    gate.let_pass(1);
+
+    // RFC 9114 §5.2: first the largest number of a request stream, then that of the first one not taken.
+    assert_eq!(goodbyes(&heard), [(1 << 62) - 4, 4]);
+    assert_eq!(late, Outcome::Reset(0x10b), "H3_REQUEST_REJECTED");
+    assert_eq!(rough::outcome(&mut held).await, Outcome::Status(200));
+    assert_eq!(rig.ended().await.code(), Some(0));
+    assert_eq!(upstream.requests().len(), 1, "what is rejected was not forwarded");
+}
+
 #[tokio::test]
 async fn answers_over_tcp_take_the_alternative_back_in_a_drain() {
     let gate = Gate::closed();
@@ -218,24 +265,44 @@ async fn deadline_of_a_drain_is_hard() {
 }
 
 #[tokio::test]
-async fn reload_touches_no_connection() {
+async fn reload_and_new_certificate_touch_no_connection_and_are_seen_by_new_ones() {
     let gate = Gate::closed();
     let upstream = gated(&gate).await;
-    let rig = rig(&upstream).await;
+    let mut rig = rig(&upstream).await;
     let mut client = rig.h3().await;
     let mut held = client.start(request(Method::GET, "/held")).await;
     held.finish().await.unwrap();
+    // And one that is still being sent.
+    let mut upload = client.start(request(Method::POST, "/upload")).await;
+    upload.send_data(Bytes::from(vec![1; 100_000])).await.unwrap();
     upstream.received(1).await;
 
     // Another certificate and another setting.
-    crate::rig::Pki::new().write(rig.directory.path());
+    let next = crate::rig::Pki::new();
+    next.write(rig.directory.path());
     rig.write_config(&rig.config().replace("http3 = true", "http3 = { advertised_port = 444 }"));
     rig.event("configuration loaded").await;
-    gate.let_pass(2);
+    let old = std::mem::replace(&mut rig.pki, next);
+    // Trusted only if it shows the new one; both files may not have been seen in one reload.
+    let mut new = soon("the new certificate over QUIC", async {
+        loop {
+            if let Ok(client) = H3::connect(rig.secure, rig.pki.client("h3", false)).await {
+                return client;
+            }
+        }
+    })
+    .await;
+    gate.let_pass(10);
+    upload.send_data(Bytes::from(vec![2; 100_000])).await.unwrap();
+    upload.finish().await.unwrap();
 
     assert_eq!(reply(&mut held).await.unwrap().body, b"held");
+    assert_eq!(reply(&mut upload).await.unwrap().body, b"held");
+    assert!(upstream.requests().iter().any(|request| request.body == [[1; 100_000], [2; 100_000]].concat()));
     assert_eq!(client.get("/after").await.body, b"held");
-    assert!(H3::connect(rig.secure, rig.pki.client("h3", false)).await.is_err(), "the old authority still vouches");
+    assert_eq!(new.get("/new").await.body, b"held");
+    assert_eq!(rig.h2().await.get("/version").await.get("alt-svc"), Some("h3=\":444\"; ma=86400"));
+    assert!(H3::connect(rig.secure, old.client("h3", false)).await.is_err(), "the old authority still vouches");
 }
 
 /// Moves a client to another port, as a NAT would.
@@ -337,16 +404,16 @@ async fn websocket_passes_both_ways() {
     }
     let framed = |kind, payload: &[u8]| {
         let mut bytes = Vec::new();
-        sluicegate::h3::frame::put_head(&mut bytes, kind, payload.len());
+        frame::put_head(&mut bytes, kind, payload.len());
         [bytes, payload.to_vec()].concat()
     };
 
-    send.write_all(&framed(sluicegate::h3::frame::HEADERS, &section)).await.unwrap();
+    send.write_all(&framed(frame::HEADERS, &section)).await.unwrap();
     // A short masked text frame, "hi", and a Close (RFC 6455 §5.2).
     let text = [0x81, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2];
-    send.write_all(&framed(sluicegate::h3::frame::DATA, &text)).await.unwrap();
+    send.write_all(&framed(frame::DATA, &text)).await.unwrap();
     let close = [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xe8 ^ 2];
-    send.write_all(&framed(sluicegate::h3::frame::DATA, &close)).await.unwrap();
+    send.write_all(&framed(frame::DATA, &close)).await.unwrap();
     send.finish().unwrap();
     let answer = soon("the end of the tunnel", recv.read_to_end(10_000)).await.unwrap();
 

@@ -19,6 +19,7 @@ mod headers;
 mod health;
 mod hostile_endpoints;
 mod http3;
+mod http3_fleet;
 mod http3_hostile;
 mod http3_life;
 mod listeners;

@@ -318,3 +318,6 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// What an idle client may send between two looks.
 const MAX_IDLE_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

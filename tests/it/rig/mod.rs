@@ -8,6 +8,7 @@ pub(crate) mod h3;
 pub(crate) mod lines;
 pub(crate) mod peer;
 pub(crate) mod pki;
+pub(crate) mod rough;
 pub(crate) mod upstream;
 
 use std::ffi::OsString;
