@@ -93,6 +93,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Http3];
+
     /// The word used in records and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use crate::lexicon::{EndpointName, ListenerName, PoolName};
+use crate::lexicon::{EndpointName, ListenerName, PoolName, Protocol};
 use crate::lifecycle::Phase;
 use crate::telemetry::metrics::{
     EndpointCounts, EndpointState, ListenerState, PoolState, Standing, State, TierShare, phase_word,
@@ -80,6 +80,9 @@ pub struct Listener {
     pub tls: bool,
     /// Open connections.
     pub connections: u64,
+    /// Those that have agreed on a protocol, by protocol.
+    #[serde(serialize_with = "by_protocol")]
+    pub speaking: [(Protocol, u64); 3],
     /// Its certificates.
     pub certificates: Vec<Certificate>,
 }
@@ -228,6 +231,7 @@ impl Listener {
         ListenerState {
             name: self.name.clone(),
             connections: self.connections,
+            speaking: self.speaking,
             certificates: certificates.map(|each| (each.file.clone(), each.not_after)).collect(),
         }
     }
@@ -269,6 +273,10 @@ impl Pool {
 
 fn word<S: Serializer>(name: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(name)
+}
+
+fn by_protocol<S: Serializer>(speaking: &[(Protocol, u64); 3], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(speaking.iter().map(|(protocol, open)| (protocol.as_str(), open)))
 }
 
 // Serde hands over references.

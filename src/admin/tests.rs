@@ -69,6 +69,7 @@ fn status() -> Status {
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             tls: true,
             connections: 5,
+            speaking: [(Protocol::Http1, 1), (Protocol::Http2, 2), (Protocol::Http3, 2)],
             certificates: vec![status::Certificate::new(
                 "/etc/tls/bi.pem".to_owned(),
                 now + Duration::from_secs(86_400 * 30 + 5),
@@ -228,6 +229,7 @@ async fn status_is_json_with_endpoints_and_reasons() {
     assert_eq!(status["generation"], 3);
     assert_eq!(status["phase"], "running");
     assert_eq!(status["loaded_at"], "2026-11-22T21:38:13Z");
+    assert_eq!(status["listeners"][0]["speaking"]["h3"], 2);
     assert_eq!(status["listeners"][0]["certificates"][0]["days_left"], 30);
     assert_eq!(status["listeners"][0]["addresses"][0], "127.0.0.1:8443");
     let endpoint = &status["pools"][0]["endpoints"][0];

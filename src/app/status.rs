@@ -11,7 +11,7 @@ use crate::balance::drain::Target;
 use crate::balance::{Bench, Tier};
 use crate::config::pool::Strategy;
 use crate::control::drains::Drains;
-use crate::lexicon::ListenerName;
+use crate::lexicon::{ListenerName, Protocol};
 use crate::lifecycle::{Life, Phase};
 use crate::limit::Bans;
 use crate::pipeline::now_ns;
@@ -107,6 +107,7 @@ impl Seen {
             addresses: self.addresses.clone(),
             tls: listener.tls.is_some(),
             connections: self.gate.open() as u64,
+            speaking: Protocol::ALL.map(|protocol| (protocol, self.gate.speaking(protocol) as u64)),
             certificates: certificates
                 .iter()
                 .map(|(file, expires)| Certificate::new(file.display().to_string(), *expires, now))

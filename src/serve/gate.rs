@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Listener;
+use crate::lexicon::Protocol;
 use crate::limit::{Clients, Permit};
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::tls;
@@ -35,6 +36,8 @@ pub struct Gate {
     /// Set once a UDP socket is bound.
     quic_keys: OnceLock<quic::Keys>,
     open: Arc<AtomicUsize>,
+    /// Of those, by protocol once it is agreed on.
+    speaking: [Arc<AtomicUsize>; 3],
     clients: Clients,
 }
 
@@ -85,6 +88,7 @@ impl Gate {
             metrics,
             handshakes: Semaphore::new(handshakes),
             open: Arc::default(),
+            speaking: Default::default(),
             clients,
         }
     }
@@ -127,6 +131,27 @@ impl Gate {
     /// Open connections.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Open connections that speak `protocol`.
+    pub fn speaking(&self, protocol: Protocol) -> usize {
+        self.spoken(protocol).load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection as one that speaks `protocol`, until dropped.
+    pub fn speaks(&self, protocol: Protocol) -> Counted {
+        let count = self.spoken(protocol);
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(count))
+    }
+
+    const fn spoken(&self, protocol: Protocol) -> &Arc<AtomicUsize> {
+        let [http1, http2, http3] = &self.speaking;
+        match protocol {
+            Protocol::Http1 => http1,
+            Protocol::Http2 => http2,
+            Protocol::Http3 => http3,
+        }
     }
 
     /// A place for one more connection; `None` when the listener is full.

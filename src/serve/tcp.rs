@@ -59,6 +59,7 @@ pub async fn serve<H: Handler>(
         }
     };
     let Ok((io, protocol)) = protocol(io, &listener).await else { return };
+    let _speaks = gate.speaks(protocol);
     let alternative = facts.as_ref().and_then(|_| gate.alternative(local.port()));
     let connection = Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts, alternative });
     match protocol {

@@ -29,7 +29,7 @@ pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
 pub use quic::QuicMetrics;
 
-use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
+use crate::lexicon::{EndpointName, ListenerName, PoolName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use cells::Causes;
 use handles::Codes;
@@ -99,6 +99,8 @@ pub struct ListenerState {
     pub name: ListenerName,
     /// Open client connections.
     pub connections: u64,
+    /// Those that have agreed on a protocol, by protocol.
+    pub speaking: [(Protocol, u64); 3],
     /// Certificates by file, and when they expire.
     pub certificates: Vec<(String, SystemTime)>,
 }

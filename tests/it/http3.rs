@@ -116,3 +116,72 @@ async fn subject_of_a_client_certificate_reaches_the_endpoint() {
     }
     assert_eq!(upstream.requests().len(), 1);
 }
+
+/// Another configuration beside the running one, whose listener with TLS has an address of its own.
+fn beside(rig: &Rig, address: &str) -> String {
+    let named = "name = \"secure\"\naddress = ";
+    rig.config().replace(&format!("{named}\"127.0.0.1:0\""), &format!("{named}\"{address}\""))
+}
+
+#[tokio::test]
+async fn udp_port_that_is_taken_keeps_the_process_from_starting_and_is_named() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().secure("http3 = true").endpoint(&upstream).start().await;
+    // An address that no other test has, so that TCP is free on whatever port this is.
+    let taken = std::net::UdpSocket::bind("127.77.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    std::fs::write(rig.directory.path().join("taken.toml"), beside(&rig, &address)).unwrap();
+
+    let (well, said) = rig.command(&["run", "--config", "taken.toml"]).await;
+
+    assert!(!well, "{said}");
+    assert!(said.contains(&address) && said.contains("UDP") && said.contains("in use"), "{said}");
+}
+
+#[tokio::test]
+async fn port_that_the_system_chooses_is_the_same_for_tcp_and_udp() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().secure("http3 = true").endpoint(&upstream).start().await;
+
+    let told = rig.event("listening for HTTP/3").await;
+
+    assert_eq!(crate::rig::field(&told, "address"), &rig.secure.to_string());
+    let (h2, mut h3) = (rig.h2().await, rig.h3().await);
+    assert_eq!(h2.get("/").await.body, b"a");
+    assert_eq!(h3.get("/").await.body, b"a");
+}
+
+#[tokio::test]
+async fn http3_on_a_plain_listener_is_a_finding() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().endpoint(&upstream).start().await;
+    let plain = rig.config().replace("name = \"plain\"", "name = \"plain\"\nhttp3 = true");
+    std::fs::write(rig.directory.path().join("plain.toml"), plain).unwrap();
+
+    let (well, said) = rig.command(&["check", "plain.toml"]).await;
+
+    assert!(!well, "{said}");
+    assert!(said.contains("http3") && said.contains("needs TLS, and this listener is plain"), "{said}");
+    assert!(said.contains("plain.toml:"), "{said}");
+}
+
+#[tokio::test]
+async fn open_connections_are_counted_by_protocol() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().secure("http3 = true").endpoint(&upstream).start().await;
+    let speaking = |status: &serde_json::Value, protocol: &str| status["listeners"][1]["speaking"][protocol].clone();
+
+    let (mut h1, h2, mut h3) = (rig.secure_client().await, rig.h2().await, rig.h3().await);
+    h1.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    h1.response().await;
+    h2.get("/").await;
+    h3.get("/").await;
+    let status = rig.status().await;
+    let protocols = ["h1", "h2", "h3"];
+    assert_eq!(protocols.map(|protocol| speaking(&status, protocol)), [1, 1, 1].map(serde_json::Value::from));
+    assert_eq!(rig.metric("sluicegate_connections_speaking{listener=\"secure\",protocol=\"h3\"}").await, 1.0);
+
+    h3.endpoint.close(quinn::VarInt::from_u32(0x100), b"");
+
+    rig.status_where("its end", |status| speaking(status, "h3") == 0).await;
+}

@@ -168,6 +168,7 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, gate: Arc<Gate>, mut pla
         full();
         return established.close(streams::wire(Code::ExcessiveLoad), b"too many connections");
     }
+    let _speaks = gate.speaks(Protocol::Http3);
     let connection = Arc::new(Connection {
         id,
         listener: Arc::clone(&listener),

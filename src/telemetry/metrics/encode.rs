@@ -206,6 +206,14 @@ fn connections(
     family(encoder, &f::CONNECTIONS_OPEN, |samples| {
         state.listeners.iter().try_for_each(|listener| samples.gauge(&[listener.name.as_str()], listener.connections))
     })?;
+    family(encoder, &f::CONNECTIONS_SPEAKING, |samples| {
+        state.listeners.iter().try_for_each(|listener| {
+            listener
+                .speaking
+                .iter()
+                .try_for_each(|(protocol, open)| samples.gauge(&[listener.name.as_str(), protocol.as_str()], *open))
+        })
+    })?;
     family(encoder, &f::CONNECTIONS_REFUSED, |samples| {
         listeners
             .iter()

@@ -73,6 +73,7 @@ families! {
 
     CONNECTIONS = Counter "connections", None, ["listener"], "Client connections accepted";
     CONNECTIONS_OPEN = Gauge "connections_open", None, ["listener"], "Client connections open now";
+    CONNECTIONS_SPEAKING = Gauge "connections_speaking", None, ["listener", "protocol"], "Client connections open now that have agreed on a protocol, by protocol: h1, h2, h3";
     CONNECTIONS_REFUSED = Counter "connections_refused", None, ["listener", "cause"], "Client connections closed right after accept";
     ACCEPT_BACKOFFS = Counter "accept_backoffs", None, ["listener"], "Pauses of accept after an error of the system";
     HANDSHAKES = Counter "tls_handshakes", None, ["listener", "version", "resumed"], "TLS handshakes completed";

@@ -29,6 +29,7 @@ impl Gauges for Fixed {
             listeners: vec![ListenerState {
                 name: ListenerName::new("main"),
                 connections: 12,
+                speaking: [(Protocol::Http1, 3), (Protocol::Http2, 4), (Protocol::Http3, 5)],
                 certificates: vec![("/etc/tls/a.pem".to_owned(), UNIX_EPOCH + Duration::from_secs(1_800_000_000))],
             }],
             pools: vec![PoolState {
@@ -155,6 +156,7 @@ fn gauges_are_read_from_state_at_the_scrape() {
         "sluicegate_config_generation 7",
         r#"sluicegate_phase{phase="draining"} 1"#,
         r#"sluicegate_connections_open{listener="main"} 12"#,
+        r#"sluicegate_connections_speaking{listener="main",protocol="h3"} 5"#,
         r#"sluicegate_queue_length{pool="superset"} 4"#,
         r#"sluicegate_endpoint_standing{pool="superset",endpoint="10.0.0.1:8088",standing="late"} 1"#,
         r#"sluicegate_endpoint_standing{pool="superset",endpoint="10.0.0.1:8088",standing="up"} 0"#,
