@@ -113,10 +113,21 @@ pub struct Pool {
     pub name: PoolName,
     /// `round_robin` or `least_connection`.
     pub strategy: &'static str,
+    /// Discovery by DNS; `null` when its endpoints are written.
+    pub discovery: Option<Discovery>,
     /// Exchanges waiting for a free endpoint.
     pub queue_length: u64,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// Discovery by DNS.
+#[derive(Clone, Debug, Serialize)]
+pub struct Discovery {
+    /// The name that is asked for.
+    pub name: String,
+    /// `found`, `empty` or `failed`; `null` before the first.
+    pub last_answer: Option<&'static str>,
 }
 
 /// An endpoint.

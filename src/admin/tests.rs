@@ -78,6 +78,7 @@ fn status() -> Status {
         pools: vec![status::Pool {
             name: PoolName::new("superset"),
             strategy: "round_robin",
+            discovery: None,
             queue_length: 2,
             endpoints: vec![status::Endpoint {
                 name: EndpointName::new("replica-1:8088"),

@@ -12,8 +12,10 @@ use crate::lexicon::{EndpointName, PoolName, ZoneName};
 pub struct Pool {
     /// Unique name.
     pub name: PoolName,
-    /// At least one. Names are unique in the pool.
+    /// Those that are written. At least one, unless the pool discovers. Names are unique in the pool.
     pub endpoints: Vec<Endpoint>,
+    /// Endpoints that DNS names, beside those that are written. Default: none.
+    pub discover: Option<Discover>,
     /// How an endpoint is chosen. Default round-robin.
     pub strategy: Strategy,
     /// TLS to the endpoints; `None` speaks plain HTTP.
@@ -39,6 +41,45 @@ pub struct Pool {
     pub panic_threshold: u8,
     /// Longest response head in bytes. Default 64 KiB. Beyond it: 502 `upstream_head`.
     pub head_bytes: usize,
+}
+
+/// Discovery by DNS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Discover {
+    /// The name that is asked for.
+    pub name: String,
+    /// The kind of record. Default: services for names that begin with `_`, else addresses.
+    pub record: Record,
+    /// Port of endpoints found by address; services have their own.
+    pub port: u16,
+    /// Failure domain of every endpoint found.
+    pub zone: Option<ZoneName>,
+    /// Shortest time between two questions, whatever the records say. Default 5 s.
+    pub min_ttl: Duration,
+    /// Longest time between two questions. Default 60 s; at least `min_ttl`.
+    pub max_ttl: Duration,
+    /// Endpoints taken from one answer, the first in order. Default 64; at most 1,000.
+    pub max_endpoints: usize,
+    /// What an answer without any does. Default keep.
+    pub on_empty: OnEmpty,
+}
+
+/// The kind of record that names endpoints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Record {
+    /// A and AAAA.
+    Address,
+    /// SRV (RFC 2782).
+    Service,
+}
+
+/// What an answer without any endpoint does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnEmpty {
+    /// The endpoints of the last good answer stay; their health is checked in any case.
+    Keep,
+    /// They go.
+    Remove,
 }
 
 /// One upstream address as configured.

@@ -19,6 +19,7 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
     Arc::new(Pool {
         name: PoolName::new("superset"),
         endpoints: endpoints.collect(),
+        discover: None,
         strategy: Strategy::RoundRobin,
         tls: None,
         max_in_flight: 20,

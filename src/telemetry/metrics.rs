@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, HandshakeFailure, LogDrop, ProbeResult,
-    RaceOutcome, Reload, RetryCause, Standing,
+    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, HandshakeFailure, LogDrop,
+    ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use exposition::Exposition;

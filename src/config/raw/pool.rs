@@ -1,6 +1,8 @@
 //! `[pools.NAME]` as written; `health` has its own file.
 
-use super::super::pool::{Endpoint, Health, Pool, Queue, Retry, Strategy, UpstreamClocks, UpstreamTls, WhenAllDown};
+use super::super::pool::{
+    Discover, Endpoint, Health, OnEmpty, Pool, Queue, Record, Retry, Strategy, UpstreamClocks, UpstreamTls, WhenAllDown,
+};
 use super::health::{HEALTH, health};
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
@@ -17,7 +19,9 @@ section! {
     pub(super) POOL: PoolKeys {
         /// Addresses of the endpoints, `"host:port"`, or tables with more settings.
         endpoints: List<Brief<Parsed<Endpoint>, Sub<Endpoint>>> =
-            list(brief(parsed("host:port", endpoint_text), sub(&ENDPOINT, endpoint))).some(), Must();
+            list(brief(parsed("host:port", endpoint_text), sub(&ENDPOINT, endpoint))).some(), May("those that `discover` finds");
+        /// Endpoints that DNS names, beside those written.
+        discover: Sub<Discover> = sub(&DISCOVER, discover), May("none");
         /// How an endpoint is chosen: in turn by weight, or the one with the fewest exchanges and tunnels in flight.
         strategy: Choice<Strategy> =
             choice(&[("round-robin", Strategy::RoundRobin), ("least-connection", Strategy::LeastConnection)]),
@@ -51,7 +55,11 @@ section! {
 
 /// What a pool means.
 pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
-    let endpoints = table.get(&POOL.endpoints).and_then(|endpoints| distinct(table, endpoints));
+    let discover = table.get(&POOL.discover);
+    let endpoints = table.get(&POOL.endpoints).and_then(|endpoints| distinct(table, endpoints.unwrap_or_default()));
+    if !table.has(&POOL.endpoints) && !table.has(&POOL.discover) {
+        table.error(&POOL.endpoints, Words::new("is missing").expected("a list of `host:port`, or `discover`"));
+    }
     let strategy = table.get(&POOL.strategy);
     let tls = table.get(&POOL.tls);
     let max_in_flight = table.get(&POOL.max_in_flight);
@@ -70,14 +78,24 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
         let words = Words::new("is off: a dead endpoint keeps its share of the traffic");
         table.warn(&POOL.health, words.expected("checks, as there are several endpoints"));
     }
-    if endpoints.iter().flatten().all(|endpoint| endpoint.disabled) && endpoints.is_some() {
+    let none_found = matches!(discover, Some(None));
+    if endpoints.iter().flatten().all(|endpoint| endpoint.disabled) && table.has(&POOL.endpoints) && none_found {
         table.warn(&POOL.endpoints, Words::new("are all disabled: every exchange will be answered 503"));
+    }
+    let discover: Option<Discover> = discover?;
+    let mut tls: Option<UpstreamTls> = tls?;
+    if let (Some(discover), Some(tls)) = (&discover, &mut tls)
+        && discover.record == Record::Address
+    {
+        // Addresses are in nobody's certificate.
+        tls.server_name.get_or_insert_with(|| discover.name.trim_end_matches('.').to_owned());
     }
     Some(Pool {
         name: PoolName::new(name),
         endpoints: endpoints?,
+        discover,
         strategy: strategy?,
-        tls: tls?,
+        tls,
         max_in_flight: max_in_flight?,
         max_tunnels: max_tunnels?,
         queue: queue?,
@@ -139,6 +157,70 @@ fn endpoint_text(text: &str) -> Result<Endpoint, String> {
         return Err("has port 0".into());
     }
     Ok(Endpoint { name: EndpointName::new(text), host, port, weight: 1, zone: None, disabled: false })
+}
+
+section! {
+    /// Endpoints that DNS names, such as those of a headless service in Kubernetes. Those that leave an answer finish
+    /// what they have and get nothing new. When name servers are silent, the last good answer counts.
+    DISCOVER: DiscoverKeys {
+        /// Name to ask for; one that ends with a dot is not tried under the search domains of `/etc/resolv.conf`.
+        name: Parsed<String> = parsed("host name", host_name), Must();
+        /// Kind of record: `address` (A and AAAA) or `srv`, which also tells ports and weights.
+        record: Choice<Record> =
+            choice(&[("address", Record::Address), ("srv", Record::Service)]), May("srv for names that begin with `_`, else address");
+        /// Port of endpoints found by address.
+        port: Whole<u16> = whole(1, 65_535), May("that of the srv record; needed for addresses");
+        /// Failure domain of every endpoint found.
+        zone: Parsed<String> = parsed("name", name), May("none");
+        /// Shortest time between two questions, whatever the records' time to live; also the first wait after a failure.
+        min_ttl: Lasting = lasting(100, HOUR), Or("'5s'");
+        /// Longest time between two questions.
+        max_ttl: Lasting = lasting(100, DAY), Or("'60s'");
+        /// Endpoints taken from one answer; the rest of a longer one is left.
+        max_endpoints: Whole<usize> = whole(1, 1_000), Or("64");
+        /// What an answer without endpoints (no such name, no record) does: `keep` those of the last good answer, or
+        /// `remove` them.
+        on_empty: Choice<OnEmpty> = choice(&[("keep", OnEmpty::Keep), ("remove", OnEmpty::Remove)]), Or("'keep'");
+    }
+}
+
+fn discover(table: &Table<'_>) -> Option<Discover> {
+    let discovered = table.get(&DISCOVER.name);
+    let record = table.get(&DISCOVER.record);
+    let port = table.get(&DISCOVER.port);
+    let zone = table.get(&DISCOVER.zone);
+    let (min_ttl, max_ttl) = (table.get(&DISCOVER.min_ttl), table.get(&DISCOVER.max_ttl));
+    let max_endpoints = table.get(&DISCOVER.max_endpoints);
+    let on_empty = table.get(&DISCOVER.on_empty);
+
+    let (discovered, port) = (discovered?, port?);
+    let by_name = if discovered.starts_with('_') { Record::Service } else { Record::Address };
+    let record = record?.unwrap_or(by_name);
+    match (record, port) {
+        (Record::Address, None) => {
+            table.error(&DISCOVER.port, Words::new("is missing").expected("the port of the endpoints"));
+            return None;
+        }
+        (Record::Service, Some(_)) => {
+            table.warn(&DISCOVER.port, Words::new("has no effect: srv records tell the port"));
+        }
+        (Record::Address, Some(_)) | (Record::Service, None) => {}
+    }
+    let (min_ttl, max_ttl) = (min_ttl?, max_ttl?);
+    if min_ttl > max_ttl {
+        table.error(&DISCOVER.min_ttl, Words::new("is above `max_ttl`").expected("at most `max_ttl`"));
+        return None;
+    }
+    Some(Discover {
+        name: discovered,
+        record,
+        port: port.unwrap_or_default(),
+        zone: zone?.map(|zone| ZoneName::new(&zone)),
+        min_ttl,
+        max_ttl,
+        max_endpoints: max_endpoints?,
+        on_empty: on_empty?,
+    })
 }
 
 section! {

@@ -135,6 +135,15 @@ causes! {
         /// Out.
         Down = "down",
     }
+    /// What DNS said about a pool's endpoints.
+    DiscoveryResult {
+        /// Endpoints.
+        Found = "found",
+        /// No such name, or no record of the kind.
+        Empty = "empty",
+        /// Nothing that can be used.
+        Failed = "failed",
+    }
     /// Direction in a tunnel.
     Direction {
         /// From the client to the endpoint.

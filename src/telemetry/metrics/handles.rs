@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::Cause;
 use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
 use super::{
-    ConnectResult, ConnectionRefusal, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause, Standing,
+    ConnectResult, ConnectionRefusal, DiscoveryResult, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause,
+    Standing,
 };
 use crate::lexicon::{EndpointName, Protocol};
 use crate::telemetry::record::{End, Kind, Record};
@@ -179,6 +180,7 @@ pub struct PoolMetrics {
     pub(super) retries: Causes<RetryCause>,
     pub(super) retries_refused: Count,
     pub(super) races: Causes<RaceOutcome>,
+    pub(super) discovery: Causes<DiscoveryResult>,
     pub(super) tunnels: Count,
     pub(super) messages_in: Count,
     pub(super) messages_out: Count,
@@ -204,6 +206,7 @@ impl PoolMetrics {
             retries: Causes::default(),
             retries_refused: Count::default(),
             races: Causes::default(),
+            discovery: Causes::default(),
             tunnels: Count::default(),
             messages_in: Count::default(),
             messages_out: Count::default(),
@@ -268,6 +271,11 @@ impl PoolMetrics {
     /// The budget did not allow a further attempt.
     pub fn retry_refused(&self) {
         self.retries_refused.inc();
+    }
+
+    /// DNS was asked about its endpoints.
+    pub fn discovery(&self, result: DiscoveryResult) {
+        self.discovery.inc(result);
     }
 
     /// An idle connection had been closed by its endpoint.

@@ -47,6 +47,11 @@ pub(super) fn of_pools(
             by_cause(samples, &[name.as_str()], |outcome: RaceOutcome| pool.races.get(outcome))
         })
     })?;
+    family(encoder, &f::DISCOVERY, |samples| {
+        pools.iter().try_for_each(|(name, pool)| {
+            by_cause(samples, &[name.as_str()], |outcome: DiscoveryResult| pool.discovery.get(outcome))
+        })
+    })?;
     family(encoder, &f::TUNNELS, |samples| each(samples, |pool| &pool.tunnels))?;
     family(encoder, &f::TUNNEL_MESSAGES, |samples| {
         pools.iter().try_for_each(|(name, pool)| {
