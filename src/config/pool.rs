@@ -155,8 +155,14 @@ pub struct UpstreamTls {
 /// Retries (RFC 9110 §9.2.2).
 #[derive(Clone, Debug)]
 pub struct Retry {
-    /// Further attempts per exchange. Default 1; 0 to 5.
+    /// Further attempts per exchange. Default 2, so that one of three endpoints is found; 0 to 5.
     pub attempts: u32,
+    /// Longest wait for the response head in an attempt that may be repeated elsewhere. Default: none, the route's
+    /// `first_byte` alone counts, since a slow query that is asked for twice runs twice.
+    pub per_try: Option<Duration>,
+    /// Wait before the second repeat; doubled for each further one, and varied by up to half. The first goes elsewhere
+    /// at once. Default 25 ms.
+    pub back_off: Duration,
     /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second. Default 10.
     pub budget_percent: u8,
 }

@@ -31,7 +31,7 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
             idle: Duration::from_millis(1_500),
         },
         max_idle: 8,
-        retry: Retry { attempts: 1, budget_percent: 10 },
+        retry: Retry { attempts: 1, per_try: None, back_off: Duration::ZERO, budget_percent: 10 },
         health,
         when_all_down: WhenAllDown::Reject,
         panic_threshold: 50,

@@ -23,6 +23,8 @@ pub struct Pool {
     pub security: Option<Security>,
     /// Retries it may still spend.
     pub budget: Arc<Budget>,
+    /// Endpoints it may ask for assets that one does not have: as many as it has exchanges.
+    pub assets: Arc<Budget>,
     tunnels: Rule,
     lasting: Arc<Lasting>,
 }
@@ -92,7 +94,8 @@ impl Pool {
                 panicking: AtomicBool::new(true),
             }),
         };
-        let pool = Self { config, security, budget, tunnels, lasting };
+        let assets = previous.map_or_else(|| Arc::new(Budget::new(100)), |old| Arc::clone(&old.assets));
+        let pool = Self { config, security, budget, assets, tunnels, lasting };
         pool.lasting.roster.store(Arc::new(roster));
         pool.lasting.rule.store(Arc::new(rule));
         pool
@@ -156,6 +159,14 @@ impl Pool {
             Ok(Ok(claim)) => Ok(self.leased(claim)),
             Ok(Err(_)) => Err(NoLease::NoneUp),
             Err(_) => Err(NoLease::QueueLate),
+        }
+    }
+
+    /// Leases an endpoint for an exchange if one that is not among `tried` is free and nobody waits; never waits itself.
+    pub fn try_lease(&self, tried: &[EndpointId]) -> Option<Lease> {
+        match self.lasting.queue.is_empty().then(|| self.lasting.pick(tried))? {
+            Pick::Claimed(claim) => Some(self.leased(claim)),
+            Pick::Full | Pick::NoneUp | Pick::NoneUntried => None,
         }
     }
 

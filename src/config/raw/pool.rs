@@ -265,7 +265,13 @@ section! {
     /// Repeating what failed before an answer began: safe methods, unsent requests, and a route's `read_only_posts`.
     RETRY: RetryKeys {
         /// Further attempts per exchange.
-        attempts: Whole<u32> = whole(0, 5), Or("1");
+        attempts: Whole<u32> = whole(0, 5), Or("2");
+        /// Longest wait for the response head in an attempt that may still be repeated elsewhere. Only where no query is
+        /// slower: one that is asked for twice runs twice.
+        per_try: Lasting = lasting(50, HOUR), May("no limit but the route's `first_byte`");
+        /// Wait before the second repeat; doubled for each further one, and varied by up to half. The first repeat goes
+        /// to another endpoint at once.
+        back_off: Lasting = lasting(0, 10 * SECOND), Or("'25ms'");
         /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second.
         budget_percent: Whole<u8> = whole(0, 100), Or("10");
     }
@@ -273,11 +279,16 @@ section! {
 
 fn retry(table: &Table<'_>) -> Option<Retry> {
     let (attempts, budget_percent) = (table.get(&RETRY.attempts), table.get(&RETRY.budget_percent));
+    let (per_try, back_off) = (table.get(&RETRY.per_try), table.get(&RETRY.back_off));
+    if per_try.flatten().is_some_and(|limit| limit.as_secs() < 60) {
+        let words = Words::new("repeats queries that are only slow: Superset lets them take a minute");
+        table.warn(&RETRY.per_try, words.expected("60s or more, unless the pool serves no queries"));
+    }
     if budget_percent.is_some_and(|percent| percent > 50) {
         let words = Words::new("lets retries add half the load again when endpoints are already failing");
         table.warn(&RETRY.budget_percent, words.expected("50 or less"));
     }
-    Some(Retry { attempts: attempts?, budget_percent: budget_percent? })
+    Some(Retry { attempts: attempts?, per_try: per_try?, back_off: back_off?, budget_percent: budget_percent? })
 }
 
 section! {
