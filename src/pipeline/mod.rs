@@ -89,7 +89,7 @@ impl Handler for Pipeline {
         let accept = head.headers.get(ACCEPT);
         let mut answer = respond::answer(fault, &identity.request_id, accept, &snapshot.pages);
         answer.close = true;
-        rewrite::answer(&mut answer.head.headers, &identity, &connection);
+        rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         answer.body = Tail::ride(std::mem::take(&mut answer.body), story, None);
         answer
     }
@@ -150,7 +150,7 @@ impl Pipeline {
                 (answer, None)
             }
         };
-        rewrite::answer(&mut answer.head.headers, &identity, &connection);
+        rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         if story.record().fault.is_none() {
             story.record().status = Some(answer.head.status.as_u16());
         }
@@ -187,7 +187,8 @@ impl Pipeline {
             Some(upgrade) => Some(self.begin_tunnel(&mut head, upgrade, route, identity, &connection, &host)?),
         };
         let body = self.receive(body, &route.config, story).await?; // no endpoint waits for a slow client
-        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only };
+        let client = self.0.tunnels.key(identity.client.ip());
+        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only, client };
         let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
         match (outcome, handshake) {
             (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.would_open(head.status) => {
@@ -268,7 +269,7 @@ impl Pipeline {
     /// The answer that opens a tunnel, with everything that the tunnel holds on to.
     fn tunnel(&self, opened: Opened, mut story: Box<Story>, identity: &Identity, connection: &Connection) -> Answer {
         let Opened { mut head, endpoint, leftover, lease, permit, settings } = opened;
-        rewrite::answer(&mut head.headers, identity, connection);
+        rewrite::answer(&mut head.headers, identity, connection, self.0.life.phase());
         story.record().status = Some(head.status.as_u16());
         story.begin_tunnel();
         let life = self.0.life.clone();

@@ -115,7 +115,7 @@ async fn empty_answer_empties_the_pool_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn services_tell_host_and_port() {
+async fn services_tell_host_port_and_priority() {
     let a = Upstream::named("a").await;
     let backup = Upstream::named("backup").await;
     let dns = NameServer::start().await;
@@ -131,7 +131,8 @@ async fn services_tell_host_and_port() {
         status["pools"][0]["endpoints"][0]["addresses"].as_array().is_some_and(|addresses| !addresses.is_empty())
     })
     .await;
-    assert_eq!(names(&rig.status().await), [format!("pod-0.test:{}", a.address.port())]);
+    let wanted = [format!("pod-0.test:{}", a.address.port()), format!("pod-1.test:{}", backup.address.port())];
+    assert_eq!(names(&rig.status().await), wanted);
     for _ in 0..3 {
         assert_eq!(rig.get("/").await.text(), "a");
     }

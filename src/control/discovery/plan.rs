@@ -78,31 +78,49 @@ pub(super) fn of_addresses(found: &Addresses, rules: &Discover) -> Answer {
     ips.sort_unstable();
     ips.dedup();
     ips.truncate(rules.max_endpoints);
-    let endpoint = |ip: std::net::IpAddr| endpoint(&ip.to_string(), ip.is_ipv6(), rules.port, 1, rules);
+    let endpoint = |ip: std::net::IpAddr| endpoint(&ip.to_string(), ip.is_ipv6(), rules.port, rules);
     Answer::Found(ips.into_iter().map(endpoint).collect(), found.ttl)
 }
 
-/// Endpoints for services of the lowest priority that there is (RFC 2782).
+/// Endpoints for services (RFC 2782): priorities become priority groups, weights keep their proportion.
 pub(super) fn of_services(mut found: Vec<Service>, ttl: Duration, rules: &Discover) -> Answer {
-    let Some(first) = found.iter().map(|service| service.priority).min() else { return Answer::Empty };
-    found.retain(|service| service.priority == first);
-    found.sort_unstable_by(|a, b| (&a.host, a.port).cmp(&(&b.host, b.port)));
-    found.dedup_by(|a, b| a.host == b.host && a.port == b.port);
-    found.truncate(rules.max_endpoints);
-    let most = found.iter().map(|service| service.weight).max().unwrap_or_default();
-    let endpoints = found.iter().map(|service| {
+    found.sort_unstable_by(|a, b| (a.priority, &a.host, a.port).cmp(&(b.priority, &b.host, b.port)));
+    let mut services: Vec<Service> = Vec::with_capacity(found.len());
+    for service in found {
+        let known = services.iter().any(|known| known.host == service.host && known.port == service.port);
+        if !known && services.len() < rules.max_endpoints {
+            services.push(service);
+        }
+    }
+    let mut priorities: Vec<u16> = services.iter().map(|service| service.priority).collect();
+    priorities.dedup();
+    let most = services.iter().map(|service| service.weight).max().unwrap_or_default();
+    let endpoints = services.iter().map(|service| {
         // 0 to 65535 there, 1 to 256 here.
         let scaled = if most > 256 { u32::from(service.weight) * 256 / u32::from(most) } else { service.weight.into() };
         let weight = u16::try_from(scaled.clamp(1, 256)).unwrap_or(1);
-        endpoint(&service.host, false, service.port, weight, rules)
+        let group = priorities.iter().position(|priority| *priority == service.priority).unwrap_or_default();
+        let priority = u8::try_from(group.min(LAST_GROUP)).unwrap_or_default();
+        Endpoint { priority, weight, ..endpoint(&service.host, false, service.port, rules) }
     });
     Answer::Found(endpoints.collect(), ttl)
 }
 
-fn endpoint(host: &str, brackets: bool, port: u16, weight: u16, rules: &Discover) -> Endpoint {
+/// The last priority group that there is.
+const LAST_GROUP: usize = 9;
+
+fn endpoint(host: &str, brackets: bool, port: u16, rules: &Discover) -> Endpoint {
     let name = if brackets { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let (name, host, zone) = (EndpointName::new(&name), host.to_owned(), rules.zone.clone());
-    Endpoint { name, host, port, weight, zone, disabled: false }
+    Endpoint {
+        name: EndpointName::new(&name),
+        host: host.to_owned(),
+        port,
+        weight: 1,
+        zone: rules.zone.clone(),
+        near: rules.near,
+        priority: 0,
+        disabled: false,
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +136,7 @@ mod tests {
             record: Record::Address,
             port: 8088,
             zone: None,
+            near: false,
             min_ttl: Duration::from_secs(5),
             max_ttl: Duration::from_secs(60),
             max_endpoints: 8,
@@ -130,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn lowest_priority_counts_and_weights_keep_their_proportion() {
+    fn priorities_become_groups_and_weights_keep_their_proportion() {
         let found = vec![service("b", 1, 60_000), service("a", 1, 30_000), service("c", 2, 1), service("a", 1, 30_000)];
 
         let Answer::Found(endpoints, _) = of_services(found, Duration::ZERO, &rules(OnEmpty::Keep)) else { panic!() };
 
-        let told: Vec<(&str, u16)> = endpoints.iter().map(|each| (each.name.as_str(), each.weight)).collect();
-        assert_eq!(told, [("a:8088", 128), ("b:8088", 256)]);
+        let told = endpoints.iter().map(|each| (each.name.as_str(), each.weight, each.priority));
+        assert_eq!(told.collect::<Vec<_>>(), [("a:8088", 128, 0), ("b:8088", 256, 0), ("c:8088", 1, 1)]);
     }
 
     #[test]
