@@ -103,7 +103,8 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
         table.warn(&POOL.health, words.expected("checks, as there are several endpoints"));
     }
     let none_found = matches!(discover, Some(None));
-    if endpoints.iter().flatten().all(|endpoint| endpoint.disabled) && table.has(&POOL.endpoints) && none_found {
+    let all = endpoints.as_ref().is_some_and(|all| all.iter().all(|endpoint| endpoint.disabled));
+    if all && table.has(&POOL.endpoints) && none_found {
         table.warn(&POOL.endpoints, Words::new("are all disabled: every exchange will be answered 503"));
     }
     let discover: Option<Discover> = discover?;

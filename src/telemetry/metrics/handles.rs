@@ -6,10 +6,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use serde::Serialize;
-
 use super::Cause;
 use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
+use super::counts::EndpointCounts;
 use super::quic::QuicMetrics;
 use super::{
     ConnectResult, ConnectionRefusal, DiscoveryResult, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome,
@@ -358,27 +357,6 @@ impl EndpointMetrics {
     pub fn probe(&self, result: ProbeResult) {
         self.probes.inc(result);
     }
-}
-
-/// What was counted of one endpoint, for operators.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct EndpointCounts {
-    /// Exchanges whose last attempt was here.
-    pub exchanges: u64,
-    /// Those with a 5xx answer.
-    pub server_errors: u64,
-    /// New connections.
-    pub connections_opened: u64,
-    /// Connections that did not come about.
-    pub connections_failed: u64,
-    /// Active checks.
-    pub checks: u64,
-    /// Those without a good answer in time.
-    pub checks_failed: u64,
-    /// Changes of standing.
-    pub flips: u64,
-    /// Ejections by live traffic.
-    pub ejections: u64,
 }
 
 /// The access log.
