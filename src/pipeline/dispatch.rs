@@ -127,6 +127,11 @@ pub(super) async fn dispatch(
     loop {
         let mut lease = match leased.take() {
             Some(lease) => lease,
+            // Nobody waits in line for a better answer.
+            None if kept.is_some() => match pool.upstream.try_lease(&tried) {
+                Some(lease) => lease,
+                None => return settle(kept, last.unwrap_or(Fault::NoEndpoint), story),
+            },
             None => match lease(pool, forward.wish(&tried), story, last).await {
                 Ok(lease) => lease,
                 Err(fault) => return settle(kept, fault, story),
@@ -224,7 +229,9 @@ pub(super) async fn dispatch(
             leased = Some(lease);
             continue;
         }
-        if !spend(pool, &mut left) {
+        // Of what never left nobody has done any work: to ask the next endpoint adds no load that attempts and budget
+        // would have to bound. It ends with the endpoints that are untried.
+        if sent != Sent::Nothing && !spend(pool, &mut left) {
             return settle(kept, fault, story);
         }
         refreshed = false;
@@ -233,7 +240,7 @@ pub(super) async fn dispatch(
         last = Some(fault);
         // No slot is held meanwhile.
         drop(lease);
-        let repeat = config.retry.attempts.saturating_sub(left);
+        let repeat = if sent == Sent::Nothing { 0 } else { config.retry.attempts.saturating_sub(left) };
         let wait = back_off(repeat, config.retry.back_off, fastrand::f64());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -324,7 +331,7 @@ async fn obtain(
     let since = Instant::now();
     let addresses = endpoint.vitals.addresses();
     let clocks = &pool.upstream.config.clocks;
-    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks.connect).await;
+    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
     story.record().stages.connect = since.elapsed();
     metrics.connection(match &link {
         Ok(_) => ConnectResult::Opened,
