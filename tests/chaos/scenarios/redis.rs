@@ -1,0 +1,64 @@
+//! Redis, which limits count in together, hangs, dies and comes back.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use super::{Needs, Playing, Scenario};
+use crate::load::{Load, Shape};
+use crate::report::{Finding, nothing};
+use crate::stage::{Proxy, Setup, Stage, process, until};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "Redis down",
+    fault: "limits are shared through Redis, which is stopped, goes on, is killed, and is started again, under load",
+    expected: "lost: nothing; no answer takes longer than 2 s",
+    needs: Needs::Redis,
+    play: |stage| Box::pin(play(stage)) as Playing<'_>,
+};
+
+async fn play(stage: &Stage) -> Finding {
+    let port = 20_000 + u16::from(stage.number);
+    let mut redis = start(stage, port).await;
+    let fleet = stage.fleet(3).await;
+    let rest = format!(
+        "[redis]\naddresses = \"127.0.0.1:{port}\"\n\
+         [limits.shared]\nstore = \"redis\"\nrate = \"100000/s\"\nburst = 100000\ndefault = true\n"
+    );
+    let proxy = Proxy::with(stage, &fleet, Setup { rest, ..Setup::default() }).await;
+    let load = Load::start(&proxy.target(), &Shape::default());
+    stage.play(2, 5).await;
+
+    process::signal(redis.id().expect("it runs"), "STOP");
+    stage.play(3, 15).await;
+    process::signal(redis.id().expect("it runs"), "CONT");
+    stage.play(1, 5).await;
+    redis.kill().await.expect("it ran");
+    stage.play(3, 15).await;
+    let _redis = start(stage, port).await;
+    stage.play(2, 10).await;
+
+    let fates = load.finish().await;
+    let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
+    finding.insist(finding.slowest < Duration::from_secs(2), format!("an answer took {:?}", finding.slowest));
+    finding
+}
+
+/// A server of its own, once it takes connections.
+async fn start(stage: &Stage, port: u16) -> Child {
+    let child = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+        .current_dir(stage.path())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("redis-server");
+    let up =
+        until(Instant::now(), Duration::from_secs(10), async || TcpStream::connect(("127.0.0.1", port)).await.is_ok());
+    assert!(up.await.is_some(), "Redis does not start");
+    sleep(Duration::from_millis(50)).await;
+    child
+}
