@@ -61,9 +61,9 @@ async fn play(stage: &Stage) -> Finding {
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
-    finding.within("the new one serves", joined, Duration::from_secs(15));
-    finding.eject = finding.within("the one that left is out", left, Duration::from_secs(15));
-    finding.back = finding.within("back", back, Duration::from_secs(15));
+    finding.within("the new one serves", joined, stage.at_most(15));
+    finding.eject = finding.within("the one that left is out", left, stage.at_most(15));
+    finding.back = finding.within("back", back, stage.at_most(15));
     finding.insist(stayed, "somebody left while the name server had no answer");
     finding
 }

@@ -36,6 +36,6 @@ async fn play(stage: &Stage) -> Finding {
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
-    finding.back = finding.within("back", slowest, Duration::from_secs(15));
+    finding.back = finding.within("back", slowest, stage.at_most(15));
     finding
 }

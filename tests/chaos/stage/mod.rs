@@ -68,6 +68,11 @@ impl Stage {
         }
     }
 
+    /// The bound on a time: as stated in the whole form, and four times that in the short one, which shares its machine.
+    pub(crate) const fn at_most(&self, seconds: u64) -> Duration {
+        self.seconds(4 * seconds, seconds)
+    }
+
     /// `count` replicas on loopback.
     pub(crate) async fn fleet(&self, count: usize) -> Fleet {
         Fleet::start(self, count).await
