@@ -22,7 +22,7 @@ pub struct Process {
     /// Failure domain that this process runs in. Default: what the environment variable `SLUICEGATE_ZONE` says, else
     /// none.
     pub zone: Option<ZoneName>,
-    /// Secret shared by all replicas of the fleet, from which ticket keys derive. Default: random at start.
+    /// Secret shared by all replicas of the fleet, from which the keys of tickets and tokens derive. Default: random at start.
     pub fleet_secret: Option<SecretSource>,
     /// How long `/ready` answers 503 before connections are refused, so that load balancers notice. Default 0 s.
     pub unready_for: Duration,

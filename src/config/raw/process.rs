@@ -36,8 +36,8 @@ section! {
         max_connections: Whole<usize> = whole(1, 10_000_000), Or("20_000");
         /// Failure domain that the proxy runs in, such as an availability zone; endpoints of the same `zone` are preferred.
         zone: Parsed<String> = parsed("name", name), May("environment variable `SLUICEGATE_ZONE`, else none");
-        /// Secret shared by all replicas of the fleet, from which session-ticket keys derive, so that a client can
-        /// resume its TLS session on any of them.
+        /// Secret shared by all replicas of the fleet, from which the keys of session tickets derive, so that a
+        /// client can resume its TLS session on any of them, and those of QUIC's Retry and reset tokens.
         fleet_secret: Secret = Secret, May("random at each start, so that sessions resume on this process only");
         /// How long `/ready` answers 503 after SIGTERM before connections are refused, so that load balancers notice.
         unready_for: Lasting = lasting(0, HOUR), Or("'0s'");
