@@ -35,6 +35,7 @@ async fn play(stage: &Stage) -> Finding {
     let proxy = Proxy::with(stage, &fleet, Setup { process, rest, ..Setup::default() }).await;
     let load = Load::start(&proxy.target(), &Shape::default());
     stage.play(2, 5).await;
+    let at_first = is_up(&proxy).await;
 
     process::signal(redis.id().expect("it runs"), "STOP");
     stage.play(3, 15).await;
@@ -42,13 +43,25 @@ async fn play(stage: &Stage) -> Finding {
     stage.play(1, 5).await;
     redis.kill().await.expect("it ran");
     stage.play(3, 15).await;
+    let meanwhile = is_up(&proxy).await;
+    let cured = Instant::now();
     let _redis = start(stage, port).await;
-    stage.play(2, 10).await;
+    let back = until(cured, Duration::from_secs(60), async || is_up(&proxy).await).await;
+    stage.play(1, 10).await;
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
+    finding.insist(at_first && !meanwhile, "the proxy did not use Redis, or did not notice that it had gone");
+    finding.back = finding.within("Redis is used again", back, stage.at_most(15));
+    let without = proxy.metric("sluicegate_fleet_without_total").await;
+    finding.remark(format!("{without} requests were judged without Redis"));
     finding.insist(finding.slowest < stage.at_most(2), format!("an answer took {:?}", finding.slowest));
     finding
+}
+
+/// Whether the proxy says that Redis answers.
+async fn is_up(proxy: &Proxy) -> bool {
+    proxy.metric("sluicegate_fleet_up").await > 0.0
 }
 
 /// A server of its own, once it takes connections.
