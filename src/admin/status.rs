@@ -8,9 +8,11 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use crate::lexicon::{EndpointName, ListenerName, PoolName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName};
 use crate::lifecycle::Phase;
-use crate::telemetry::metrics::{EndpointCounts, EndpointState, ListenerState, PoolState, Standing, State, phase_word};
+use crate::telemetry::metrics::{
+    EndpointCounts, EndpointState, LimitState, ListenerState, PoolState, Standing, State, phase_word,
+};
 
 /// Everything about the process.
 #[derive(Clone, Debug, Serialize)]
@@ -41,8 +43,26 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Pools.
     pub pools: Vec<Pool>,
+    /// Limits on requests and logins.
+    pub limits: Vec<Limit>,
     /// Bans that last.
     pub bans: u64,
+    /// Whether Redis answers; `null` without one.
+    pub fleet: Option<bool>,
+}
+
+/// A limit over time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limit {
+    /// Its name.
+    #[serde(serialize_with = "word")]
+    pub name: LimitName,
+    /// Keys that have used something of it.
+    pub keys: u64,
+    /// Keys whose count somebody new took over.
+    pub pushed_out: u64,
+    /// Bytes that its states take.
+    pub bytes: u64,
 }
 
 /// Reloads by result.
@@ -148,8 +168,16 @@ impl Status {
             pools: self.pools.iter().map(Pool::gauges).collect(),
             temp_bytes: self.temp_bytes,
             buffered_bytes: self.buffered_bytes,
+            limits: self.limits.iter().map(Limit::gauges).collect(),
             bans: self.bans,
+            fleet: self.fleet,
         }
+    }
+}
+
+impl Limit {
+    fn gauges(&self) -> LimitState {
+        LimitState { name: self.name.clone(), keys: self.keys, pushed_out: self.pushed_out }
     }
 }
 

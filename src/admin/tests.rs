@@ -53,7 +53,9 @@ fn status() -> Status {
         reloads: status::Reloads { ok: 3, failed: 1 },
         temp_bytes: 0,
         buffered_bytes: 0,
+        limits: Vec::new(),
         bans: 0,
+        fleet: None,
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],

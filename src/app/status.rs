@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::admin::status::{Certificate, Endpoint, Listener, Pool, Reloads};
+use crate::admin::status::{Certificate, Endpoint, Limit, Listener, Pool, Reloads};
 use crate::admin::{Source, Status};
 use crate::config::pool::Strategy;
+use crate::fleet::Fleet;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::{Life, Phase};
-use crate::limit::Bans;
+use crate::limit::{Bans, Meter};
 use crate::pipeline::now_ns;
 use crate::pipeline::receive::Vault;
 use crate::serve::gate::Gate;
-use crate::snapshot::{Live, Pool as Served};
+use crate::snapshot::{Live, Pool as Served, Quotas};
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
 
 /// Everything that can be looked at.
@@ -26,6 +27,7 @@ pub(super) struct World {
     pub(super) metrics: Metrics,
     pub(super) vault: Arc<Vault>,
     pub(super) bans: Bans,
+    pub(super) fleet: Fleet,
     pub(super) listeners: Vec<Seen>,
     pub(super) life: Life,
 }
@@ -61,7 +63,9 @@ impl Source for World {
             buffered_bytes: self.vault.in_memory(),
             listeners: self.listeners.iter().map(Seen::status).collect(),
             pools: snapshot.pools.iter().map(|pool| pool_status(pool)).collect(),
+            limits: limits(&snapshot.quotas),
             bans: self.bans.len(now_ns()) as u64,
+            fleet: self.fleet.is_there(),
         }
     }
 
@@ -96,6 +100,23 @@ impl Seen {
                 .collect(),
         }
     }
+}
+
+fn limits(quotas: &Quotas) -> Vec<Limit> {
+    let guard = quotas.login.iter().flat_map(|guard| [&guard.per_address, &guard.per_user]);
+    let meters = quotas.iter().filter_map(|quota| quota.meter.as_ref()).chain(guard);
+    let limit = |meter: &Arc<Meter>| {
+        let table = meter.rate.table();
+        Limit {
+            name: meter.name.clone(),
+            keys: table.occupied(now_ns()) as u64,
+            pushed_out: table.pushed_out(),
+            bytes: table.bytes() as u64,
+        }
+    };
+    let mut limits: Vec<Limit> = meters.map(limit).collect();
+    limits.sort_by(|one, other| one.name.cmp(&other.name));
+    limits
 }
 
 fn pool_status(pool: &Served) -> Pool {

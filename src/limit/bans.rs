@@ -62,6 +62,11 @@ impl Scope {
             Self::Login => "login",
         }
     }
+
+    /// The scope of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Everything, Self::Login].into_iter().find(|scope| scope.as_str() == word)
+    }
 }
 
 /// Something that should not have been done.
@@ -196,6 +201,16 @@ impl Bans {
             fingerprint @ Subject::Fingerprint(_) => fingerprint.clone(),
         };
         self.0.take(self.0.key(&subject, scope)).is_some_and(|ban| ban.until > now)
+    }
+
+    /// The ban of `subject` from exactly `scope`.
+    pub fn get(&self, subject: &Subject, scope: Scope, now: u64) -> Option<Ban> {
+        self.0.find(self.0.key(subject, scope), now)
+    }
+
+    /// Bans that the book holds at most.
+    pub fn most(&self) -> usize {
+        self.0.most_per_shard.saturating_mul(SHARDS)
     }
 
     /// All bans, those that end last first.

@@ -12,6 +12,7 @@ mod encode;
 mod exposition;
 mod families;
 mod handles;
+mod quota;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,18 +20,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    Cause, ConnectResult, ConnectionRefusal, Direction, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, Reload,
-    RetryCause, Standing,
+    Cause, ConnectResult, ConnectionRefusal, Direction, FleetDrop, HandshakeFailure, LimitResult, LogDrop, LoginResult,
+    ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use quota::{FleetMetrics, LimitMetrics, LimitState};
 
-use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, RouteName};
 use crate::lifecycle::Phase;
 use cells::Causes;
 use handles::Codes;
+use quota::Logins;
 
 /// All metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,7 +48,10 @@ struct Inner {
     pools: Handles<PoolName, PoolMetrics>,
     reloads: Causes<Reload>,
     panics: Count,
+    limits: Handles<LimitName, LimitMetrics>,
     bans: Codes,
+    logins: Logins,
+    fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
@@ -71,8 +77,12 @@ pub struct State {
     pub temp_bytes: u64,
     /// Bytes of request bodies in memory.
     pub buffered_bytes: u64,
+    /// Limits.
+    pub limits: Vec<LimitState>,
     /// Bans that last.
     pub bans: u64,
+    /// Whether Redis answers; `None` without one.
+    pub fleet: Option<bool>,
 }
 
 impl Default for State {
@@ -84,7 +94,9 @@ impl Default for State {
             pools: Vec::new(),
             temp_bytes: 0,
             buffered_bytes: 0,
+            limits: Vec::new(),
             bans: 0,
+            fleet: None,
         }
     }
 }
@@ -137,7 +149,10 @@ impl Metrics {
             pools: Handles::default(),
             reloads: Causes::default(),
             panics: Count::default(),
+            limits: Handles::default(),
             bans: Codes::default(),
+            logins: Logins::default(),
+            fleet: Arc::default(),
             log: Arc::default(),
             gauges: Mutex::new(None),
         }))
@@ -176,6 +191,21 @@ impl Metrics {
     /// Counts a panic that was caught.
     pub fn panic(&self) {
         self.0.panics.inc();
+    }
+
+    /// The handle of a limit.
+    pub fn limit(&self, name: &LimitName) -> Arc<LimitMetrics> {
+        self.0.limits.get(name, || LimitMetrics::new(self.0.workers))
+    }
+
+    /// Counts a login, by the form or by the API.
+    pub fn login(&self, form: bool, result: LoginResult) {
+        self.0.logins.of(form).inc(result);
+    }
+
+    /// What is shared with other proxies.
+    pub fn fleet(&self) -> Arc<FleetMetrics> {
+        Arc::clone(&self.0.fleet)
     }
 
     /// Counts a ban; `cause` is one of a closed list.
