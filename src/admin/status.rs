@@ -45,10 +45,27 @@ pub struct Status {
     pub pools: Vec<Pool>,
     /// Limits on requests and logins.
     pub limits: Vec<Limit>,
+    /// What operators took out.
+    pub drains: Vec<Drain>,
     /// Bans that last.
     pub bans: u64,
     /// Whether Redis answers; `null` without one.
     pub fleet: Option<bool>,
+}
+
+/// A ban, as `/bans` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ban {
+    /// Address or fingerprint.
+    pub who: String,
+    /// `everything` or `login`.
+    pub scope: &'static str,
+    /// Seconds until it ends.
+    pub seconds_left: u64,
+    /// Bans before it that still count.
+    pub before: u32,
+    /// What it is for.
+    pub reason: String,
 }
 
 /// A limit over time.
@@ -63,6 +80,15 @@ pub struct Limit {
     pub pushed_out: u64,
     /// Bytes that its states take.
     pub bytes: u64,
+}
+
+/// An operator's drain.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drain {
+    /// `POOL/ENDPOINT` or `zone ZONE`.
+    pub target: String,
+    /// When it ends by itself; `null` when never.
+    pub seconds_left: Option<u64>,
 }
 
 /// Reloads by result.
@@ -146,6 +172,8 @@ pub struct Endpoint {
     pub since: Option<SystemTime>,
     /// Taken out by configuration or drained.
     pub disabled: bool,
+    /// Taken out by an operator.
+    pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
     /// Open tunnels.
@@ -198,6 +226,7 @@ impl Pool {
             name: endpoint.name.clone(),
             standing: endpoint.standing,
             disabled: endpoint.disabled,
+            drained: endpoint.drained,
             in_flight: endpoint.in_flight,
             tunnels: endpoint.tunnels,
         });

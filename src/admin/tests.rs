@@ -1,5 +1,6 @@
 //! The admin listener's answers.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,12 +26,34 @@ impl Source for Process {
         self.status.clone()
     }
 
+    fn bans(&self) -> Vec<status::Ban> {
+        Vec::new()
+    }
+
     fn phase(&self) -> Phase {
         self.phase
     }
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+}
+
+impl Operations for Process {
+    fn drain(&self, target: Target, _: Option<Duration>, _: bool) -> Result<(), Wrong> {
+        Err(Wrong::Conflict(format!("asked to drain {target}")))
+    }
+
+    fn undrain(&self, _: Target) -> Result<(), Wrong> {
+        Ok(())
+    }
+
+    fn ban(&self, subject: Subject, scope: Scope, lasting: Duration, reason: Cow<'static, str>) -> Result<(), Wrong> {
+        Err(Wrong::Conflict(format!("{subject} {} {lasting:?} {reason}", scope.as_str())))
+    }
+
+    fn unban(&self, subject: &Subject, _: Scope) -> Result<(), Wrong> {
+        Err(Wrong::Unknown(format!("{subject} is not banned")))
     }
 }
 
@@ -78,6 +101,7 @@ fn status() -> Status {
                 reason: "3 checks without an answer".to_owned(),
                 since: Some(now),
                 disabled: false,
+                drained: false,
                 in_flight: 4,
                 tunnels: 1,
                 weight: 1,
@@ -88,13 +112,16 @@ fn status() -> Status {
                     .counts(),
             }],
         }],
+        drains: Vec::new(),
     }
 }
 
 fn admin(change: impl FnOnce(&mut Process)) -> Admin {
     let mut process = Process { status: status(), phase: Phase::Running, metrics: Metrics::new(1) };
     change(&mut process);
-    Admin::new(Arc::new(process), &["sluicegate.internal".to_owned()])
+    let process = Arc::new(process);
+    let hosts = vec!["sluicegate.internal".to_owned()];
+    Admin::new(Arc::clone(&process) as _, process, Access { hosts, token: None })
 }
 
 fn connection() -> Arc<Connection> {
@@ -235,7 +262,7 @@ async fn gauges_agree_with_status() {
     let gauges: Arc<dyn Gauges> = Arc::clone(&process) as Arc<dyn Gauges>;
     process.metrics.read_gauges_from(&gauges);
 
-    let got = get(&Admin::new(process, &[]), "/metrics").await;
+    let got = get(&Admin::new(Arc::clone(&process) as _, process, Access::default()), "/metrics").await;
 
     for line in [
         "sluicegate_config_generation 3",

@@ -1,26 +1,31 @@
 //! The state of the process, for the admin listener and for gauges.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::admin::status::{Certificate, Endpoint, Limit, Listener, Pool, Reloads};
-use crate::admin::{Source, Status};
+use crate::admin::status::{Ban, Certificate, Drain, Endpoint, Limit, Listener, Pool, Reloads};
+use crate::admin::{Operations, Source, Status, Wrong};
+use crate::balance::drain::Target;
 use crate::config::pool::Strategy;
+use crate::control::drains::Drains;
 use crate::fleet::Fleet;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::{Life, Phase};
-use crate::limit::{Bans, Meter};
+use crate::limit::{self, Bans, Meter, Scope, Subject};
 use crate::pipeline::now_ns;
 use crate::pipeline::receive::Vault;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Pool as Served, Quotas};
+use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
 
 /// Everything that can be looked at.
 #[derive(Debug)]
 pub(super) struct World {
+    pub(super) drains: Arc<Drains>,
     pub(super) file: PathBuf,
     pub(super) started: Instant,
     pub(super) live: Arc<Live>,
@@ -64,9 +69,22 @@ impl Source for World {
             listeners: self.listeners.iter().map(Seen::status).collect(),
             pools: snapshot.pools.iter().map(|pool| pool_status(pool)).collect(),
             limits: limits(&snapshot.quotas),
+            drains: self.drains.standing().into_iter().map(drain_status).collect(),
             bans: self.bans.len(now_ns()) as u64,
             fleet: self.fleet.is_there(),
         }
+    }
+
+    fn bans(&self) -> Vec<Ban> {
+        let now = now_ns();
+        let shown = |ban: limit::Ban| Ban {
+            who: ban.subject.to_string(),
+            scope: ban.scope.as_str(),
+            seconds_left: Duration::from_nanos(ban.until.saturating_sub(now)).as_secs(),
+            before: ban.before,
+            reason: ban.cause.into_owned(),
+        };
+        self.bans.list(now).into_iter().map(shown).collect()
     }
 
     fn phase(&self) -> Phase {
@@ -75,6 +93,33 @@ impl Source for World {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+}
+
+impl Operations for World {
+    fn drain(&self, target: Target, lasting: Option<Duration>, even_the_last: bool) -> Result<(), Wrong> {
+        Ok(self.drains.drain(target, lasting, even_the_last)?)
+    }
+
+    fn undrain(&self, target: Target) -> Result<(), Wrong> {
+        Ok(self.drains.undrain(target)?)
+    }
+
+    fn ban(&self, subject: Subject, scope: Scope, lasting: Duration, reason: Cow<'static, str>) -> Result<(), Wrong> {
+        let now = now_ns();
+        let ban = self.bans.ban(subject.clone(), scope, lasting, reason, now);
+        let ban = ban.ok_or_else(|| Wrong::Conflict(format!("{subject} is in `bans.never`")))?;
+        events::client_banned(&self.metrics, &subject, scope.as_str(), "operator", lasting, ban.before);
+        self.fleet.tell_ban(&ban, now);
+        Ok(())
+    }
+
+    fn unban(&self, subject: &Subject, scope: Scope) -> Result<(), Wrong> {
+        if !self.bans.lift(subject, scope, now_ns()) {
+            return Err(Wrong::Unknown(format!("{subject} is not banned from {}", scope.as_str())));
+        }
+        self.fleet.tell_lifted(&self.bans.same(subject), scope);
+        Ok(())
     }
 }
 
@@ -119,6 +164,10 @@ fn limits(quotas: &Quotas) -> Vec<Limit> {
     limits
 }
 
+fn drain_status((target, left): (Target, Option<Duration>)) -> Drain {
+    Drain { target: target.to_string(), seconds_left: left.map(|left| left.as_secs()) }
+}
+
 fn pool_status(pool: &Served) -> Pool {
     let config = &pool.upstream.config;
     let roster = pool.upstream.roster();
@@ -131,6 +180,7 @@ fn pool_status(pool: &Served) -> Pool {
             reason: vitals.reason().to_string(),
             since: vitals.since().map(|since| UNIX_EPOCH + Duration::from_millis(since)),
             disabled: endpoint.is_disabled(),
+            drained: vitals.is_drained(),
             in_flight: u64::from(vitals.in_flight()),
             tunnels: u64::from(vitals.tunnels()),
             weight: endpoint.weight,

@@ -3,8 +3,11 @@
 //! Floor 8. Each command is one file. Deliberately absent: anything a command does beyond saying what it found; that is
 //! `app`'s and `config`'s.
 
+mod bans;
 mod check;
+mod client;
 mod demo;
+mod drain;
 mod explain;
 mod health;
 mod output;
@@ -18,6 +21,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::units::Span;
+use bans::Whom;
+use client::Reach;
+use drain::{How, What};
 use health::Question;
 use output::Output;
 
@@ -59,6 +65,13 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => run::run(&config, &mut output),
         Command::Check { file } => check::run(&file, &mut output),
+        Command::Drain { reach, what, how } => drain::drain(&reach, &what, &how, &mut output),
+        Command::Undrain { reach, what } => drain::undrain(&reach, &what, &mut output),
+        Command::Ban { reach, whom, lasting, reason } => {
+            bans::ban(&reach, &whom, lasting.as_deref(), reason.as_deref(), &mut output)
+        }
+        Command::Unban { reach, whom } => bans::unban(&reach, &whom, &mut output),
+        Command::Bans { reach, json } => bans::list(&reach, json, &mut output),
         Command::Health { address, live, timeout } => {
             let question = if live { Question::Live } else { Question::Ready };
             health::run(question, address, timeout.0, &mut output)
@@ -96,6 +109,55 @@ enum Command {
         /// The configuration (TOML)
         #[arg(value_name = "FILE", env = "SLUICEGATE_CONFIG")]
         file: PathBuf,
+    },
+    /// Take an endpoint or a zone out of service, on a running proxy
+    #[command(after_help = AFTER_DRAIN)]
+    Drain {
+        #[command(flatten)]
+        what: What,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Put back what was drained
+    #[command(after_help = AFTER_DRAIN)]
+    Undrain {
+        #[command(flatten)]
+        what: What,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Shut an address or a TLS fingerprint out of a running proxy, and of its fleet
+    #[command(after_help = AFTER_BAN)]
+    Ban {
+        #[command(flatten)]
+        whom: Whom,
+        /// How long, e.g. 2h; an hour if it is not said
+        #[arg(long = "for", value_name = "DURATION")]
+        lasting: Option<String>,
+        /// Why, for those who read the list
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Let in again who is banned
+    #[command(after_help = AFTER_BAN)]
+    Unban {
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// List who is banned, from what, for how long and why
+    #[command(after_help = AFTER_BAN)]
+    Bans {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Ask a running proxy whether it is ready, for container and keepalived checks
     #[command(after_help = AFTER_HEALTH)]
@@ -184,6 +246,28 @@ Examples:
   sluicegate check new.toml && mv new.toml sluicegate.toml      (the proxy notices by itself)
 
 Exit codes: 0 good, perhaps with warnings, 78 refused.";
+
+const AFTER_DRAIN: &str = "\
+No new exchange goes there; what is under way is finished. A drain outlives reloads, but not the process.
+The proxy is found by --config (its [admin] section names socket, or address and token) or by --admin.
+
+Examples:
+  sluicegate drain superset/10.0.0.1:8088 --wait 60s && systemctl restart superset
+  sluicegate drain --zone a --for 15m
+  sluicegate undrain superset/10.0.0.1:8088
+
+Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 78 configuration refused.";
+
+const AFTER_BAN: &str = "\
+The proxy is found by --config (its [admin] section names socket, or address and token) or by --admin. With [redis] a
+ban holds on every proxy of the fleet.
+
+Examples:
+  sluicegate ban 203.0.113.9 --for 2h --reason 'scans'
+  sluicegate unban 203.0.113.9 --login
+  sluicegate bans
+
+Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 78 configuration refused.";
 
 const AFTER_HEALTH: &str = "\
 The configuration is not read: a broken edit must not make a proxy that serves by its old one look dead.

@@ -140,6 +140,14 @@ impl Bans {
         Subject::Address(prefix_of(address, 32, self.0.ipv6_prefix))
     }
 
+    /// The subject as the book has it: the prefix of an IPv6 address.
+    pub fn same(&self, subject: &Subject) -> Subject {
+        match subject {
+            Subject::Address(address) => self.address(*address),
+            Subject::Fingerprint(_) => subject.clone(),
+        }
+    }
+
     /// The ban that keeps the client at `address`, with this TLS fingerprint if it has one, from `scope`; a ban from
     /// everything is one from logging in.
     pub fn find(&self, address: IpAddr, fingerprint: Option<&str>, scope: Scope, now: u64) -> Option<Ban> {
@@ -182,10 +190,7 @@ impl Bans {
         if self.0.rules.load().spare(&subject) {
             return None;
         }
-        let subject = match subject {
-            Subject::Address(address) => self.address(address),
-            fingerprint @ Subject::Fingerprint(_) => fingerprint,
-        };
+        let subject = self.same(&subject);
         let key = self.0.key(&subject, scope);
         let until = now.saturating_add(nanos(lasting));
         self.0.write(key, now, |before, banned| match banned {
@@ -196,11 +201,7 @@ impl Bans {
 
     /// Ends a ban; whether there was one. What it was for is forgotten.
     pub fn lift(&self, subject: &Subject, scope: Scope, now: u64) -> bool {
-        let subject = match subject {
-            Subject::Address(address) => self.address(*address),
-            fingerprint @ Subject::Fingerprint(_) => fingerprint.clone(),
-        };
-        self.0.take(self.0.key(&subject, scope)).is_some_and(|ban| ban.until > now)
+        self.0.take(self.0.key(&self.same(subject), scope)).is_some_and(|ban| ban.until > now)
     }
 
     /// The ban of `subject` from exactly `scope`.

@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    Cause, ConnectResult, ConnectionRefusal, Direction, FleetDrop, HandshakeFailure, LimitResult, LogDrop, LoginResult,
-    ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
+    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, FleetDrop, HandshakeFailure, LimitResult, LogDrop,
+    LoginResult, ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
@@ -47,6 +47,7 @@ struct Inner {
     routes: Handles<RouteName, RouteMetrics>,
     pools: Handles<PoolName, PoolMetrics>,
     reloads: Causes<Reload>,
+    admin_changes: Causes<AdminChange>,
     panics: Count,
     limits: Handles<LimitName, LimitMetrics>,
     bans: Codes,
@@ -132,6 +133,8 @@ pub struct EndpointState {
     pub standing: Standing,
     /// Taken out by configuration or drained.
     pub disabled: bool,
+    /// Taken out by an operator.
+    pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
     /// Open tunnels.
@@ -148,6 +151,7 @@ impl Metrics {
             routes: Handles::default(),
             pools: Handles::default(),
             reloads: Causes::default(),
+            admin_changes: Causes::default(),
             panics: Count::default(),
             limits: Handles::default(),
             bans: Codes::default(),
@@ -186,6 +190,11 @@ impl Metrics {
     /// Reloads so far with this result.
     pub fn reloads(&self, result: Reload) -> u64 {
         self.0.reloads.get(result)
+    }
+
+    /// Counts a change that an operator asked for.
+    pub fn admin_change(&self, result: AdminChange) {
+        self.0.admin_changes.inc(result);
     }
 
     /// Counts a panic that was caught.
