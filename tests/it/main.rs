@@ -9,16 +9,20 @@
 
 mod rig;
 
+mod attacks;
 mod balancing;
 mod bodies;
 mod clocks;
 mod draining;
+mod fleet;
 mod framing_h1;
 mod framing_h2;
 mod headers;
 mod health;
 mod hostile_endpoints;
+mod limits;
 mod listeners;
+mod logins;
 mod operating;
 mod queueing;
 mod records;
