@@ -94,6 +94,9 @@ fn status() -> Status {
             name: PoolName::new("superset"),
             strategy: "round_robin",
             queue_length: 2,
+            queue: vec![status::Lane { lane: "main", waiting: 2, ended: [("served", 5)].into() }],
+            panicking: false,
+            shares: vec![status::Share { priority: 0, zone: "near", percent: 100 }],
             endpoints: vec![status::Endpoint {
                 name: EndpointName::new("replica-1:8088"),
                 addresses: Vec::new(),
@@ -101,10 +104,17 @@ fn status() -> Status {
                 reason: "3 checks without an answer".to_owned(),
                 since: Some(now),
                 disabled: false,
+                bench: "ejected",
+                bench_reason: "5 gateway errors in a row".to_owned(),
+                warmth: 100,
                 drained: false,
                 in_flight: 4,
+                pending: 1,
+                retries: 0,
+                limits_reached: status::LimitsReached::default(),
                 tunnels: 1,
                 weight: 1,
+                priority: 0,
                 zone: Some("a".to_owned()),
                 counts: Metrics::new(1)
                     .pool(&PoolName::new("superset"))

@@ -207,7 +207,8 @@ impl Pipeline {
                 Some(self.guard_login(login, user, counted, story).await?) // no password is tried for who guesses
             }
         };
-        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only };
+        let client = self.0.tunnels.key(identity.client.ip());
+        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only, client };
         let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
         match (outcome, handshake) {
             (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.would_open(head.status) => {

@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, FleetDrop, HandshakeFailure, LimitResult, LogDrop,
-    LoginResult, ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
+    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, Ejection, FleetDrop, HandshakeFailure,
+    LimitResult, LogDrop, LoginResult, ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
@@ -120,8 +120,25 @@ pub struct PoolState {
     pub name: PoolName,
     /// Exchanges waiting for a free endpoint.
     pub queue_length: u64,
+    /// Waits for a free endpoint that have ended, by lane and ending.
+    pub waits: Vec<(&'static str, &'static str, u64)>,
+    /// Where the traffic goes, where endpoints are not all alike.
+    pub shares: Vec<TierShare>,
+    /// Whether so few endpoints are up that health is not heeded.
+    pub panicking: bool,
     /// Its endpoints.
     pub endpoints: Vec<EndpointState>,
+}
+
+/// The share of the traffic that one tier takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TierShare {
+    /// Priority group.
+    pub priority: u8,
+    /// Not the proxy's own zone.
+    pub far: bool,
+    /// Of the pool's traffic.
+    pub percent: u32,
 }
 
 /// An endpoint now.
@@ -137,6 +154,16 @@ pub struct EndpointState {
     pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
+    /// Exchanges and tunnels without a connection yet.
+    pub pending: u64,
+    /// Repeats in flight.
+    pub retries: u64,
+    /// How often each limit was reached.
+    pub reached: [(&'static str, u64); 3],
+    /// Ejected by live traffic.
+    pub ejected: bool,
+    /// Share of its due that it takes, in percent.
+    pub warmth: u8,
     /// Open tunnels.
     pub tunnels: u64,
 }

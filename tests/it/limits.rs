@@ -2,7 +2,8 @@
 
 use futures_util::future::join_all;
 
-use crate::rig::{Gate, Peer, Response, Rig, Upstream, named};
+use crate::rig::upstream::named;
+use crate::rig::{Gate, Peer, Response, Rig, Upstream};
 
 /// Any client address may be claimed by a PROXY header from loopback.
 const PROXIED: &str = "proxy_protocol = [\"127.0.0.0/8\"]";

@@ -21,6 +21,7 @@ mod redis;
 mod route;
 mod shapes;
 mod sheet;
+mod steady;
 mod transport;
 mod words;
 
@@ -126,6 +127,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         login: login.as_ref().and_then(Option::as_ref),
     };
     parts.check(table);
+    let own_zone = process.as_ref().and_then(|process| process.zone.clone());
     let routes = match routes? {
         written if written.is_empty() => across::default_route(table)?,
         written => whole_list(written)?,
@@ -134,7 +136,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         process: process?,
         clients: clients?,
         listeners: across::distinct_names(whole_list(listeners?)?).into_iter().map(Arc::new).collect(),
-        pools: whole_list(pools?)?.into_iter().map(Arc::new).collect(),
+        pools: whole_list(pools?)?.into_iter().map(|pool| Arc::new(pool.seen_from(own_zone.as_ref()))).collect(),
         routes: built_in::complete(&routes).into_iter().map(Arc::new).collect(),
         admin: admin?,
         access_log: access_log?,

@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::Cause;
 use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
 use super::{
-    ConnectResult, ConnectionRefusal, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause, Standing,
+    ConnectResult, ConnectionRefusal, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause,
+    Standing,
 };
 use crate::lexicon::{EndpointName, Protocol};
 use crate::telemetry::record::{End, Kind, Record};
@@ -282,6 +283,7 @@ pub struct EndpointMetrics {
     pub(super) shards: Shards<Statuses>,
     pub(super) connections: Causes<ConnectResult>,
     pub(super) flips: Causes<Standing>,
+    pub(super) ejections: Causes<Ejection>,
     pub(super) probes: Causes<ProbeResult>,
 }
 
@@ -291,6 +293,7 @@ impl EndpointMetrics {
             shards: Shards::new(workers),
             connections: Causes::default(),
             flips: Causes::default(),
+            ejections: Causes::default(),
             probes: Causes::default(),
         }
     }
@@ -319,6 +322,7 @@ impl EndpointMetrics {
             checks,
             checks_failed: checks - self.probes.get(ProbeResult::Good).min(checks),
             flips: Standing::ALL.iter().map(|standing| self.flips.get(*standing)).sum(),
+            ejections: Ejection::ALL.iter().map(|cause| self.ejections.get(*cause)).sum(),
         }
     }
 
@@ -330,6 +334,11 @@ impl EndpointMetrics {
     /// The standing has changed.
     pub fn flip(&self, to: Standing) {
         self.flips.inc(to);
+    }
+
+    /// Live traffic has ejected it.
+    pub fn eject(&self, cause: Ejection) {
+        self.ejections.inc(cause);
     }
 
     /// A check has ended.
@@ -355,6 +364,8 @@ pub struct EndpointCounts {
     pub checks_failed: u64,
     /// Changes of standing.
     pub flips: u64,
+    /// Ejections by live traffic.
+    pub ejections: u64,
 }
 
 /// The access log.

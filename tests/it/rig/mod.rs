@@ -51,9 +51,23 @@ pub(crate) struct Setup {
     weights: Vec<u16>,
     files: Vec<(String, String)>,
     environment: Vec<(&'static str, OsString)>,
+    volume: bool,
+    process_1: bool,
 }
 
 impl Setup {
+    /// The configuration is linked to as in a volume of Kubernetes.
+    pub(crate) fn in_a_volume(mut self) -> Self {
+        self.volume = true;
+        self
+    }
+
+    /// As process 1 of a namespace of its own, as in a container.
+    pub(crate) fn in_a_container(mut self) -> Self {
+        self.process_1 = true;
+        self
+    }
+
     /// A variable of its environment.
     pub(crate) fn environment(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
@@ -161,7 +175,20 @@ impl Setup {
         }
         let file = directory.path().join("sluicegate.toml");
         std::fs::write(&file, self.text(directory.path())).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        if self.volume {
+            let data = directory.path().join("..first");
+            std::fs::create_dir(&data).unwrap();
+            std::fs::rename(&file, data.join("sluicegate.toml")).unwrap();
+            std::os::unix::fs::symlink("..first", directory.path().join("..data")).unwrap();
+            std::os::unix::fs::symlink("..data/sluicegate.toml", &file).unwrap();
+        }
+        let binary = env!("CARGO_BIN_EXE_sluicegate");
+        let mut command = if self.process_1 { Command::new("unshare") } else { Command::new(binary) };
+        if self.process_1 {
+            // Whoever is not root may do this in a user namespace only.
+            command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", binary]);
+        }
+        let mut child = command
             .arg("run")
             .arg("--config")
             .arg(&file)
@@ -183,6 +210,7 @@ impl Setup {
             records,
             events,
             child,
+            process_1: self.process_1,
         };
         rig.event("serving").await;
         for event in rig.events.all() {
@@ -215,6 +243,7 @@ pub(crate) struct Rig {
     /// Standard error.
     pub(crate) events: Lines,
     child: Child,
+    process_1: bool,
 }
 
 impl Rig {
@@ -343,7 +372,11 @@ impl Rig {
 
     /// Sends a signal: `TERM`, `HUP`.
     pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs");
+        let mut pid = self.child.id().expect("it runs");
+        if self.process_1 {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+            pid = children.trim().parse().unwrap();
+        }
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await.unwrap();
         assert!(sent.success());
     }
