@@ -16,6 +16,8 @@ pub(super) struct Shared {
     keys: [String; 3],
     most: usize,
     version: String,
+    /// Ends of bans that the fleet has not heard of yet; as many as there are bans at most.
+    owed: Vec<(Subject, Scope)>,
     ban: Script,
     lift: Script,
     list: Script,
@@ -37,6 +39,7 @@ impl Shared {
             keys: [key("bans"), key("lifted"), key("version")],
             most,
             version: String::new(),
+            owed: Vec::new(),
             ban: Script::new(include_str!("ban.lua")),
             lift: Script::new(include_str!("lift.lua")),
             list: Script::new(include_str!("list.lua")),
@@ -57,11 +60,22 @@ impl Shared {
         link.run::<i64>(&call).await.map(drop)
     }
 
-    /// Tells of the end of a ban.
-    pub(super) async fn tell_lifted(&self, link: &mut Link, subject: &Subject, scope: Scope) -> Result<(), RedisError> {
-        let mut call = self.lift.prepare_invoke();
-        call.key(&self.keys[..]).arg(member(subject, scope)).arg(self.most);
-        link.run::<i64>(&call).await.map(drop)
+    /// Notes the end of a ban, to be told with the next [`Self::tell_lifted`].
+    pub(super) fn note_lifted(&mut self, subject: Subject, scope: Scope) {
+        if self.owed.len() < self.most {
+            self.owed.push((subject, scope));
+        }
+    }
+
+    /// Tells of the ends of bans.
+    pub(super) async fn tell_lifted(&mut self, link: &mut Link) -> Result<(), RedisError> {
+        while let Some((subject, scope)) = self.owed.last() {
+            let mut call = self.lift.prepare_invoke();
+            call.key(&self.keys[..]).arg(member(subject, *scope)).arg(self.most);
+            link.run::<i64>(&call).await?;
+            self.owed.pop();
+        }
+        Ok(())
     }
 
     /// Fetches what has changed and applies it to `bans`.

@@ -3,9 +3,9 @@
 //! Part of `fleet`. What workers tell between two rounds is summed up by key, so that Redis sees one call per key and
 //! round however many requests there are; a round begins when the one before is over, so that a slow Redis gets fewer
 //! and larger rounds. While Redis is away nothing is kept for it: a sum over minutes says nothing about now. What it
-//! lost, or never learnt, it gets back from the proxies' own counts, which go along with each call.
+//! lost, or never learnt, it gets back from the proxies' own counts, which go along with the first call for a key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -50,6 +50,13 @@ pub struct Sync {
     count: Script,
 }
 
+/// What is kept for Redis while it is away: ends of bans, nothing else.
+fn keep(told: Option<Told>, shared: &mut Shared) {
+    if let Some(Told::Lifted(subject, scope)) = told {
+        shared.note_lifted(subject, scope);
+    }
+}
+
 /// What came of a call.
 type Called = Result<(), RedisError>;
 
@@ -68,8 +75,10 @@ impl Sync {
         let mut shared = Shared::new(&self.settings.prefix, self.bans.most());
         let mut wait = FIRST_WAIT;
         let mut reported = false;
+        // The first link finds what others know; a later one may have lost what this process knows.
+        let mut again = false;
         loop {
-            let failure: LinkError = match self.open(&mut inbox, &mut stop).await {
+            let failure: LinkError = match self.open(&mut inbox, &mut shared, &mut stop).await {
                 None => return,
                 Some(Err(error)) => error,
                 Some(Ok(link)) => {
@@ -78,7 +87,8 @@ impl Sync {
                     inbox.away.store(false, Ordering::Relaxed);
                     events::fleet_joined();
                     shared.forget();
-                    let served = self.serve(link, &mut inbox, &mut shared, &mut stop).await;
+                    let served = self.serve(link, &mut inbox, &mut shared, again, &mut stop).await;
+                    again = true;
                     inbox.away.store(true, Ordering::Relaxed);
                     match served {
                         None => return,
@@ -98,7 +108,7 @@ impl Sync {
                 tokio::select! {
                     () = &mut stop => return,
                     () = &mut pause => break,
-                    told = inbox.told.recv() => drop(told),
+                    told = inbox.told.recv() => keep(told, &mut shared),
                 }
             }
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -114,6 +124,7 @@ impl Sync {
     async fn open(
         &self,
         inbox: &mut Inbox,
+        shared: &mut Shared,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Option<Result<Link, LinkError>> {
         let mut opening = pin!(Link::open(&self.settings));
@@ -121,7 +132,7 @@ impl Sync {
             tokio::select! {
                 () = &mut *stop => return None,
                 opened = &mut opening => return Some(opened),
-                told = inbox.told.recv() => drop(told?),
+                told = inbox.told.recv() => keep(told, shared),
             }
         }
     }
@@ -132,9 +143,12 @@ impl Sync {
         link: Link,
         inbox: &mut Inbox,
         shared: &mut Shared,
+        again: bool,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Option<RedisError> {
         let mut pending: HashMap<(String, Key), (Arc<Meter>, i64)> = HashMap::new();
+        // Keys that this link has been told of.
+        let mut told: HashSet<(String, Key)> = HashSet::new();
         let mut round = FuturesUnordered::new();
         let mut asked = FuturesUnordered::new();
         let mut rounds = tokio::time::interval(self.settings.interval);
@@ -150,7 +164,7 @@ impl Sync {
                 () = &mut *stop => return None,
                 Some(done) = round.next(), if !round.is_empty() => if let Err(error) = done { return Some(error) },
                 Some(done) = asked.next(), if !asked.is_empty() => if let Err(error) = done { return Some(error) },
-                told = inbox.told.recv() => match told? {
+                next = inbox.told.recv() => match next? {
                     Told::Counted(meter, key, count) => {
                         let known = pending.len();
                         match pending.get_mut(&(meter.name.to_string(), key)) {
@@ -168,7 +182,8 @@ impl Sync {
                         }
                     }
                     Told::Lifted(subject, scope) => {
-                        if let Err(error) = shared.tell_lifted(&mut bans_link, &subject, scope).await {
+                        shared.note_lifted(subject, scope);
+                        if let Err(error) = shared.tell_lifted(&mut bans_link).await {
                             return Some(error);
                         }
                     }
@@ -177,7 +192,11 @@ impl Sync {
                     let keys: Vec<_> = pending.keys().take(AT_ONCE).cloned().collect();
                     for key in keys {
                         if let Some((meter, count)) = pending.remove(&key) {
-                            round.push(self.count(link.clone(), meter, key.1, count));
+                            let restores = again && told.insert(key.clone());
+                            round.push(self.count(link.clone(), meter, key.1, count, restores));
+                            if told.len() > self.settings.max_pending {
+                                told.clear();
+                            }
                         }
                     }
                 },
@@ -189,9 +208,10 @@ impl Sync {
     }
 
     /// Counts what has passed, and learns what others have.
-    async fn count(&self, link: Link, meter: Arc<Meter>, key: Key, count: i64) -> Called {
+    async fn count(&self, link: Link, meter: Arc<Meter>, key: Key, count: i64, restores: bool) -> Called {
         let now = (self.now)();
-        let known = (meter.rate.debt(key, now) / 1_000).saturating_sub(SLACK);
+        let debt = if restores { meter.rate.debt(key, now) } else { 0 };
+        let known = (debt / 1_000).saturating_sub(SLACK);
         let (_, reach) = self.call(link, &meter, key, count, known, false).await?;
         meter.rate.owe(key, reach.saturating_mul(1_000), now);
         Ok(())
@@ -234,8 +254,9 @@ impl Sync {
         Ok((passes == 1, u64::try_from(reach).unwrap_or(0)))
     }
 
-    /// What was lifted elsewhere comes first, then our own bans go out.
+    /// What was lifted comes first, here and elsewhere, then our own bans go out.
     async fn exchange_all_bans(&self, link: &mut Link, shared: &mut Shared) -> Called {
+        shared.tell_lifted(link).await?;
         self.fetch_bans(link, shared).await?;
         let now = (self.now)();
         for ban in self.bans.list(now) {

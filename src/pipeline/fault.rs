@@ -145,12 +145,17 @@ impl Fault {
         }
     }
 
-    /// Whether the client's connection cannot be trusted with another request: what it sent was read in a way that it
-    /// may not have meant.
+    /// Whether the client's connection gets no other request: what it sent was read in a way that it may not have meant,
+    /// or nothing more is wanted of the client.
     pub const fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Self::Malformed(_) | Self::Ambiguous(_) | Self::BadHost | Self::BadConnection | Self::BodyMalformed
+            Self::Malformed(_)
+                | Self::Ambiguous(_)
+                | Self::BadHost
+                | Self::BadConnection
+                | Self::BodyMalformed
+                | Self::Banned
         )
     }
 

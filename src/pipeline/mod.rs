@@ -262,6 +262,9 @@ impl Pipeline {
         if body.is_end() {
             return Ok(Outgoing::Empty);
         }
+        if is_login && body.remaining().is_some_and(|length| length > LOGIN_BODY.max) {
+            return Err(Fault::BodyTooLarge);
+        }
         let bounds = match &route.request_buffer {
             // It is read whatever the route says, and never long.
             _ if is_login => &LOGIN_BODY,
@@ -273,6 +276,7 @@ impl Pipeline {
         let collected = collect(body, bounds, &self.0.vault).await;
         story.record().stages.receive = since.elapsed();
         match collected {
+            Ok(Collected::Whole(kept)) if is_login && kept.length() > LOGIN_BODY.max => Err(Fault::BodyTooLarge),
             Ok(Collected::Whole(kept)) => Ok(Outgoing::Kept(kept)),
             Ok(Collected::Beginning(..)) if is_login => Err(Fault::BodyTooLarge),
             Ok(Collected::Beginning(kept, rest)) => Ok(Outgoing::Stream(Some(kept.body_before(Some(rest))))),

@@ -113,7 +113,8 @@ async fn limit_without_redis_does_what_it_says_and_recovers_by_itself() {
 
 #[tokio::test]
 async fn request_waits_for_a_frozen_redis_no_longer_than_its_limit_says() {
-    let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+    let redis = Redis::start(&["--enable-debug-command", "yes"]).await;
+    let upstream = Upstream::named("a").await;
     let limit = "rate = \"100/d\"\nfleet = { decides = \"redis\", timeout = \"20ms\" }";
     let rig = proxy(&upstream, &single(&redis), limit).await;
     assert_eq!(asks(&rig).await, 200);

@@ -99,9 +99,8 @@ pub(super) fn encode(inner: &Inner, state: &State, encoder: &mut DescriptorEncod
         causes.iter().try_for_each(|(cause, count)| samples.counter(&[cause], *count))
     })?;
     family(encoder, &f::BANS_ACTIVE, |samples| samples.gauge(&[], state.bans))?;
-    let Some(up) = state.fleet else { return Ok(()) };
+    family(encoder, &f::FLEET_UP, |samples| state.fleet.map_or(Ok(()), |up| samples.gauge(&[], up.into())))?;
     let fleet = &inner.fleet;
-    family(encoder, &f::FLEET_UP, |samples| samples.gauge(&[], up.into()))?;
     family(encoder, &f::FLEET_CALLS, |samples| samples.counter(&[], fleet.calls.get()))?;
     family(encoder, &f::FLEET_FAILURES, |samples| samples.counter(&[], fleet.failures.get()))?;
     family(encoder, &f::FLEET_LATE, |samples| samples.counter(&[], fleet.late.get()))?;
