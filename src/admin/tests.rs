@@ -138,6 +138,7 @@ fn connection() -> Arc<Connection> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9901));
     let second = Duration::from_secs(1);
     let listener = Listener {
+        http3: None,
         name: ListenerName::new("admin"),
         addresses: vec![address],
         tls: None,
@@ -176,6 +177,7 @@ fn connection() -> Arc<Connection> {
         proxied: None,
         protocol: Protocol::Http1,
         tls: None,
+        alternative: None,
     })
 }
 

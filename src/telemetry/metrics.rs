@@ -12,6 +12,7 @@ mod encode;
 mod exposition;
 mod families;
 mod handles;
+mod quic;
 mod quota;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
 
 use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, RouteName};
