@@ -79,11 +79,18 @@ impl Shared {
     }
 
     /// Fetches what has changed and applies it to `bans`.
-    pub(super) async fn fetch(&mut self, link: &mut Link, bans: &Bans, now: u64) -> Result<Changes, RedisError> {
+    pub(super) async fn fetch(
+        &mut self,
+        link: &mut Link,
+        bans: &Bans,
+        now: fn() -> u64,
+    ) -> Result<Changes, RedisError> {
         let mut call = self.list.prepare_invoke();
         call.key(&self.keys[..]).arg(&self.version);
         let (version, listed, lifted) = link.run::<(String, Vec<(String, u64)>, Vec<(String, u64)>)>(&call).await?;
         self.version = version;
+        // By the time of the answer, what was lifted just now is not taken for older than the ban it ends.
+        let now = now();
         let mut changes = Changes { imposed: Vec::new(), lifted: 0 };
         for (member, since) in lifted {
             let Some((subject, scope)) = parse(&member) else { continue };

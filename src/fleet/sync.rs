@@ -267,7 +267,7 @@ impl Sync {
     }
 
     async fn fetch_bans(&self, link: &mut Link, shared: &mut Shared) -> Called {
-        let changes = shared.fetch(link, &self.bans, (self.now)()).await?;
+        let changes = shared.fetch(link, &self.bans, self.now).await?;
         for ban in &changes.imposed {
             let lasting = Duration::from_nanos(ban.until.saturating_sub(ban.since));
             events::client_banned(&self.metrics, &ban.subject, ban.scope.as_str(), "fleet", lasting, ban.before);
