@@ -255,7 +255,7 @@ fn limit(criterion: &mut Criterion) {
         let (bytes, kept) = (rate.table().bytes(), rate.table().occupied(1));
         let grown = resident().saturating_sub(before);
         assert!(bytes <= 64 << 20, "a million keys take more than 64 MiB");
-        println!("{keys} keys: a table of {bytes} bytes, {grown} KiB resident, {kept} kept apart");
+        eprintln!("{keys} keys: a table of {bytes} bytes, {grown} KiB resident, {kept} kept apart");
         let (mut at, mut now) = (0, 1);
         group.bench_function(BenchmarkId::new("check", keys), |bencher| {
             bencher.iter(|| {

@@ -112,7 +112,7 @@ impl Operations for World {
 
     fn ban(&self, subject: Subject, scope: Scope, lasting: Duration, reason: Cow<'static, str>) -> Result<(), Wrong> {
         let now = now_ns();
-        let ban = self.bans.ban(subject.clone(), scope, lasting, reason, now);
+        let ban = self.bans.ban(&subject, scope, lasting, reason, now);
         let ban = ban.ok_or_else(|| Wrong::Conflict(format!("{subject} is in `bans.never`")))?;
         events::client_banned(&self.metrics, &subject, scope.as_str(), "operator", lasting, ban.before);
         self.fleet.tell_ban(&ban, now);

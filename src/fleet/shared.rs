@@ -103,7 +103,7 @@ impl Shared {
         for (member, left) in listed {
             let Some((subject, scope)) = parse(&member) else { continue };
             if bans.get(&subject, scope, now).is_none() {
-                changes.imposed.extend(bans.ban(subject, scope, Duration::from_millis(left), "fleet".into(), now));
+                changes.imposed.extend(bans.ban(&subject, scope, Duration::from_millis(left), "fleet".into(), now));
             }
         }
         Ok(changes)

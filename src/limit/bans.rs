@@ -181,16 +181,16 @@ impl Bans {
     /// stays.
     pub fn ban(
         &self,
-        subject: Subject,
+        subject: &Subject,
         scope: Scope,
         lasting: Duration,
         cause: Cow<'static, str>,
         now: u64,
     ) -> Option<Ban> {
-        if self.0.rules.load().spare(&subject) {
+        if self.0.rules.load().spare(subject) {
             return None;
         }
-        let subject = self.same(&subject);
+        let subject = self.same(subject);
         let key = self.0.key(&subject, scope);
         let until = now.saturating_add(nanos(lasting));
         self.0.write(key, now, |before, banned| match banned {
@@ -427,7 +427,7 @@ mod tests {
     fn fingerprint_is_banned_wherever_it_comes_from() {
         let bans = bans(100);
         let subject = Subject::Fingerprint("t13d1516h2_8daaf6152771_02713d6af862".into());
-        bans.ban(subject.clone(), Scope::Everything, Duration::from_secs(60), "by hand".into(), 0).unwrap();
+        bans.ban(&subject, Scope::Everything, Duration::from_secs(60), "by hand".into(), 0).unwrap();
 
         assert!(
             bans.find(at("10.9.9.9"), Some("t13d1516h2_8daaf6152771_02713d6af862"), Scope::Everything, 1).is_some()
@@ -441,13 +441,13 @@ mod tests {
     #[test]
     fn household_is_banned_as_one_and_spared_networks_never() {
         let bans = bans(100);
-        bans.ban(Subject::Address(at("2001:db8::1")), Scope::Everything, Duration::from_secs(60), "x".into(), 0)
+        bans.ban(&Subject::Address(at("2001:db8::1")), Scope::Everything, Duration::from_secs(60), "x".into(), 0)
             .unwrap();
 
         assert!(bans.find(at("2001:db8::2"), None, Scope::Everything, 1).is_some());
         let spared = bans.address(at("192.0.2.7"));
         assert_eq!(bans.offend(&spared, Scope::Everything, offence(100), 0), None);
-        assert_eq!(bans.ban(spared, Scope::Everything, Duration::from_secs(60), "x".into(), 0), None);
+        assert_eq!(bans.ban(&spared, Scope::Everything, Duration::from_secs(60), "x".into(), 0), None);
     }
 
     #[test]
@@ -456,7 +456,7 @@ mod tests {
         let host = |number: u32| IpAddr::from(number.to_be_bytes());
         for number in 1..5_000_u32 {
             let long = Duration::from_secs(if number % 100 == 0 { 100_000 } else { 60 });
-            bans.ban(Subject::Address(host(number)), Scope::Everything, long, "x".into(), 0);
+            bans.ban(&Subject::Address(host(number)), Scope::Everything, long, "x".into(), 0);
         }
 
         let listed = bans.list(1);
