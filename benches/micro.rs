@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,6 +23,7 @@ use sluicegate::h1::head::{parse_request, parse_response};
 use sluicegate::h1::{HeadLimits, HeadScan};
 use sluicegate::headers::{self, Forwarding, Trace};
 use sluicegate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName};
+use sluicegate::limit::{Key, Rate};
 use sluicegate::route::Table;
 use sluicegate::telemetry::format::Encoder;
 use sluicegate::telemetry::record::{End, Kind, Record, Stages};
@@ -215,6 +217,7 @@ fn sample(fields: &HeaderMap) -> Record {
         attempts: Vec::new(),
         end: End::COMPLETE,
         fault: None,
+        limits: Vec::new(),
         user_agent: fields.get(http::header::USER_AGENT).cloned(),
         referer: fields.get(http::header::REFERER).cloned(),
         messages: None,
@@ -238,5 +241,38 @@ fn record(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(micro, pick, route, rewrite, heads, record);
+/// What a limit costs, and what a million keys take.
+fn limit(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("limit");
+    for keys in [1_000_u64, 1_000_000] {
+        let before = resident();
+        let count = NonZeroU32::new(10).expect("ten");
+        let rate = Rate::new(count, Duration::from_secs(60), count, usize::try_from(keys).expect("a million fits"));
+        let key = |at: u64| Key(at.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        for at in 0..keys {
+            rate.check(key(at), 1);
+        }
+        let (bytes, kept) = (rate.table().bytes(), rate.table().occupied(1));
+        let grown = resident().saturating_sub(before);
+        assert!(bytes <= 64 << 20, "a million keys take more than 64 MiB");
+        eprintln!("{keys} keys: a table of {bytes} bytes, {grown} KiB resident, {kept} kept apart");
+        let (mut at, mut now) = (0, 1);
+        group.bench_function(BenchmarkId::new("check", keys), |bencher| {
+            bencher.iter(|| {
+                (at, now) = ((at + 7_919) % keys, now + 100);
+                rate.check(black_box(key(at)), now)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Resident memory of this process in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+criterion_group!(micro, pick, route, rewrite, heads, record, limit);
 criterion_main!(micro);

@@ -54,6 +54,10 @@ name! {
     /// A failure domain.
     ZoneName
 }
+name! {
+    /// A limit's name, as `[limits.NAME]` has it; a metric label.
+    LimitName
+}
 
 /// What checks say about an endpoint.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

@@ -18,6 +18,7 @@ pub mod message;
 pub mod route;
 pub mod telemetry;
 // Floor 3: sockets, TLS, the upstream side.
+pub mod fleet;
 pub mod net;
 pub mod tls;
 pub mod upstream;

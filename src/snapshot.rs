@@ -23,6 +23,10 @@ use crate::tls;
 use crate::upstream;
 use crate::upstream::connect::Security;
 
+mod quotas;
+
+pub use quotas::{Guard, Quota, Quotas};
+
 /// The world of one generation.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -34,6 +38,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// Where requests go.
     pub routes: Table<Arc<Route>>,
+    /// What clients may have.
+    pub quotas: Quotas,
     /// Who serves them.
     pub pools: Vec<Arc<Pool>>,
     /// What listeners count.
@@ -49,6 +55,8 @@ pub struct Route {
     pub config: Arc<config::Route>,
     /// The pool it forwards to; `None` for fixed answers and redirects.
     pub pool: Option<Arc<Pool>>,
+    /// The limits that hold for it.
+    pub limits: Vec<Arc<Quota>>,
     /// What it counts.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -159,13 +167,16 @@ impl Snapshot {
             let counts = metrics.pool(&pool.name);
             pools.push(Arc::new(Pool::new(upstream, counts)));
         }
+        let quotas = Quotas::build(&config, previous.map(|previous| &previous.quotas), metrics);
         let find = |name: &PoolName| pools.iter().find(|pool| pool.upstream.config.name == *name).cloned();
         let routes = config.routes.iter().map(|route| {
             let pool = match &route.action {
                 Action::Forward(name) => find(name),
                 Action::Redirect { .. } | Action::Answer { .. } => None,
             };
-            let served = Arc::new(Route { config: Arc::clone(route), pool, metrics: metrics.route(&route.name) });
+            let limits = quotas.of_route(route, &config.limits);
+            let metrics = metrics.route(&route.name);
+            let served = Arc::new(Route { config: Arc::clone(route), pool, limits, metrics });
             (Arc::clone(route), served)
         });
         let routes = Table::new(routes);
@@ -173,7 +184,7 @@ impl Snapshot {
             config.listeners.iter().map(|listener| (listener.name.clone(), metrics.listener(&listener.name))).collect();
         let generation = Generation(previous.map_or(0, |previous| previous.generation.0).saturating_add(1));
         let config = Arc::new(config);
-        Ok(Self { generation, built_at: SystemTime::now(), config, routes, pools, listeners, pages })
+        Ok(Self { generation, built_at: SystemTime::now(), config, routes, quotas, pools, listeners, pages })
     }
 
     /// The pool of that name.

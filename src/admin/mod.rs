@@ -7,10 +7,12 @@
 //! may change things is in [`changes`].
 
 mod answers;
+mod bans;
 pub mod changes;
 mod drains;
 pub mod status;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use http::{Method, StatusCode, request};
 
 use crate::balance::drain::Target;
 use crate::lifecycle::Phase;
+use crate::limit::{Scope, Subject};
 use crate::message::{Answer, Answering, Handler, Refused, Request};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Exposition, phase_word};
@@ -34,6 +37,9 @@ pub use status::Status;
 pub trait Source: fmt::Debug + Send + Sync {
     /// Everything about the process now. Called for each `/status`, `/ready` and, through the gauges, `/metrics`.
     fn status(&self) -> Status;
+
+    /// All bans, those that end last first.
+    fn bans(&self) -> Vec<status::Ban>;
 
     /// The phase of the process.
     fn phase(&self) -> Phase;
@@ -55,6 +61,18 @@ pub trait Operations: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why it was not done.
     fn undrain(&self, target: Target) -> Result<(), Wrong>;
+
+    /// Shuts somebody out for a while.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    fn ban(&self, subject: Subject, scope: Scope, lasting: Duration, reason: Cow<'static, str>) -> Result<(), Wrong>;
+
+    /// Lets somebody in again.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    fn unban(&self, subject: &Subject, scope: Scope) -> Result<(), Wrong>;
 }
 
 /// Answers requests of the admin listener.
@@ -83,6 +101,9 @@ const PLACES: &[(&str, Act)] = &[
     ("/status", Act::Look(|admin, _| json(&admin.source.status()))),
     ("/drain", Act::Change(drains::drain)),
     ("/undrain", Act::Change(drains::undrain)),
+    ("/bans", Act::Look(|admin, _| json(&admin.source.bans()))),
+    ("/ban", Act::Change(bans::ban)),
+    ("/unban", Act::Change(bans::unban)),
 ];
 
 impl Admin {

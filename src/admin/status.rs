@@ -9,10 +9,10 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use crate::lexicon::{EndpointName, ListenerName, PoolName, Protocol};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol};
 use crate::lifecycle::Phase;
 use crate::telemetry::metrics::{
-    EndpointCounts, EndpointState, ListenerState, PoolState, Standing, State, TierShare, phase_word,
+    EndpointCounts, EndpointState, LimitState, ListenerState, PoolState, Standing, State, TierShare, phase_word,
 };
 
 /// Everything about the process.
@@ -44,10 +44,43 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Pools.
     pub pools: Vec<Pool>,
+    /// Limits on requests and logins.
+    pub limits: Vec<Limit>,
     /// What operators took out.
     pub drains: Vec<Drain>,
     /// Bans that last.
     pub bans: u64,
+    /// Whether Redis answers; `null` without one.
+    pub fleet: Option<bool>,
+}
+
+/// A ban, as `/bans` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ban {
+    /// Address or fingerprint.
+    pub who: String,
+    /// `everything` or `login`.
+    pub scope: &'static str,
+    /// Seconds until it ends.
+    pub seconds_left: u64,
+    /// Bans before it that still count.
+    pub before: u32,
+    /// What it is for.
+    pub reason: String,
+}
+
+/// A limit over time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limit {
+    /// Its name.
+    #[serde(serialize_with = "word")]
+    pub name: LimitName,
+    /// Keys that have used something of it.
+    pub keys: u64,
+    /// Keys whose count somebody new took over.
+    pub pushed_out: u64,
+    /// Bytes that its states take.
+    pub bytes: u64,
 }
 
 /// An operator's drain.
@@ -231,8 +264,16 @@ impl Status {
             pools: self.pools.iter().map(Pool::gauges).collect(),
             temp_bytes: self.temp_bytes,
             buffered_bytes: self.buffered_bytes,
+            limits: self.limits.iter().map(Limit::gauges).collect(),
             bans: self.bans,
+            fleet: self.fleet,
         }
+    }
+}
+
+impl Limit {
+    fn gauges(&self) -> LimitState {
+        LimitState { name: self.name.clone(), keys: self.keys, pushed_out: self.pushed_out }
     }
 }
 

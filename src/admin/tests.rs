@@ -1,5 +1,6 @@
 //! The admin listener's answers.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,6 +26,10 @@ impl Source for Process {
         self.status.clone()
     }
 
+    fn bans(&self) -> Vec<status::Ban> {
+        Vec::new()
+    }
+
     fn phase(&self) -> Phase {
         self.phase
     }
@@ -41,6 +46,14 @@ impl Operations for Process {
 
     fn undrain(&self, _: Target) -> Result<(), Wrong> {
         Ok(())
+    }
+
+    fn ban(&self, subject: Subject, scope: Scope, lasting: Duration, reason: Cow<'static, str>) -> Result<(), Wrong> {
+        Err(Wrong::Conflict(format!("{subject} {} {lasting:?} {reason}", scope.as_str())))
+    }
+
+    fn unban(&self, subject: &Subject, _: Scope) -> Result<(), Wrong> {
+        Err(Wrong::Unknown(format!("{subject} is not banned")))
     }
 }
 
@@ -63,7 +76,9 @@ fn status() -> Status {
         reloads: status::Reloads { ok: 3, failed: 1 },
         temp_bytes: 0,
         buffered_bytes: 0,
+        limits: Vec::new(),
         bans: 0,
+        fleet: None,
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],

@@ -17,13 +17,14 @@ use crate::control::prober::Prober;
 use crate::control::signals::Signals;
 use crate::control::supervisor::{Policy, Supervisor};
 use crate::control::watch as files;
+use crate::fleet::{self, Fleet};
 use crate::lexicon::ListenerName;
 use crate::lifecycle::Lifecycle;
-use crate::limit::{Bans, Clients};
+use crate::limit::{Bans, Clients, Keyring};
 use crate::net::bind::{bind, bind_udp};
 use crate::net::descriptors;
 use crate::pipeline::receive::Vault;
-use crate::pipeline::{self, Pipeline, now_ms};
+use crate::pipeline::{self, Pipeline, now_ms, now_ns};
 use crate::serve::gate::Gate;
 use crate::serve::quic;
 use crate::serve::worker::{self, Door, Shared, Sibling};
@@ -89,6 +90,9 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let live = Arc::new(Live::new(snapshot));
     let vault = Arc::new(Vault::new(&config.process));
     let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
+    let keys = Keyring::new(secret.as_ref().map(|secret| secret.expose()));
+    let (fleet, sync) = fleet(&config, &bans, &metrics).unzip();
+    let fleet = fleet.unwrap_or(Fleet::alone());
     let redactor = Redactor::new(&config.clients.secret_query_keys);
     let log = AccessLog::start(config.access_log.clone(), redactor, metrics.log())
         .map_err(|source| Error::System { what: "access log", source })?;
@@ -103,6 +107,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         metrics: metrics.clone(),
         vault: Arc::clone(&vault),
         bans: bans.clone(),
+        fleet: fleet.clone(),
         listeners: listening.iter().map(Bound::seen).collect(),
         life: lifecycle.life(),
     });
@@ -126,6 +131,13 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         admin::start(&mut supervisor, socket, &admin, &lifecycle.life())?;
     }
 
+    if let Some(sync) = sync {
+        supervisor.start("fleet", Policy::Restart, move |mut stop| {
+            let sync = Arc::clone(&sync);
+            async move { sync.run(stop.stopped()).await }
+        });
+    }
+
     let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
     let limit = descriptors::raise();
     let connections = descriptors::for_clients(config.process.max_connections, limit);
@@ -143,6 +155,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         vault: &vault,
         clients: &clients,
         bans: &bans,
+        fleet: &fleet,
+        keys: &keys,
         log: &log,
         metrics: &metrics,
         shared: &shared,
@@ -197,6 +211,13 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         threads,
         world,
     }))
+}
+
+/// Both ends of what is shared with other proxies, if anything is.
+fn fleet(config: &Config, bans: &Bans, metrics: &Metrics) -> Option<(Fleet, Arc<fleet::Sync>)> {
+    let settings = config.redis.clone()?;
+    let (fleet, inbox) = Fleet::new(metrics.fleet());
+    Some((fleet, Arc::new(fleet::Sync::new(settings, inbox, bans.clone(), metrics.clone(), now_ns))))
 }
 
 /// Starts the checks, the resolution of names, and whatever else looks after endpoints.
@@ -312,6 +333,8 @@ struct Crew<'a> {
     vault: &'a Arc<Vault>,
     clients: &'a Clients,
     bans: &'a Bans,
+    fleet: &'a Fleet,
+    keys: &'a Keyring,
     log: &'a AccessLog,
     metrics: &'a Metrics,
     shared: &'a Shared,
@@ -339,6 +362,8 @@ impl Crew<'_> {
                 vault: Arc::clone(self.vault),
                 tunnels: tunnels.clone(),
                 bans: self.bans.clone(),
+                fleet: self.fleet.clone(),
+                keys: self.keys.clone(),
                 emitter: self.log.worker(),
                 metrics: self.metrics.clone(),
                 life: self.shared.life.clone(),

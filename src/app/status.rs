@@ -1,25 +1,28 @@
 //! The state of the process, for the admin listener and for gauges.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::admin::status::{
-    Certificate, Discovery, Drain, Endpoint, Lane, LimitsReached, Listener, Pool, Reloads, Share,
+    Ban, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Pool, Reloads, Share,
 };
 use crate::admin::{Operations, Source, Status, Wrong};
 use crate::balance::drain::Target;
 use crate::balance::{Bench, Tier};
 use crate::config::pool::Strategy;
 use crate::control::drains::Drains;
+use crate::fleet::Fleet;
 use crate::lexicon::{ListenerName, Protocol};
 use crate::lifecycle::{Life, Phase};
-use crate::limit::Bans;
+use crate::limit::{self, Bans, Meter, Scope, Subject};
 use crate::pipeline::now_ns;
 use crate::pipeline::receive::Vault;
 use crate::serve::gate::Gate;
-use crate::snapshot::{Live, Pool as Served};
+use crate::snapshot::{Live, Pool as Served, Quotas};
+use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
 use crate::upstream::line::Lane as Waiting;
 use crate::upstream::queue::Ending;
@@ -37,6 +40,7 @@ pub(super) struct World {
     pub(super) metrics: Metrics,
     pub(super) vault: Arc<Vault>,
     pub(super) bans: Bans,
+    pub(super) fleet: Fleet,
     pub(super) listeners: Vec<Seen>,
     pub(super) life: Life,
 }
@@ -72,9 +76,23 @@ impl Source for World {
             buffered_bytes: self.vault.in_memory(),
             listeners: self.listeners.iter().map(Seen::status).collect(),
             pools: snapshot.pools.iter().map(|pool| pool_status(pool, &self.finder)).collect(),
+            limits: limits(&snapshot.quotas),
             drains: self.drains.standing().into_iter().map(drain_status).collect(),
             bans: self.bans.len(now_ns()) as u64,
+            fleet: self.fleet.is_there(),
         }
+    }
+
+    fn bans(&self) -> Vec<Ban> {
+        let now = now_ns();
+        let shown = |ban: limit::Ban| Ban {
+            who: ban.subject.to_string(),
+            scope: ban.scope.as_str(),
+            seconds_left: Duration::from_nanos(ban.until.saturating_sub(now)).as_secs(),
+            before: ban.before,
+            reason: ban.cause.into_owned(),
+        };
+        self.bans.list(now).into_iter().map(shown).collect()
     }
 
     fn phase(&self) -> Phase {
@@ -93,6 +111,23 @@ impl Operations for World {
 
     fn undrain(&self, target: Target) -> Result<(), Wrong> {
         Ok(self.drains.undrain(target)?)
+    }
+
+    fn ban(&self, subject: Subject, scope: Scope, lasting: Duration, reason: Cow<'static, str>) -> Result<(), Wrong> {
+        let now = now_ns();
+        let ban = self.bans.ban(&subject, scope, lasting, reason, now);
+        let ban = ban.ok_or_else(|| Wrong::Conflict(format!("{subject} is in `bans.never`")))?;
+        events::client_banned(&self.metrics, &subject, scope.as_str(), "operator", lasting, ban.before);
+        self.fleet.tell_ban(&ban, now);
+        Ok(())
+    }
+
+    fn unban(&self, subject: &Subject, scope: Scope) -> Result<(), Wrong> {
+        if !self.bans.lift(subject, scope, now_ns()) {
+            return Err(Wrong::Unknown(format!("{subject} is not banned from {}", scope.as_str())));
+        }
+        self.fleet.tell_lifted(&self.bans.same(subject), scope);
+        Ok(())
     }
 }
 
@@ -119,6 +154,23 @@ impl Seen {
                 .collect(),
         }
     }
+}
+
+fn limits(quotas: &Quotas) -> Vec<Limit> {
+    let guard = quotas.login.iter().flat_map(|guard| [&guard.per_address, &guard.per_user]);
+    let meters = quotas.iter().filter_map(|quota| quota.meter.as_ref()).chain(guard);
+    let limit = |meter: &Arc<Meter>| {
+        let table = meter.rate.table();
+        Limit {
+            name: meter.name.clone(),
+            keys: table.occupied(now_ns()) as u64,
+            pushed_out: table.pushed_out(),
+            bytes: table.bytes() as u64,
+        }
+    };
+    let mut limits: Vec<Limit> = meters.map(limit).collect();
+    limits.sort_by(|one, other| one.name.cmp(&other.name));
+    limits
 }
 
 fn drain_status((target, left): (Target, Option<Duration>)) -> Drain {

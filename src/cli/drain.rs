@@ -80,7 +80,8 @@ pub(super) fn undrain(reach: &Reach, what: &What, output: &mut Output) -> Exit {
     }
 }
 
-fn tell((status, text): (StatusCode, String), done: &str, output: &mut Output) -> Exit {
+/// Says what came of a change.
+pub(super) fn tell((status, text): (StatusCode, String), done: &str, output: &mut Output) -> Exit {
     if status == StatusCode::OK {
         output.line(done);
         return Exit::Done;

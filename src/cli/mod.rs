@@ -3,6 +3,7 @@
 //! Floor 8. Each command is one file. Deliberately absent: anything a command does beyond saying what it found; that is
 //! `app`'s and `config`'s.
 
+mod bans;
 mod check;
 mod client;
 mod demo;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::units::Span;
+use bans::Whom;
 use client::Reach;
 use drain::{How, What};
 use health::Question;
@@ -64,6 +66,11 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check::run(&file, &mut output),
         Command::Drain { reach, what, how } => drain::drain(&reach, &what, &how, &mut output),
         Command::Undrain { reach, what } => drain::undrain(&reach, &what, &mut output),
+        Command::Ban { reach, whom, lasting, reason } => {
+            bans::ban(&reach, &whom, lasting.as_deref(), reason.as_deref(), &mut output)
+        }
+        Command::Unban { reach, whom } => bans::unban(&reach, &whom, &mut output),
+        Command::Bans { reach, json } => bans::list(&reach, json, &mut output),
         Command::Health { admin, live, timeout } => {
             let question = if live { Question::Live } else { Question::Ready };
             health::run(question, &admin, timeout.0, &mut output)
@@ -117,6 +124,37 @@ enum Command {
     Undrain {
         #[command(flatten)]
         what: What,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Shut an address or a TLS fingerprint out of a running proxy, and of its fleet
+    #[command(after_help = AFTER_BAN)]
+    Ban {
+        #[command(flatten)]
+        whom: Whom,
+        /// How long, e.g. 2h; an hour if it is not said
+        #[arg(long = "for", value_name = "DURATION")]
+        lasting: Option<String>,
+        /// Why, for those who read the list
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Let in again who is banned
+    #[command(after_help = AFTER_BAN)]
+    Unban {
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// List who is banned, from what, for how long and why
+    #[command(after_help = AFTER_BAN)]
+    Bans {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         reach: Reach,
     },
@@ -216,6 +254,17 @@ Examples:
   sluicegate drain superset/10.0.0.1:8088 --wait 60s && systemctl restart superset
   sluicegate drain --zone a --for 15m
   sluicegate undrain superset/10.0.0.1:8088
+
+Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 78 configuration refused.";
+
+const AFTER_BAN: &str = "\
+The proxy is found by --config (its [admin] section names socket, or address and token) or by --admin. With [redis] a
+ban holds on every proxy of the fleet.
+
+Examples:
+  sluicegate ban 203.0.113.9 --for 2h --reason 'scans'
+  sluicegate unban 203.0.113.9 --login
+  sluicegate bans
 
 Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 78 configuration refused.";
 

@@ -11,6 +11,7 @@ pub mod pool;
 pub mod process;
 pub mod quota;
 mod raw;
+pub mod redis;
 pub mod route;
 pub mod secret;
 pub mod units;
@@ -54,6 +55,12 @@ pub struct Config {
     pub fault_pages: FaultPages,
     /// How bans come about, grow and end.
     pub bans: quota::Bans,
+    /// What clients may have over time and at once. Names are unique.
+    pub limits: Vec<quota::Limit>,
+    /// The guard of logins; `None` when switched off.
+    pub login: Option<quota::Login>,
+    /// Where proxies share what they count; `None` when they do not.
+    pub redis: Option<redis::Redis>,
 }
 
 /// A configuration with what else its reading brought up.

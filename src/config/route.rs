@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::lexicon::{PoolName, RouteName};
+use crate::lexicon::{LimitName, PoolName, RouteName};
 
 /// One route.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Route {
     pub strip_prefix: Option<String>,
     /// POST paths that only read and may be retried like GET. Never SQL Lab's `execute`.
     pub read_only_posts: Vec<String>,
+    /// Limits that hold for it; `None` for those that hold by default.
+    pub limits: Option<Vec<LimitName>>,
     /// Which answers are asked for again on another endpoint.
     pub retry: RouteRetry,
 }

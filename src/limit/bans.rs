@@ -62,6 +62,11 @@ impl Scope {
             Self::Login => "login",
         }
     }
+
+    /// The scope of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Everything, Self::Login].into_iter().find(|scope| scope.as_str() == word)
+    }
 }
 
 /// Something that should not have been done.
@@ -135,6 +140,14 @@ impl Bans {
         Subject::Address(prefix_of(address, 32, self.0.ipv6_prefix))
     }
 
+    /// The subject as the book has it: the prefix of an IPv6 address.
+    pub fn same(&self, subject: &Subject) -> Subject {
+        match subject {
+            Subject::Address(address) => self.address(*address),
+            Subject::Fingerprint(_) => subject.clone(),
+        }
+    }
+
     /// The ban that keeps the client at `address`, with this TLS fingerprint if it has one, from `scope`; a ban from
     /// everything is one from logging in.
     pub fn find(&self, address: IpAddr, fingerprint: Option<&str>, scope: Scope, now: u64) -> Option<Ban> {
@@ -168,19 +181,16 @@ impl Bans {
     /// stays.
     pub fn ban(
         &self,
-        subject: Subject,
+        subject: &Subject,
         scope: Scope,
         lasting: Duration,
         cause: Cow<'static, str>,
         now: u64,
     ) -> Option<Ban> {
-        if self.0.rules.load().spare(&subject) {
+        if self.0.rules.load().spare(subject) {
             return None;
         }
-        let subject = match subject {
-            Subject::Address(address) => self.address(address),
-            fingerprint @ Subject::Fingerprint(_) => fingerprint,
-        };
+        let subject = self.same(subject);
         let key = self.0.key(&subject, scope);
         let until = now.saturating_add(nanos(lasting));
         self.0.write(key, now, |before, banned| match banned {
@@ -191,11 +201,17 @@ impl Bans {
 
     /// Ends a ban; whether there was one. What it was for is forgotten.
     pub fn lift(&self, subject: &Subject, scope: Scope, now: u64) -> bool {
-        let subject = match subject {
-            Subject::Address(address) => self.address(*address),
-            fingerprint @ Subject::Fingerprint(_) => fingerprint.clone(),
-        };
-        self.0.take(self.0.key(&subject, scope)).is_some_and(|ban| ban.until > now)
+        self.0.take(self.0.key(&self.same(subject), scope)).is_some_and(|ban| ban.until > now)
+    }
+
+    /// The ban of `subject` from exactly `scope`.
+    pub fn get(&self, subject: &Subject, scope: Scope, now: u64) -> Option<Ban> {
+        self.0.find(self.0.key(subject, scope), now)
+    }
+
+    /// Bans that the book holds at most.
+    pub fn most(&self) -> usize {
+        self.0.most_per_shard.saturating_mul(SHARDS)
     }
 
     /// All bans, those that end last first.
@@ -411,7 +427,7 @@ mod tests {
     fn fingerprint_is_banned_wherever_it_comes_from() {
         let bans = bans(100);
         let subject = Subject::Fingerprint("t13d1516h2_8daaf6152771_02713d6af862".into());
-        bans.ban(subject.clone(), Scope::Everything, Duration::from_secs(60), "by hand".into(), 0).unwrap();
+        bans.ban(&subject, Scope::Everything, Duration::from_secs(60), "by hand".into(), 0).unwrap();
 
         assert!(
             bans.find(at("10.9.9.9"), Some("t13d1516h2_8daaf6152771_02713d6af862"), Scope::Everything, 1).is_some()
@@ -425,13 +441,13 @@ mod tests {
     #[test]
     fn household_is_banned_as_one_and_spared_networks_never() {
         let bans = bans(100);
-        bans.ban(Subject::Address(at("2001:db8::1")), Scope::Everything, Duration::from_secs(60), "x".into(), 0)
+        bans.ban(&Subject::Address(at("2001:db8::1")), Scope::Everything, Duration::from_secs(60), "x".into(), 0)
             .unwrap();
 
         assert!(bans.find(at("2001:db8::2"), None, Scope::Everything, 1).is_some());
         let spared = bans.address(at("192.0.2.7"));
         assert_eq!(bans.offend(&spared, Scope::Everything, offence(100), 0), None);
-        assert_eq!(bans.ban(spared, Scope::Everything, Duration::from_secs(60), "x".into(), 0), None);
+        assert_eq!(bans.ban(&spared, Scope::Everything, Duration::from_secs(60), "x".into(), 0), None);
     }
 
     #[test]
@@ -440,7 +456,7 @@ mod tests {
         let host = |number: u32| IpAddr::from(number.to_be_bytes());
         for number in 1..5_000_u32 {
             let long = Duration::from_secs(if number % 100 == 0 { 100_000 } else { 60 });
-            bans.ban(Subject::Address(host(number)), Scope::Everything, long, "x".into(), 0);
+            bans.ban(&Subject::Address(host(number)), Scope::Everything, long, "x".into(), 0);
         }
 
         let listed = bans.list(1);

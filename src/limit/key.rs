@@ -34,14 +34,40 @@ impl Keyring {
         Self(primed)
     }
 
-    /// The key of `parts`, told apart by their lengths.
+    /// The key of `parts`.
     pub fn key(&self, parts: &[&[u8]]) -> Key {
-        let mut hasher = self.0.clone();
-        for part in parts {
-            hasher.write_usize(part.len());
-            hasher.write(part);
+        let mut making = self.begin();
+        parts.iter().for_each(|part| making.add(part));
+        making.end()
+    }
+
+    /// A key whose parts come one by one.
+    pub fn begin(&self) -> Making {
+        Making(self.0.clone())
+    }
+}
+
+/// A key to be. Parts are told apart by their lengths.
+pub struct Making(DefaultHasher);
+
+impl Making {
+    /// One more part.
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.write_usize(part.len());
+        self.0.write(part);
+    }
+
+    /// One more part, an address.
+    pub fn add_address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => self.add(&address.octets()),
+            IpAddr::V6(address) => self.add(&address.octets()),
         }
-        Key(hasher.finish())
+    }
+
+    /// The key.
+    pub fn end(self) -> Key {
+        Key(self.0.finish())
     }
 }
 

@@ -9,14 +9,15 @@ mod bans;
 mod clients;
 mod concurrency;
 mod key;
+pub mod login;
 mod rate;
 mod table;
 
 pub use bans::{Ban, Bans, Offence, Scope, Subject};
 pub use clients::{Clients, Permit};
 pub use concurrency::{Concurrency, Place};
-pub use key::{Key, Keyring, prefix_of};
-pub use rate::{Decision, Rate};
+pub use key::{Key, Keyring, Making, prefix_of};
+pub use rate::{Decision, Meter, Rate};
 pub use table::{Table, Whose};
 
 /// Nanoseconds of a second.

@@ -13,6 +13,9 @@ use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
 
+use crate::config::quota::Store;
+use crate::lexicon::LimitName;
+
 use super::Key;
 use super::table::{At, Table};
 
@@ -24,6 +27,17 @@ pub struct Rate {
 }
 
 type Limiter<'a> = RateLimiter<Key, At<'a>, Moment, StateInformationMiddleware>;
+
+/// A rate under a name, by which its states are known in the fleet.
+#[derive(Debug)]
+pub struct Meter {
+    /// The name.
+    pub name: LimitName,
+    /// The rate.
+    pub rate: Rate,
+    /// Where its states are, beside here.
+    pub store: Store,
+}
 
 /// What a rate says about one request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

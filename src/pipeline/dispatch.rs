@@ -78,6 +78,15 @@ pub(super) enum Outgoing {
 }
 
 impl Outgoing {
+    /// The content, when all of it is in memory.
+    pub(super) fn in_memory(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Empty => Some(Vec::new()),
+            Self::Kept(kept) => kept.in_memory(),
+            Self::Stream(_) => None,
+        }
+    }
+
     const fn is_at_hand(&self) -> bool {
         matches!(self, Self::Empty | Self::Kept(_) | Self::Stream(Some(_)))
     }

@@ -35,6 +35,12 @@ pub enum Fault {
     Method,
     /// The client is banned.
     Banned,
+    /// The client has sent as many requests as it may; seconds until the next.
+    RateLimited(u32),
+    /// The client has as many requests under way as it may.
+    ConcurrencyLimited,
+    /// Too many logins have failed; seconds until the next.
+    LoginLimited(u32),
     /// No route for host and path.
     NoRoute,
     /// The route takes no tunnels.
@@ -111,6 +117,9 @@ impl Fault {
             Self::BadConnection         => row(StatusCode::BAD_REQUEST,                     "bad_connection",     Client,   Request, false),
             Self::Method                => row(StatusCode::METHOD_NOT_ALLOWED,              "method",             Client,   Request, false),
             Self::Banned                => row(StatusCode::FORBIDDEN,                       "banned",             Proxy,    Request, false),
+            Self::RateLimited(_)        => row(StatusCode::TOO_MANY_REQUESTS,               "rate_limited",       Proxy,    Request, true),
+            Self::ConcurrencyLimited    => row(StatusCode::TOO_MANY_REQUESTS,               "concurrency_limited", Proxy,   Request, true),
+            Self::LoginLimited(_)       => row(StatusCode::TOO_MANY_REQUESTS,               "login_limited",      Proxy,    Request, true),
             Self::NoRoute               => row(StatusCode::NOT_FOUND,                       "no_route",           Proxy,    Request, false),
             Self::UpgradeRefused        => row(StatusCode::FORBIDDEN,                       "upgrade_refused",    Proxy,    Request, false),
             Self::OriginRefused         => row(StatusCode::FORBIDDEN,                       "origin_refused",     Proxy,    Request, false),
@@ -136,13 +145,27 @@ impl Fault {
         }
     }
 
-    /// Whether the client's connection cannot be trusted with another request: what it sent was read in a way that it
-    /// may not have meant.
+    /// Whether the client's connection gets no other request: what it sent was read in a way that it may not have meant,
+    /// or nothing more is wanted of the client.
     pub const fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Self::Malformed(_) | Self::Ambiguous(_) | Self::BadHost | Self::BadConnection | Self::BodyMalformed
+            Self::Malformed(_)
+                | Self::Ambiguous(_)
+                | Self::BadHost
+                | Self::BadConnection
+                | Self::BodyMalformed
+                | Self::Banned
         )
+    }
+
+    /// Seconds after which the client may try again; `None` when that would change nothing.
+    pub const fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::RateLimited(wait) | Self::LoginLimited(wait) => Some(if *wait == 0 { 1 } else { *wait }),
+            _ if self.profile().again => Some(1),
+            _ => None,
+        }
     }
 
     /// What was wrong in particular, for the client's body; never text of the client or the endpoint.

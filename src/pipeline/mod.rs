@@ -8,6 +8,7 @@ mod admit;
 mod dispatch;
 pub mod fault;
 mod identify;
+mod login;
 mod quota;
 pub mod receive;
 mod record;
@@ -29,10 +30,12 @@ use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::config;
-use crate::config::route::WebSocket;
+use crate::config::route::{RequestBuffer, WebSocket};
+use crate::fleet::Fleet;
 use crate::lexicon::Protocol;
 use crate::lifecycle::Life;
-use crate::limit::{Bans, Clients, Permit};
+use crate::limit::login::LONGEST as LONGEST_LOGIN;
+use crate::limit::{Bans, Clients, Keyring, Permit};
 use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Tunnel, Upgrade};
 use crate::net::io::UpstreamIo;
 use crate::snapshot::{Live, Route, Snapshot};
@@ -44,6 +47,8 @@ use crate::upstream::{Idle, Lease, Outcome, tunnel as pump};
 use dispatch::{Forward, Outgoing, dispatch};
 use fault::Fault;
 use identify::Identity;
+use login::Login;
+use quota::Counted;
 use receive::{Collected, Vault, collect};
 use record::{Story, Tail};
 use tunnel::Handshake;
@@ -64,6 +69,10 @@ pub struct Parts {
     pub tunnels: Clients,
     /// Who is banned, over all workers.
     pub bans: Bans,
+    /// What is counted together with other proxies.
+    pub fleet: Fleet,
+    /// Makes the keys that requests are counted by.
+    pub keys: Keyring,
     /// The worker's way into the access log.
     pub emitter: Emitter,
     /// All metrics.
@@ -151,6 +160,7 @@ impl Pipeline {
             }
         };
         rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
+        story.take_limits().into_iter().for_each(|told| told.announce(&mut answer.head.headers));
         if story.record().fault.is_none() {
             story.record().status = Some(answer.head.status.as_u16());
         }
@@ -175,6 +185,8 @@ impl Pipeline {
         }
         let route = steer::steer(snapshot, host.name(), &head.uri)?; // limits below are the route's
         story.take_route(route);
+        self.count(true, Counted::of(&head.headers, identity, snapshot, route), story).await?; // before its body
+        let login = Login::find(&head, &route.config, snapshot); // by its path as the client wrote it
         let body = admit::meter(body, &route.config, story)?; // before anything is read of it
         if let Some(answer) = steer::fixed(route, &head.uri) {
             return Ok(Done::Fixed(answer));
@@ -186,7 +198,15 @@ impl Pipeline {
             None => None,
             Some(upgrade) => Some(self.begin_tunnel(&mut head, upgrade, route, identity, &connection, &host)?),
         };
-        let body = self.receive(body, &route.config, story).await?; // no endpoint waits for a slow client
+        let body = self.receive(body, &route.config, login.is_some(), story).await?; // no endpoint waits for the slow
+        let attempt = match login {
+            None => None,
+            Some(login) => {
+                let user = login.user_of(&body);
+                let counted = Counted::of(&head.headers, identity, snapshot, route);
+                Some(self.guard_login(login, user, counted, story).await?) // no password is tried for who guesses
+            }
+        };
         let client = self.0.tunnels.key(identity.client.ip());
         let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only, client };
         let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
@@ -196,6 +216,9 @@ impl Pipeline {
             }
             (Outcome::Response { head, body }, _) => {
                 let mut answer = Answer { head, body, tunnel: None, close: false };
+                if let Some(attempt) = attempt {
+                    attempt.end(&answer.head, &route.config, &self.0);
+                }
                 rewrite::response(&mut answer.head.headers, &route.config);
                 Ok(Done::Response(answer, lease))
             }
@@ -229,11 +252,22 @@ impl Pipeline {
     }
 
     /// Collects the body as far as the route wants it.
-    async fn receive(&self, body: Body, route: &config::Route, story: &mut Story) -> Result<Outgoing, Fault> {
+    async fn receive(
+        &self,
+        body: Body,
+        route: &config::Route,
+        is_login: bool,
+        story: &mut Story,
+    ) -> Result<Outgoing, Fault> {
         if body.is_end() {
             return Ok(Outgoing::Empty);
         }
+        if is_login && body.remaining().is_some_and(|length| length > LOGIN_BODY.max) {
+            return Err(Fault::BodyTooLarge);
+        }
         let bounds = match &route.request_buffer {
+            // It is read whatever the route says, and never long.
+            _ if is_login => &LOGIN_BODY,
             // What would not fit anyway streams from its beginning.
             Some(bounds) if body.remaining().is_none_or(|length| length <= bounds.max) => bounds,
             _ => return Ok(Outgoing::Stream(Some(body))),
@@ -242,7 +276,9 @@ impl Pipeline {
         let collected = collect(body, bounds, &self.0.vault).await;
         story.record().stages.receive = since.elapsed();
         match collected {
+            Ok(Collected::Whole(kept)) if is_login && kept.length() > LOGIN_BODY.max => Err(Fault::BodyTooLarge),
             Ok(Collected::Whole(kept)) => Ok(Outgoing::Kept(kept)),
+            Ok(Collected::Beginning(..)) if is_login => Err(Fault::BodyTooLarge),
             Ok(Collected::Beginning(kept, rest)) => Ok(Outgoing::Stream(Some(kept.body_before(Some(rest))))),
             Err(error) => Err(Fault::from(&error)),
         }
@@ -285,6 +321,9 @@ impl Pipeline {
         Answer { head, body: Body::empty(), tunnel: Some(tunnel), close: false }
     }
 }
+
+/// A login's body is collected in memory, or refused.
+const LOGIN_BODY: RequestBuffer = RequestBuffer { memory: LONGEST_LOGIN, max: LONGEST_LOGIN as u64 };
 
 /// Milliseconds on a clock of the process, for the pure cores.
 pub(crate) fn now_ms() -> u64 {

@@ -1,15 +1,46 @@
-//! Shuts out who is banned, and bans who misbehaves.
+//! Shuts out who is banned, and counts requests against what their clients may have.
 //!
-//! Stands behind identification, for nobody is judged without an address, and before everything that costs anything.
+//! Stands behind identification, for nobody is judged without an address, and before everything that costs anything;
+//! limits behind the route, which names them. What is held (`Concurrency`) rides in the exchange's story to its end.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limit::{Ban, Offence, Scope, Subject};
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::quota::{By, Mode};
+use crate::limit::{Ban, Decision, Key, Offence, Scope, Subject, prefix_of};
+use crate::snapshot::{Quota, Route, Snapshot};
 use crate::telemetry::events;
+use crate::telemetry::metrics::LimitResult;
 
 use super::fault::Fault;
+use super::identify::Identity;
+use super::login::{Attempt, Login};
+use super::record::Story;
 use super::{Parts, Pipeline, now_ns};
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// What requests are counted by.
+#[derive(Clone, Copy)]
+pub(super) struct Counted<'a> {
+    fields: &'a HeaderMap,
+    client: IpAddr,
+    ipv6_prefix: u8,
+    route: &'a Route,
+    /// Of a login, once its body is read.
+    user: Option<Key>,
+}
+
+/// What a client is told of a limit: its policy, and what is left of it.
+pub(super) struct Told {
+    policy: Option<HeaderValue>,
+    state: Option<HeaderValue>,
+}
 
 impl Pipeline {
     /// Refuses who is banned from everything, by address or by TLS fingerprint.
@@ -22,14 +53,148 @@ impl Pipeline {
             Some(_) => Err(Fault::Banned),
         }
     }
+
+    /// Counts a request on the limits of its route: those that its head is enough for, or the others once it is known
+    /// who logs in. One that is refused by a later limit has been counted by those before it.
+    ///
+    /// # Errors
+    /// [`Fault::RateLimited`], [`Fault::ConcurrencyLimited`].
+    pub(super) async fn count(&self, by_head: bool, counted: Counted<'_>, story: &mut Story) -> Result<(), Fault> {
+        for quota in counted.route.limits.iter().filter(|quota| quota.is_by_head() == by_head) {
+            match self.count_one(quota, counted, story).await {
+                Ok(()) => quota.metrics.decided(LimitResult::Passed),
+                Err(_) if quota.config.mode == Mode::Observe => {
+                    quota.metrics.decided(LimitResult::Observed);
+                    story.record().limits.push((quota.config.name.clone(), true));
+                }
+                Err(fault) => {
+                    story.record().limits.push((quota.config.name.clone(), false));
+                    return Err(fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a login, its body read, on the guard's limits and on those of its route that count by user.
+    ///
+    /// # Errors
+    /// [`Fault::LoginLimited`], [`Fault::RateLimited`], [`Fault::ConcurrencyLimited`].
+    pub(super) async fn guard_login(
+        &self,
+        login: Login,
+        user: Option<String>,
+        counted: Counted<'_>,
+        story: &mut Story,
+    ) -> Result<Attempt, Fault> {
+        let attempt = self.begin_login(login, user, counted.client, counted.ipv6_prefix).await?;
+        self.count(false, Counted { user: Some(attempt.user()), ..counted }, story).await?;
+        Ok(attempt)
+    }
+
+    async fn count_one(&self, quota: &Arc<Quota>, counted: Counted<'_>, story: &mut Story) -> Result<(), Fault> {
+        let Some(key) = self.key(quota, counted) else { return Ok(()) };
+        let enforced = quota.config.mode == Mode::Enforce;
+        if let Some(meter) = &quota.meter {
+            match self.0.fleet.check(meter, key, now_ns()).await {
+                Decision::Admitted(left) if enforced && quota.config.announce => {
+                    story.note_limit(told(quota, left.into(), Duration::ZERO));
+                }
+                Decision::Admitted(_) => {}
+                Decision::Refused(wait) => {
+                    if enforced {
+                        quota.metrics.decided(LimitResult::Limited);
+                        story.note_limit(told(quota, 0, wait));
+                    }
+                    return Err(Fault::RateLimited(seconds(wait)));
+                }
+            }
+        }
+        if let Some(places) = &quota.places {
+            match places.enter(key) {
+                Some(place) => story.hold(place),
+                None => {
+                    if enforced {
+                        quota.metrics.decided(LimitResult::Crowded);
+                        story.note_limit(told(quota, 0, Duration::from_secs(1)));
+                    }
+                    return Err(Fault::ConcurrencyLimited);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of a request for a limit; `None` when the limit does not count it.
+    fn key(&self, quota: &Quota, counted: Counted<'_>) -> Option<Key> {
+        let mut making = self.0.keys.begin();
+        making.add(quota.config.name.as_str().as_bytes());
+        for by in &quota.config.by {
+            match by {
+                By::Address => making.add_address(prefix_of(counted.client, 32, counted.ipv6_prefix)),
+                By::Network => {
+                    let (v4, v6) = quota.config.network;
+                    making.add_address(prefix_of(counted.client, v4, v6));
+                }
+                By::Route => making.add(counted.route.config.name.as_str().as_bytes()),
+                By::User => making.add(&counted.user?.0.to_be_bytes()),
+                By::Header(name) => match counted.fields.get(name) {
+                    Some(value) => making.add(value.as_bytes()),
+                    None => making.add_address(prefix_of(counted.client, 32, counted.ipv6_prefix)),
+                },
+                By::Cookie(name) => match cookie(counted.fields, name) {
+                    Some(value) => making.add(value),
+                    None => making.add_address(prefix_of(counted.client, 32, counted.ipv6_prefix)),
+                },
+            }
+        }
+        Some(making.end())
+    }
+}
+
+impl<'a> Counted<'a> {
+    pub(super) fn of(fields: &'a HeaderMap, identity: &Identity, snapshot: &Snapshot, route: &'a Route) -> Self {
+        let ipv6_prefix = snapshot.config.clients.ipv6_prefix;
+        Self { fields, client: identity.client.ip(), ipv6_prefix, route, user: None }
+    }
 }
 
 impl Parts {
     /// `subject` has offended: points that add up to a ban.
     pub fn offend(&self, subject: &Subject, scope: Scope, offence: Offence) -> Option<Ban> {
-        let ban = self.bans.offend(subject, scope, offence, now_ns())?;
-        let lasting = Duration::from_nanos(ban.until.saturating_sub(ban.since));
+        let now = now_ns();
+        let ban = self.bans.offend(subject, scope, offence, now)?;
+        let lasting = Duration::from_nanos(ban.until.saturating_sub(now));
         events::client_banned(&self.metrics, subject, scope.as_str(), offence.cause, lasting, ban.before);
+        self.fleet.tell_ban(&ban, now);
         Some(ban)
     }
+}
+
+/// Draft-ietf-httpapi-ratelimit-headers-10 §3 and §4.
+fn told(quota: &Quota, left: u64, wait: Duration) -> Told {
+    let state = format!("\"{}\";r={left};t={}", quota.config.name, seconds(wait));
+    Told { policy: quota.policy.clone(), state: HeaderValue::try_from(state).ok() }
+}
+
+impl Told {
+    /// Puts the fields into an answer.
+    pub(super) fn announce(self, fields: &mut HeaderMap) {
+        for (name, value) in [(RATE_LIMIT_POLICY, self.policy), (RATE_LIMIT, self.state)] {
+            if let Some(value) = value {
+                fields.append(name, value);
+            }
+        }
+    }
+}
+
+/// Whole seconds, rounded up (RFC 9110 §10.2.3).
+pub(super) fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
+}
+
+/// The value of a cookie (RFC 6265 §5.4), the first of several.
+fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let pairs = fields.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }

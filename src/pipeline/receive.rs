@@ -127,6 +127,11 @@ impl Kept {
         self.in_memory.saturating_add(self.in_file)
     }
 
+    /// All of it, when all of it is in memory.
+    pub fn in_memory(&self) -> Option<Vec<u8>> {
+        (self.in_file == 0).then(|| self.memory.concat())
+    }
+
     /// The body, from its beginning.
     pub fn body(self: &Arc<Self>) -> Body {
         self.body_before(None)

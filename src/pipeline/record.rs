@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::balance::Live as LiveResult;
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::lexicon::{Clock, EndpointName};
+use crate::limit::Place;
 use crate::message::Connection;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
@@ -25,6 +26,7 @@ use crate::upstream::tunnel::{Ending, Tally};
 
 use super::fault::Fault;
 use super::now_ms;
+use super::quota::Told;
 
 /// An exchange on its way to its record.
 pub(super) struct Story {
@@ -36,6 +38,10 @@ pub(super) struct Story {
     endpoint: Option<Arc<EndpointMetrics>>,
     snapshot: Arc<Snapshot>,
     emitter: Emitter,
+    /// What the client has of limits on how much it may have at once; given back with the story's end.
+    places: Vec<Place>,
+    /// What the client is told of limits.
+    limits: Vec<Told>,
     told: bool,
 }
 
@@ -72,6 +78,7 @@ impl Story {
             attempts: Vec::new(),
             end: End::COMPLETE,
             fault: None,
+            limits: Vec::new(),
             user_agent: fields.get(USER_AGENT).cloned(),
             referer: fields.get(REFERER).cloned(),
             messages: None,
@@ -85,6 +92,8 @@ impl Story {
             endpoint: None,
             snapshot,
             emitter,
+            places: Vec::new(),
+            limits: Vec::new(),
             told: false,
         })
     }
@@ -97,6 +106,21 @@ impl Story {
     /// When the request's head was complete.
     pub(super) const fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The client has a place among those that it may have at once.
+    pub(super) fn hold(&mut self, place: Place) {
+        self.places.push(place);
+    }
+
+    /// The answer will tell the client of a limit.
+    pub(super) fn note_limit(&mut self, told: Told) {
+        self.limits.push(told);
+    }
+
+    /// What the client is to be told of limits.
+    pub(super) fn take_limits(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.limits)
     }
 
     /// The exchange has come to `stage`.
@@ -158,6 +182,7 @@ impl Story {
 
     fn tell(&mut self) {
         self.told = true;
+        self.places.clear();
         let record = &mut self.record;
         record.stages.total = self.started.elapsed();
         if let Some(received) = &self.received {

@@ -9,9 +9,6 @@ use crate::snapshot::Pages;
 
 use super::fault::Fault;
 
-/// Seconds after which a client may try again.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
-
 /// The answer that tells a client of `fault`. `accept` is what the client said it wants.
 pub(super) fn answer(fault: Fault, request_id: &HeaderValue, accept: Option<&HeaderValue>, pages: &Pages) -> Answer {
     let profile = fault.profile();
@@ -32,8 +29,8 @@ pub(super) fn answer(fault: Fault, request_id: &HeaderValue, accept: Option<&Hea
     let fields = &mut answer.head.headers;
     fields.insert(CONTENT_TYPE, if json { JSON_TYPE } else { HTML_TYPE });
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if profile.again {
-        fields.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    if let Some(seconds) = fault.retry_after() {
+        fields.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if profile.status == StatusCode::METHOD_NOT_ALLOWED {
         // RFC 9110 §15.5.6.

@@ -375,6 +375,16 @@ pub fn client_banned(
     warn!(%subject, scope, cause, seconds, bans.before = before, "client banned");
 }
 
+/// Redis answers: counts and bans are shared with other proxies.
+pub fn fleet_joined() {
+    info!("redis answers, counts are shared");
+}
+
+/// Redis is away; each limit does what it says for that. Written once for each time.
+pub fn fleet_away(error: &(dyn Error + 'static)) {
+    warn!(error = %Chain(error), "redis is away, counts are not shared");
+}
+
 /// A background task ended that should not, most likely by a panic; the supervisor starts it again after `pause`.
 pub fn task_restarted(task: &'static str, pause: Duration) {
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);

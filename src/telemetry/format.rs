@@ -50,6 +50,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("attempts", "array", "attempts that failed before, each `{\"endpoint\", \"cause\"}`"),
     ("end", "string", "end code of two letters: who (`-` nobody, `C` client, `U` upstream, `P` the proxy) and during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data, `T` tunnel)"),
     ("fault", "string", "reason code when the proxy itself answered or broke off"),
+    ("limits", "array", "limits that refused it, or would have, each `{\"limit\", \"observed\"}`"),
     ("user_agent", "string", "`User-Agent`"),
     ("referer", "string", "`Referer` without user information and fragment; secret query values are `***`"),
     ("messages_in", "number", "WebSocket messages from the client, on `tunnel_end`"),
@@ -182,6 +183,14 @@ impl Encoder {
         out.push(b'"');
         if let Some(fault) = record.fault {
             field(out, "fault", fault.as_bytes());
+        }
+        for (index, (limit, observed)) in record.limits.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { br#","limits":[{"limit":"# } else { br#",{"limit":"# });
+            string(limit.as_str().as_bytes(), out);
+            out.extend_from_slice(if *observed { br#","observed":true}"# } else { br#","observed":false}"# });
+        }
+        if !record.limits.is_empty() {
+            out.push(b']');
         }
     }
 

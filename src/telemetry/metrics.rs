@@ -14,6 +14,7 @@ mod exposition;
 mod families;
 mod handles;
 mod quic;
+mod quota;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, Ejection, HandshakeFailure,
-    LogDrop, ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
+    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, Ejection, FleetDrop,
+    HandshakeFailure, LimitResult, LogDrop, LoginResult, ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use counts::EndpointCounts;
@@ -30,11 +31,13 @@ pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
 pub use quic::QuicMetrics;
+pub use quota::{FleetMetrics, LimitMetrics, LimitState};
 
-use crate::lexicon::{EndpointName, ListenerName, PoolName, Protocol, RouteName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use cells::Causes;
 use handles::Codes;
+use quota::Logins;
 
 /// All metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,7 +53,10 @@ struct Inner {
     reloads: Causes<Reload>,
     admin_changes: Causes<AdminChange>,
     panics: Count,
+    limits: Handles<LimitName, LimitMetrics>,
     bans: Codes,
+    logins: Logins,
+    fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
@@ -76,8 +82,12 @@ pub struct State {
     pub temp_bytes: u64,
     /// Bytes of request bodies in memory.
     pub buffered_bytes: u64,
+    /// Limits.
+    pub limits: Vec<LimitState>,
     /// Bans that last.
     pub bans: u64,
+    /// Whether Redis answers; `None` without one.
+    pub fleet: Option<bool>,
 }
 
 impl Default for State {
@@ -89,7 +99,9 @@ impl Default for State {
             pools: Vec::new(),
             temp_bytes: 0,
             buffered_bytes: 0,
+            limits: Vec::new(),
             bans: 0,
+            fleet: None,
         }
     }
 }
@@ -174,7 +186,10 @@ impl Metrics {
             reloads: Causes::default(),
             admin_changes: Causes::default(),
             panics: Count::default(),
+            limits: Handles::default(),
             bans: Codes::default(),
+            logins: Logins::default(),
+            fleet: Arc::default(),
             log: Arc::default(),
             gauges: Mutex::new(None),
         }))
@@ -218,6 +233,21 @@ impl Metrics {
     /// Counts a panic that was caught.
     pub fn panic(&self) {
         self.0.panics.inc();
+    }
+
+    /// The handle of a limit.
+    pub fn limit(&self, name: &LimitName) -> Arc<LimitMetrics> {
+        self.0.limits.get(name, || LimitMetrics::new(self.0.workers))
+    }
+
+    /// Counts a login, by the form or by the API.
+    pub fn login(&self, form: bool, result: LoginResult) {
+        self.0.logins.of(form).inc(result);
+    }
+
+    /// What is shared with other proxies.
+    pub fn fleet(&self) -> Arc<FleetMetrics> {
+        Arc::clone(&self.0.fleet)
     }
 
     /// Counts a ban; `cause` is one of a closed list.

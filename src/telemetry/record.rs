@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Uri};
 
-use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName};
+use crate::lexicon::{ConnectionId, EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,6 +68,8 @@ pub struct Record {
     pub end: End,
     /// Reason code when the proxy itself answered or broke off.
     pub fault: Option<&'static str>,
+    /// Limits that refused it, or (true) would have if they did more than observe. Empty for almost every request.
+    pub limits: Vec<(LimitName, bool)>,
     /// `User-Agent`.
     pub user_agent: Option<HeaderValue>,
     /// `Referer`; secrets in its query are redacted when it is written.
@@ -92,6 +94,7 @@ impl Record {
             pool: self.pool.take(),
             endpoint: self.endpoint.take(),
             attempts: std::mem::take(&mut self.attempts),
+            limits: std::mem::take(&mut self.limits),
             user_agent: self.user_agent.take(),
             referer: self.referer.take(),
             ..*self

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderValue, Method, Uri};
 
 use super::record::{Attempt, End, Kind, Record, Stages};
-use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName};
+use crate::lexicon::{ConnectionId, EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName};
 
 /// A complete exchange with every field set.
 pub(crate) fn exchange() -> Record {
@@ -39,6 +39,7 @@ pub(crate) fn exchange() -> Record {
         attempts: vec![Attempt { endpoint: EndpointName::new("10.0.0.1:8088"), cause: "connect" }],
         end: End::COMPLETE,
         fault: None,
+        limits: vec![(LimitName::new("api"), true)],
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 \"x\"")),
         referer: Some(HeaderValue::from_static("https://bi.example.com/login?code=s3cr3t")),
         messages: None,

@@ -9,11 +9,13 @@
 
 mod rig;
 
+mod attacks;
 mod balancing;
 mod bodies;
 mod clocks;
 mod discovery;
 mod draining;
+mod fleet;
 mod framing_h1;
 mod framing_h2;
 mod headers;
@@ -23,7 +25,9 @@ mod http3;
 mod http3_fleet;
 mod http3_hostile;
 mod http3_life;
+mod limits;
 mod listeners;
+mod logins;
 mod operating;
 mod queueing;
 mod records;

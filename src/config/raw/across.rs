@@ -7,6 +7,7 @@ use super::super::findings::Severity;
 use super::super::listener::Listener;
 use super::super::pool::Pool;
 use super::super::process::{Admin, Clients, Process};
+use super::super::quota::{Limit, Login, Store};
 use super::super::route::Action;
 use super::key::Table;
 use super::listener::Draft;
@@ -23,6 +24,8 @@ pub(super) struct Parts<'a> {
     pub(super) process: Option<&'a Process>,
     pub(super) clients: Option<&'a Clients>,
     pub(super) admin: Option<&'a Admin>,
+    pub(super) limits: &'a [At<Option<Limit>>],
+    pub(super) login: Option<&'a Login>,
 }
 
 /// The unbroken ones with their places.
@@ -41,6 +44,24 @@ impl Parts<'_> {
         self.stripped_roots(root);
         self.unused_pools(root);
         self.buffers(root);
+        self.shared_counts(table);
+    }
+
+    /// Counts are shared through a Redis that is named, under keys that replicas agree on.
+    fn shared_counts(&self, table: &Table<'_>) {
+        let shared = |store: &Store| matches!(store, Store::Redis { .. });
+        let of_limits = good(self.limits).filter(|(limit, _)| shared(&limit.store)).map(|(_, place)| place.clone());
+        let of_login = self.login.filter(|login| shared(&login.store)).map(|_| table.place(&ROOT.login));
+        for place in of_limits.chain(of_login) {
+            if !table.has(&ROOT.redis) {
+                let words = Words::new("is shared through Redis, and none is named").expected("a section `[redis]`");
+                table.written.sheet.report(Severity::Error, &place, words);
+            }
+            if self.process.is_some_and(|process| process.fleet_secret.is_none()) {
+                let words = Words::new("is shared, and proxies without a common secret do not know each other's keys");
+                table.written.sheet.report(Severity::Error, &place, words.expected("`process.fleet_secret`"));
+            }
+        }
     }
 
     fn same_addresses(&self, root: &Written<'_>) {

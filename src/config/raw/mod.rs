@@ -14,9 +14,12 @@ mod http3;
 mod json;
 pub(super) mod key;
 mod kinds;
+mod limit;
 mod listener;
+mod login;
 mod pool;
 mod process;
+mod redis;
 mod route;
 mod shapes;
 mod sheet;
@@ -32,9 +35,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings, Severity};
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
-use super::quota::Bans;
+use super::quota::{Bans, Limit, Login};
+use super::redis::Redis;
 use super::{Config, Loaded};
-use key::{Entry, Key, Must, Or, Section, Table, section};
+use key::{Entry, Key, May, Must, Or, Section, Table, section};
 use shapes::{List, Loose, Named, Sub, list, loose, named, sub, whole_list};
 use sheet::{Place, Sheet, Written};
 
@@ -62,6 +66,13 @@ section! {
         access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
         /// Own pages for the proxy's own answers.
         fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
+        /// What clients may have, over time and at once.
+        limits: Named<Limit> =
+            named("[limits.NAME]", &limit::LIMIT, words::plain_name, limit::limit), May("no limits");
+        /// The guard of logins.
+        login: Sub<Option<Login>> = sub(&login::LOGIN, login::login), Or("{}");
+        /// Where proxies share what they count.
+        redis: Sub<Redis> = sub(&redis::REDIS, redis::redis), May("nothing is shared");
         /// How bans come about, grow and end.
         bans: Sub<Bans> = sub(&bans::BANS, bans::bans), Or("{}");
     }
@@ -74,7 +85,7 @@ pub(super) fn resolve(text: &str, file: &Path) -> Result<Loaded, Findings> {
         return Err(syntax(text, file, &errors));
     }
     let document = DeValue::Table(document.into_inner());
-    let sheet = Sheet::new(text, file, pool_names(&document));
+    let sheet = Sheet::new(text, file, names(&document, "pools"), names(&document, "limits"));
     let place = Place { path: String::new(), span: 0..0 };
     let root = Written { value: &document, place, sheet: &sheet, implied: false };
     let meant = Table::open(&root, &ROOT).and_then(|table| configuration(&table));
@@ -104,6 +115,8 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     let access_log = table.get(&ROOT.access_log);
     let fault_pages = table.get(&ROOT.fault_pages);
     let bans = table.get(&ROOT.bans);
+    let (limits, login) = (table.get(&ROOT.limits).map(Option::unwrap_or_default), table.get(&ROOT.login));
+    let redis = table.get(&ROOT.redis);
 
     let parts = across::Parts {
         listeners: listeners.as_deref().unwrap_or_default(),
@@ -112,6 +125,8 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         process: process.as_ref(),
         clients: clients.as_ref(),
         admin: admin.as_ref().and_then(Option::as_ref),
+        limits: limits.as_deref().unwrap_or_default(),
+        login: login.as_ref().and_then(Option::as_ref),
     };
     parts.check(table);
     let own_zone = process.as_ref().and_then(|process| process.zone.clone());
@@ -129,13 +144,16 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         access_log: access_log?,
         fault_pages: fault_pages?,
         bans: bans?,
+        limits: whole_list(limits?)?,
+        login: login?,
+        redis: redis?,
     })
 }
 
-/// The names of the pools, whatever is in them.
-fn pool_names(document: &DeValue<'_>) -> Vec<String> {
-    let pools = document.get("pools").and_then(|pools| pools.get_ref().as_table());
-    pools.into_iter().flat_map(|pools| pools.keys()).map(|name| name.get_ref().to_string()).collect()
+/// The names of the tables below a key, whatever is in them.
+fn names(document: &DeValue<'_>, key: &str) -> Vec<String> {
+    let tables = document.get(key).and_then(|tables| tables.get_ref().as_table());
+    tables.into_iter().flat_map(|tables| tables.keys()).map(|name| name.get_ref().to_string()).collect()
 }
 
 /// Findings about text that is not TOML.

@@ -17,7 +17,7 @@ use super::sheet::{Place, Words};
 use super::words::{
     FINAL, REDIRECT, SERVER_ERROR, SILENT_CLOSE, Status, header_value, host_pattern, long_text, name, prefix,
 };
-use crate::lexicon::{PoolName, RouteName};
+use crate::lexicon::{LimitName, PoolName, RouteName};
 
 section! {
     /// Which requests go where, under which limits. Of the routes that match, the one with the longer host, then with
@@ -59,6 +59,8 @@ section! {
         read_only_posts: List<Parsed<String>> =
             list(parsed("path", prefix)),
             Or("['/api/v1/chart/data', '/datasource/samples', '/superset/explore_json']");
+        /// Names of the limits (`[limits.NAME]`) that hold for it, in this order.
+        limits: List<Parsed<String>> = list(parsed("name of a limit", name)), May("those with `default = true`");
         /// Answers that another endpoint may know better.
         retry: Sub<RouteRetry> = sub(&RETRY, retry), Or("{}");
     }
@@ -96,6 +98,15 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
     let strip_prefix = table.get(&ROUTE.strip_prefix);
     let read_only_posts = table.get(&ROUTE.read_only_posts);
     let retry = table.get(&ROUTE.retry);
+    let limits = table.get(&ROUTE.limits);
+
+    let known = &table.written.sheet.limits;
+    for limit in limits.iter().flatten().flatten().filter(|limit| !known.contains(&limit.value)) {
+        let expected = if known.is_empty() { "a limit; there is none".into() } else { known.join(" or ") };
+        let words = Words::new("is not a limit of this file").found(format!("{:?}", limit.value)).expected(expected);
+        let words = words.near(&limit.value, known.iter().map(String::as_str));
+        table.written.sheet.report(super::super::findings::Severity::Error, &limit.place, words);
+    }
 
     for post in read_only_posts.iter().flatten().filter(|post| covers_execute(&post.value)) {
         let words = Words::new("covers SQL Lab's `execute`, which may change data: it must never be repeated");
@@ -137,6 +148,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
             websocket: websocket?,
             strip_prefix: strip_prefix?,
             read_only_posts: values(read_only_posts?),
+            limits: limits?.map(|limits| values(limits).iter().map(|name| LimitName::new(name)).collect()),
             retry: retry?,
         },
     })

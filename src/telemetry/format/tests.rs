@@ -36,6 +36,7 @@ fn json_line_of_an_exchange() {
         r#""status":200,"bytes_in":12,"bytes_out":34567,"receive_ms":0.007,"queue_ms":1.000,"connect_ms":0,"#,
         r#""first_byte_ms":81.002,"total_ms":1083.450,"route":"/","pool":"superset","endpoint":"10.0.0.2:8088","#,
         r#""attempts":[{"endpoint":"10.0.0.1:8088","cause":"connect"}],"end":"--","#,
+        r#""limits":[{"limit":"api","observed":true}],"#,
         r#""user_agent":"Mozilla/5.0 \"x\"","referer":"https://bi.example.com/login?code=***"}"#,
         "\n",
     );

@@ -70,6 +70,37 @@ causes! {
         /// Anything else.
         Other = "other",
     }
+    /// What a limit said about a request.
+    LimitResult {
+        /// It may pass.
+        Passed = "passed",
+        /// Too many over time.
+        Limited = "limited",
+        /// Too many at once.
+        Crowded = "crowded",
+        /// It would have been refused, if the limit did more than observe.
+        Observed = "observed",
+    }
+    /// How a login ended.
+    LoginResult {
+        /// Superset let the user in.
+        Succeeded = "succeeded",
+        /// It did not.
+        Failed = "failed",
+        /// Nobody tried a password: an error, a missing token.
+        Void = "void",
+        /// Too many had failed; Superset was not asked.
+        Limited = "limited",
+        /// It would have been refused, if the guard did more than observe.
+        Observed = "observed",
+    }
+    /// Why something was not told to the fleet.
+    FleetDrop {
+        /// The queue of the workers was full.
+        Queue = "queue",
+        /// Too many keys waited for a round.
+        Pending = "pending",
+    }
     /// What failed before a further attempt.
     RetryCause {
         /// No connection to the endpoint.

@@ -117,6 +117,12 @@ impl<C: Cause> Causes<C> {
         }
     }
 
+    pub(super) fn add(&self, cause: C, more: u64) {
+        if let Some(count) = self.counts.get(cause.index()) {
+            count.add(more);
+        }
+    }
+
     pub(super) fn get(&self, cause: C) -> u64 {
         self.counts.get(cause.index()).map_or(0, Count::get)
     }

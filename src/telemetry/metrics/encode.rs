@@ -19,13 +19,13 @@ use super::cells::{CLASSES, Histogram};
 use super::families as f;
 use super::families::{Family, Kind, Unit};
 use super::handles::TLS_VERSIONS;
-use super::{AdminChange, Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word};
+use super::{AdminChange, Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word, quota};
 use crate::lexicon::{ListenerName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use crate::telemetry::record::{End, Stage, Who};
 
 /// Takes the samples of one family.
-struct Samples<'a> {
+pub(super) struct Samples<'a> {
     encoder: MetricEncoder<'a>,
     family: &'static Family,
 }
@@ -40,11 +40,11 @@ impl Samples<'_> {
         write(&mut self.encoder.encode_family(&labels)?)
     }
 
-    fn counter(&mut self, values: &[&str], value: u64) -> fmt::Result {
+    pub(super) fn counter(&mut self, values: &[&str], value: u64) -> fmt::Result {
         self.labelled(values, |encoder| encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None))
     }
 
-    fn gauge(&mut self, values: &[&str], value: u64) -> fmt::Result {
+    pub(super) fn gauge(&mut self, values: &[&str], value: u64) -> fmt::Result {
         self.labelled(values, |encoder| encoder.encode_gauge(&value))
     }
 
@@ -61,7 +61,7 @@ impl Samples<'_> {
 }
 
 /// Writes a family's head, then its samples.
-fn family(
+pub(super) fn family(
     encoder: &mut DescriptorEncoder<'_>,
     family: &'static Family,
     samples: impl FnOnce(&mut Samples<'_>) -> fmt::Result,
@@ -97,7 +97,7 @@ impl Collector for Inner {
         })?;
         upstream::of_pools(&pools, &state, &mut encoder)?;
         upstream::of_endpoints(&pools, &state, &mut encoder)?;
-        bans(self, &state, &mut encoder)?;
+        quota::encode(self, &state, &mut encoder)?;
         family(&mut encoder, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
         family(&mut encoder, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
         log(self, &mut encoder)
@@ -113,7 +113,7 @@ fn by_class(samples: &mut Samples<'_>, labels: &[&str], count: impl Fn(usize) ->
 }
 
 /// One sample for each cause, after `labels`.
-fn by_cause<C: Cause>(samples: &mut Samples<'_>, labels: &[&str], count: impl Fn(C) -> u64) -> fmt::Result {
+pub(super) fn by_cause<C: Cause>(samples: &mut Samples<'_>, labels: &[&str], count: impl Fn(C) -> u64) -> fmt::Result {
     C::ALL.iter().try_for_each(|cause| {
         let values: Vec<&str> = labels.iter().copied().chain([cause.as_str()]).collect();
         samples.counter(&values, count(*cause))
@@ -257,15 +257,6 @@ fn connections(
             })
         })
     })
-}
-
-fn bans(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    family(encoder, &f::BANS, |samples| {
-        let mut causes = BTreeMap::new();
-        inner.bans.add_to(&mut causes);
-        causes.iter().try_for_each(|(cause, count)| samples.counter(&[cause], *count))
-    })?;
-    family(encoder, &f::BANS_ACTIVE, |samples| samples.gauge(&[], state.bans))
 }
 
 fn log(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

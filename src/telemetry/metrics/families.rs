@@ -116,8 +116,19 @@ families! {
     WARMTH = Gauge "endpoint_warmth_percent", None, ["pool", "endpoint"], "Share of its due that an endpoint takes; below 100 after a recovery";
     TUNNELS_OPEN = Gauge "endpoint_tunnels_open", None, ["pool", "endpoint"], "Tunnels open now";
 
+    LIMIT_REQUESTS = Counter "limit_requests", None, ["limit", "result"], "Requests counted on a limit: passed, limited (too many over time), crowded (too many at once), observed (would have been refused)";
+    LIMIT_KEYS = Gauge "limit_keys", None, ["limit"], "Keys that have used something of a limit";
+    LIMIT_PUSHED_OUT = Counter "limit_keys_pushed_out", None, ["limit"], "Keys whose count a new key took over, as the table was full";
+    LOGINS = Counter "logins", None, ["way", "result"], "Logins by form or api, as Superset answered: succeeded, failed, void; limited: not asked";
+
     BANS = Counter "bans", None, ["cause"], "Bans imposed, by what they were for; operator and fleet are those from elsewhere";
     BANS_ACTIVE = Gauge "bans_active", None, [], "Bans that last";
+    FLEET_UP = Gauge "fleet_up", None, [], "1 while Redis answers; absent without [redis]";
+    FLEET_CALLS = Counter "fleet_calls", None, [], "Calls of Redis";
+    FLEET_FAILURES = Counter "fleet_failures", None, [], "Links to Redis that failed or could not be opened";
+    FLEET_LATE = Counter "fleet_late", None, [], "Requests for which Redis did not decide in time";
+    FLEET_WITHOUT = Counter "fleet_without", None, [], "Requests let pass or refused because Redis is away";
+    FLEET_DROPPED = Counter "fleet_counts_dropped", None, ["cause"], "Counts not told to the fleet, as a queue was full";
 
     TEMP = Gauge "request_buffer_temp", Bytes, [], "Request bodies held in temporary files";
     BUFFERED = Gauge "request_buffer_memory", Bytes, [], "Request bodies held in memory";

@@ -54,7 +54,9 @@ impl Gauges for Fixed {
             }],
             temp_bytes: 4096,
             buffered_bytes: 64,
+            limits: vec![LimitState { name: LimitName::new("api"), keys: 3, pushed_out: 1 }],
             bans: 2,
+            fleet: Some(true),
         }
     }
 }

@@ -15,6 +15,7 @@ use sluicegate::h1::encode::{self, Delimiting, Persistence};
 use sluicegate::h1::{Decoded, Decoder, Framing, HeadLimits, HeadScan, head};
 use sluicegate::h3;
 use sluicegate::headers::{Authority, Trace, is_request_id};
+use sluicegate::limit::login::Way;
 use sluicegate::net::proxy_protocol::{self, Header};
 use sluicegate::route::canonical;
 use sluicegate::upstream::observer::{Observer, Offence, Side, Until};
@@ -23,7 +24,7 @@ use sluicegate::upstream::observer::{Observer, Offence, Side, Until};
 pub type Reader = fn(&[u8]);
 
 /// The readers by name, as the folders of seeds and the fuzz targets have them.
-pub const READERS: [(&str, Reader); 12] = [
+pub const READERS: [(&str, Reader); 13] = [
     ("config", config),
     ("forwarded", forwarded),
     ("frame_observer", frame_observer),
@@ -33,6 +34,7 @@ pub const READERS: [(&str, Reader); 12] = [
     ("h3_head", h3_head),
     ("h3_message", h3_message),
     ("host", host),
+    ("login_body", login_body),
     ("proxy_protocol", proxy_protocol),
     ("route_canonical", route_canonical),
     ("trace", trace),
@@ -394,6 +396,26 @@ pub fn host(bytes: &[u8]) {
     let again = Authority::parse(printed.as_bytes()).expect("what we write can be read");
     assert_eq!(again, authority);
     assert!(authority.agrees_with(&again, "https") && HeaderValue::from_bytes(bytes).is_ok());
+}
+
+/// A login's name is what Superset would compare: trimmed, in lower case, and not longer than what came could say. The
+/// first byte says which way and type it has.
+pub fn login_body(bytes: &[u8]) {
+    let Some((kind, body)) = bytes.split_first() else { return };
+    let (way, media) = match kind % 4 {
+        0 => (Way::Form, "application/x-www-form-urlencoded"),
+        1 => (Way::Api, "application/json"),
+        2 => (Way::Form, "multipart/form-data; boundary=x"),
+        _ => (Way::Api, "text/plain"),
+    };
+    let name = way.user(Some(&HeaderValue::from_static(media)), body);
+    assert!(kind % 4 < 2 || name.is_none(), "a type that Superset does not read");
+    if let Some(name) = name {
+        assert!(!name.is_empty() && name == name.trim());
+        // A replaced byte takes three, and a letter at most thrice its bytes in lower case.
+        assert!(name.len() <= 9 * body.len());
+        assert_eq!(way.user(Some(&HeaderValue::from_static(media)), body), Some(name));
+    }
 }
 
 /// A trace reads back, its child stays in it, and a request id is safe in a log.

@@ -9,6 +9,7 @@ pub(crate) mod h3;
 pub(crate) mod lines;
 pub(crate) mod peer;
 pub(crate) mod pki;
+pub(crate) mod redis;
 pub(crate) mod rough;
 pub(crate) mod upstream;
 
@@ -340,11 +341,30 @@ impl Rig {
         .await
     }
 
+    /// The same for what takes seconds by its nature: a failover.
+    pub(crate) async fn status_long(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = tokio::time::timeout(6 * PATIENCE, async {
+            loop {
+                let status = self.status().await;
+                if wanted(&status) {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("waited in vain for: {what}"))
+    }
+
     /// A sample of `/metrics`, named as there: `sluicegate_retries_total{pool="app",cause="connect"}`.
     pub(crate) async fn metric(&self, sample: &str) -> f64 {
         let text = self.admin("/metrics").await.text();
         let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// The configuration as it lies there.

@@ -167,6 +167,12 @@ impl Peer {
         std::mem::take(&mut self.buffer)
     }
 
+    /// A line.
+    pub(crate) async fn line(&mut self) -> String {
+        let line = soon("a line", self.until(b"\r\n")).await;
+        String::from_utf8_lossy(&line.unwrap_or_default()).into_owned()
+    }
+
     /// A head; `None` when the connection ends instead.
     pub(crate) async fn head(&mut self) -> Option<Head> {
         self.until(b"\r\n\r\n").await.map(|head| Head::parse(&head))

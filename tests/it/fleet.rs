@@ -1,0 +1,188 @@
+//! Proxies that share what they count through a real Redis, its failover and its absence.
+
+use crate::limits::get_from;
+use crate::rig::redis::Redis;
+use crate::rig::{Rig, Upstream, soon};
+
+const PROXIED: &str = "proxy_protocol = [\"127.0.0.0/8\"]";
+
+async fn proxy(upstream: &Upstream, redis: &str, limit: &str) -> Rig {
+    let rest = format!(
+        "[redis]\n{redis}\ninterval = \"5ms\"\npatience = \"300ms\"\n\
+         [limits.shared]\nstore = \"redis\"\n{limit}\n\
+         [[routes]]\npool = \"app\"\nlimits = [\"shared\"]\n"
+    );
+    let setup = Rig::setup().process("fleet_secret = { file = \"secret\" }").file("secret", "the same for all of them");
+    let rig = setup.plain(PROXIED).admin("socket = \"admin.sock\"").rest(&rest).endpoint(upstream).start().await;
+    rig.status_where("redis to answer", |status| status["fleet"] == true).await;
+    rig
+}
+
+fn single(redis: &Redis) -> String {
+    format!("addresses = \"{}\"", redis.address)
+}
+
+async fn asks(rig: &Rig) -> u16 {
+    get_from(rig, "10.0.0.1", "/", "").await.status
+}
+
+/// Asks until it is refused; how often it was not.
+async fn exhaust(rig: &Rig) -> usize {
+    soon("a refusal", async {
+        let mut passed = 0;
+        while asks(rig).await == 200 {
+            passed += 1;
+        }
+        passed
+    })
+    .await
+}
+
+/// Lets Redis learn what `rig` has counted.
+async fn settled(rig: &Rig, redis: &Redis) {
+    soon("redis to learn", async { while redis.ask("DBSIZE").await == ":0" {} }).await;
+    let calls = rig.metric("sluicegate_fleet_calls_total").await;
+    assert!(calls >= 1.0);
+}
+
+#[tokio::test]
+async fn strict_limit_is_exact_over_two_proxies() {
+    let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+    let limit = "rate = \"30/d\"\nfleet = { decides = \"redis\", timeout = \"1s\" }";
+    let (one, two) = (proxy(&upstream, &single(&redis), limit).await, proxy(&upstream, &single(&redis), limit).await);
+
+    let mut passed = 0;
+    for turn in 0..60 {
+        passed += usize::from(asks(if turn % 2 == 0 { &one } else { &two }).await == 200);
+    }
+
+    assert_eq!(passed, 30);
+}
+
+#[tokio::test]
+async fn proxy_learns_in_the_background_what_another_let_pass() {
+    let (upstream, redis) = (Upstream::named("a").await, Redis::start(&["--requirepass", "s3cret"]).await);
+    let config = format!("{}\npassword = {{ file = \"password\" }}", single(&redis));
+    let limit = "rate = \"200/d\"";
+    let start = async || {
+        let rest = format!(
+            "[redis]\n{config}\ninterval = \"5ms\"\n[limits.shared]\nstore = \"redis\"\n{limit}\n\
+             [[routes]]\npool = \"app\"\nlimits = [\"shared\"]\n"
+        );
+        let setup = Rig::setup().process("fleet_secret = { file = \"secret\" }").file("secret", "the same for all");
+        let setup = setup.file("password", "s3cret\n").plain(PROXIED).rest(&rest).endpoint(&upstream);
+        let rig = setup.start().await;
+        rig.status_where("redis to answer", |status| status["fleet"] == true).await;
+        rig
+    };
+    let (one, two) = (start().await, start().await);
+
+    let first = exhaust(&one).await;
+    let second = exhaust(&two).await;
+
+    assert_eq!(first, 200);
+    // By itself it would let 200 pass. What it does let pass is what comes before its first answer from Redis.
+    assert!(second < 200, "{second}");
+    println!("measured: beyond a limit of 200, {second} passed before the second proxy knew");
+    assert_eq!(exhaust(&two).await, 0);
+}
+
+#[tokio::test]
+async fn limit_without_redis_does_what_it_says_and_recovers_by_itself() {
+    for (when_away, beyond) in [("local", 429), ("allow", 200), ("deny", 429)] {
+        let (upstream, mut redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+        let limit = format!("rate = \"3/d\"\nfleet = {{ when_away = \"{when_away}\" }}");
+        let rig = proxy(&upstream, &single(&redis), &limit).await;
+        assert_eq!(asks(&rig).await, 200);
+
+        redis.kill().await;
+        rig.event("redis is away, counts are not shared").await;
+        let without = [asks(&rig).await, asks(&rig).await, asks(&rig).await];
+        let expected = match when_away {
+            "deny" => [429, 429, 429],
+            "allow" => [200, 200, 200],
+            _ => [200, 200, 429],
+        };
+        assert_eq!(without, expected, "{when_away}");
+        assert_eq!(asks(&rig).await, beyond, "{when_away}");
+
+        redis.revive().await;
+        rig.status_where("redis to be back", |status| status["fleet"] == true).await;
+    }
+}
+
+#[tokio::test]
+async fn request_waits_for_a_frozen_redis_no_longer_than_its_limit_says() {
+    let redis = Redis::start(&["--enable-debug-command", "yes"]).await;
+    let upstream = Upstream::named("a").await;
+    let limit = "rate = \"100/d\"\nfleet = { decides = \"redis\", timeout = \"20ms\" }";
+    let rig = proxy(&upstream, &single(&redis), limit).await;
+    assert_eq!(asks(&rig).await, 200);
+
+    // Frozen for two seconds, by itself: connections stay, answers do not come.
+    let mut sleeper = crate::rig::Peer::connect(redis.address).await;
+    sleeper.send("DEBUG SLEEP 2\r\n").await;
+    for _ in 0..20 {
+        assert_eq!(asks(&rig).await, 200);
+    }
+
+    assert!(rig.metric("sluicegate_fleet_late_total").await >= 1.0 || rig.status().await["fleet"] == false);
+    rig.status_where("redis to be back", |status| status["fleet"] == true).await;
+}
+
+#[tokio::test]
+async fn limit_holds_over_a_failover_by_sentinels() {
+    let upstream = Upstream::named("a").await;
+    let mut master = Redis::start(&[]).await;
+    let port = master.address.port().to_string();
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]).await;
+    soon("the replica to follow", async { while !replica.info("master_link_status").await.contains("up") {} }).await;
+    let sentinels =
+        [Redis::sentinel(&master, 2).await, Redis::sentinel(&master, 2).await, Redis::sentinel(&master, 2).await];
+    soon("the sentinels to know each other and the replica", async {
+        for sentinel in &sentinels {
+            while !sentinel.info("master0").await.contains("slaves=1,sentinels=3") {}
+        }
+    })
+    .await;
+    let places: Vec<String> = sentinels.iter().map(|sentinel| format!("\"{}\"", sentinel.address)).collect();
+    let config = format!("kind = \"sentinel\"\naddresses = [{}]", places.join(", "));
+    let limit = "rate = \"60/d\"";
+    let (one, two) = (proxy(&upstream, &config, limit).await, proxy(&upstream, &config, limit).await);
+    let before = exhaust(&one).await;
+    settled(&one, &master).await;
+    let learnt = exhaust(&two).await;
+
+    master.kill().await;
+    for rig in [&one, &two] {
+        rig.event("redis is away, counts are not shared").await;
+        rig.status_long("the new master", |status| status["fleet"] == true).await;
+    }
+    let after = exhaust(&one).await + exhaust(&two).await;
+
+    assert_eq!((before, after), (60, 0), "what the proxies know outlives the master");
+    assert!(learnt < 60);
+    println!("measured: beyond a limit of 60, {learnt} before and {after} after a failover");
+}
+
+#[tokio::test]
+async fn ban_and_its_end_reach_the_other_proxy() {
+    let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+    let (one, two) = (
+        proxy(&upstream, &single(&redis), "rate = \"1000/s\"").await,
+        proxy(&upstream, &single(&redis), "rate = \"1000/s\"").await,
+    );
+    let run = async |arguments: &[&str]| {
+        let mut all = arguments.to_vec();
+        all.extend(["--config", "sluicegate.toml"]);
+        one.command(&all).await.0
+    };
+
+    assert!(run(&["ban", "10.0.0.1", "--for", "1h"]).await);
+    two.status_where("the ban", |status| status["bans"] == 1).await;
+    assert_eq!(asks(&two).await, 403);
+
+    assert!(run(&["unban", "10.0.0.1"]).await);
+    two.status_where("its end", |status| status["bans"] == 0).await;
+    assert_eq!(asks(&two).await, 200);
+}
