@@ -79,7 +79,7 @@ pub(super) async fn converse(mut stream: TcpStream, replica: &Rc<Replica>) -> io
             continue;
         }
         if request.get("upgrade").is_some() {
-            return echo(stream, &request).await;
+            return echo(stream, replica, &request).await;
         }
         let work = replica.manners.borrow().work;
         sleep(work).await;
@@ -176,8 +176,8 @@ fn whole(replica: &Replica, status: u16, body: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Echoes messages (RFC 6455) until the other end closes.
-async fn echo(mut stream: TcpStream, request: &Request) -> io::Result<()> {
+/// Echoes messages (RFC 6455) until the other end closes, or the replica goes.
+async fn echo(mut stream: TcpStream, replica: &Replica, request: &Request) -> io::Result<()> {
     let accept = derive_accept_key(request.get("sec-websocket-key").unwrap_or_default().as_bytes());
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -185,14 +185,21 @@ async fn echo(mut stream: TcpStream, request: &Request) -> io::Result<()> {
     );
     stream.write_all(head.as_bytes()).await?;
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
-    while let Some(Ok(message)) = socket.next().await {
-        let done =
-            message.is_close() || (!message.is_ping() && !message.is_pong() && socket.send(message).await.is_err());
-        if done {
-            break;
+    loop {
+        let message = tokio::select! {
+            message = socket.next() => message,
+            () = left(replica) => {
+                // The other end may have gone before.
+                drop(socket.close(None).await);
+                return Ok(());
+            }
+        };
+        match message {
+            Some(Ok(message)) if message.is_ping() || message.is_pong() => {}
+            Some(Ok(message)) if !message.is_close() && socket.send(message).await.is_ok() => {}
+            _ => return Ok(()),
         }
     }
-    Ok(())
 }
 
 /// A whole request; `None` when the connection ends before it does.
