@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use http::StatusCode;
 use rustls_pki_types::ServerName;
+use tokio::sync::Notify;
 
-use crate::balance::{Endpoint, EndpointId};
+use crate::balance::{Bench, Endpoint, EndpointId, Live as LiveResult};
 use crate::config::route::Action;
 use crate::config::{self, Config};
 use crate::lexicon::{Generation, ListenerName, PoolName};
@@ -40,6 +42,8 @@ pub struct Snapshot {
     pub listeners: Vec<(ListenerName, Arc<ListenerMetrics>)>,
     /// Own pages for faults.
     pub pages: Pages,
+    /// Raised when live traffic speaks against an endpoint; the same in every generation.
+    pub alarm: Arc<Notify>,
 }
 
 /// A route with what it leads to.
@@ -62,13 +66,42 @@ pub struct Pool {
     pub metrics: Arc<PoolMetrics>,
     /// What each endpoint counts, so that an exchange looks nothing up under a lock.
     endpoints: HashMap<EndpointId, Arc<EndpointMetrics>>,
+    alarm: Arc<Notify>,
 }
 
 impl Pool {
-    fn new(upstream: upstream::Pool, metrics: Arc<PoolMetrics>) -> Self {
+    fn new(upstream: upstream::Pool, metrics: Arc<PoolMetrics>, alarm: Arc<Notify>) -> Self {
         let roster = upstream.roster();
         let endpoints = roster.endpoints().iter().map(|each| (each.id, metrics.endpoint(&each.name))).collect();
-        Self { upstream, metrics, endpoints }
+        Self { upstream, metrics, endpoints, alarm }
+    }
+
+    /// What an answer with `status` says about the endpoint that gave it.
+    pub fn verdict(&self, status: StatusCode) -> LiveResult {
+        let outliers = self.upstream.config.outliers.as_ref();
+        if outliers.is_some_and(|outliers| outliers.statuses.contains(&status)) {
+            LiveResult::Unserved
+        } else if status.is_server_error() {
+            LiveResult::Erred
+        } else {
+            LiveResult::Answered
+        }
+    }
+
+    /// Notes how an exchange went; raises the alarm when it may be time to eject the endpoint, or to take it back. `now`
+    /// on the clock of live traffic, in milliseconds.
+    pub fn note_live(&self, endpoint: &Endpoint, live: LiveResult, now: u64) {
+        let seen = endpoint.vitals.note_live(live, now);
+        let Some(outliers) = &self.upstream.config.outliers else { return };
+        let reached = |row: u32, most: u32| most > 0 && row >= most;
+        if endpoint.vitals.bench() != Bench::In
+            || reached(seen.gateway, outliers.gateway_errors)
+            || reached(seen.connects, outliers.connect_failures)
+            || reached(seen.silences, outliers.timeouts)
+            || reached(seen.errors, outliers.min_requests)
+        {
+            self.alarm.notify_one();
+        }
     }
 
     /// What `endpoint` counts.
@@ -143,6 +176,7 @@ impl Snapshot {
             return Err(errors);
         }
 
+        let alarm = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.alarm));
         let mut pools = Vec::with_capacity(config.pools.len());
         for (pool, security) in config.pools.iter().zip(securities) {
             let before = previous.and_then(|previous| previous.pool(&pool.name));
@@ -150,7 +184,7 @@ impl Snapshot {
             let upstream = upstream::Pool::new(Arc::clone(pool), security, before);
             let counts = metrics.pool(&pool.name);
             counts.keep_only(pool.endpoints.iter().map(|endpoint| &endpoint.name));
-            pools.push(Arc::new(Pool::new(upstream, counts)));
+            pools.push(Arc::new(Pool::new(upstream, counts, Arc::clone(&alarm))));
         }
         let find = |name: &PoolName| pools.iter().find(|pool| pool.upstream.config.name == *name).cloned();
         let routes = config.routes.iter().map(|route| {
@@ -166,7 +200,7 @@ impl Snapshot {
             config.listeners.iter().map(|listener| (listener.name.clone(), metrics.listener(&listener.name))).collect();
         let generation = Generation(previous.map_or(0, |previous| previous.generation.0).saturating_add(1));
         let config = Arc::new(config);
-        Ok(Self { generation, built_at: SystemTime::now(), config, routes, pools, listeners, pages })
+        Ok(Self { generation, built_at: SystemTime::now(), config, routes, pools, listeners, pages, alarm })
     }
 
     /// The pool of that name.

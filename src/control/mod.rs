@@ -10,6 +10,7 @@ pub mod names;
 pub mod prober;
 pub mod signals;
 pub mod supervisor;
+pub mod umpire;
 pub mod watch;
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::metrics::{
-    AdminChange, ConnectionRefusal, EndpointMetrics, HandshakeFailure, ListenerMetrics, LogMetrics, Metrics,
+    AdminChange, ConnectionRefusal, Ejection, EndpointMetrics, HandshakeFailure, ListenerMetrics, LogMetrics, Metrics,
     ProbeResult, Reload, Standing, phase_word,
 };
 use crate::lexicon::{ConnectionId, EndpointName, Generation, ListenerName, PoolName};
@@ -120,6 +120,50 @@ pub fn endpoint_probed(metrics: &EndpointMetrics, pool: &PoolName, endpoint: &En
     if result != ProbeResult::Good {
         debug!(%pool, %endpoint, result = result.as_str(), "check not passed");
     }
+}
+
+/// Live traffic has shown an endpoint to be worse than the others: it takes nothing for `time`.
+pub fn endpoint_ejected(
+    metrics: &EndpointMetrics,
+    pool: &PoolName,
+    endpoint: &EndpointName,
+    cause: Ejection,
+    reason: &str,
+    time: Duration,
+) {
+    metrics.eject(cause);
+    let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    warn!(%pool, %endpoint, cause = cause.as_str(), reason, for_ms, "endpoint ejected");
+}
+
+/// One exchange may try an ejected endpoint out.
+pub fn endpoint_on_trial(pool: &PoolName, endpoint: &EndpointName) {
+    debug!(%pool, %endpoint, "endpoint on trial");
+}
+
+/// An ejected endpoint is back.
+pub fn endpoint_returned(pool: &PoolName, endpoint: &EndpointName, reason: &str) {
+    info!(%pool, %endpoint, reason, "endpoint returned");
+}
+
+/// An endpoint begins to grow into its share, or has come to it.
+pub fn endpoint_warming(pool: &PoolName, endpoint: &EndpointName, percent: u8) {
+    info!(%pool, %endpoint, percent, "endpoint warming");
+}
+
+/// Traffic goes to other priority groups or zones than before.
+pub fn traffic_shifted(pool: &PoolName, shares: &str) {
+    info!(%pool, shares, "traffic shifted");
+}
+
+/// An endpoint carries as much as it may. Written once for each streak, counted each time.
+pub fn limit_reached(pool: &PoolName, endpoint: &EndpointName, limit: &str) {
+    info!(%pool, %endpoint, limit, "endpoint at its limit");
+}
+
+/// Exchanges are refused because all endpoints are full. Written once for each streak, counted each time.
+pub fn queue_refusing(pool: &PoolName, waiting: usize) {
+    warn!(%pool, waiting, "queue refuses exchanges");
 }
 
 /// So many endpoints of a pool are out that health is ignored.

@@ -20,6 +20,7 @@ mod health;
 mod hostile_endpoints;
 mod listeners;
 mod operating;
+mod outliers;
 mod queueing;
 mod records;
 mod reloading;
