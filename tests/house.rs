@@ -23,12 +23,20 @@ use sluicegate::telemetry;
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("body", "lexicon", "a body that is late names the clock"),
     ("h1", "message", "the codec names its refusals with the words of the seam"),
+    ("h3", "message", "the codec names its refusals with the words of the seam"),
     ("upstream", "net", "an upstream connection is a socket with a timer"),
 ];
 
 /// Files that start tasks: accept loops, connections and what is supervised. Everywhere else work belongs to the task
 /// that wants it.
-const SPAWNING: &[&str] = &["src/app/admin.rs", "src/app/start.rs", "src/serve/h2/exchange.rs", "src/serve/worker.rs"];
+const SPAWNING: &[&str] = &[
+    "src/app/admin.rs",
+    "src/app/start.rs",
+    "src/serve/h2/exchange.rs",
+    "src/serve/h3/exchange.rs",
+    "src/serve/quic/runtime.rs",
+    "src/serve/worker.rs",
+];
 
 /// Lines of a file before its tests.
 const LONGEST: usize = 400;
@@ -220,6 +228,21 @@ fn configuration_as_typed_stays_within_config() {
             found.map(|(line, _)| format!("{}:{line}", source.path)).collect::<Vec<_>>()
         })
         .collect();
+
+    nothing(&wrong);
+}
+
+#[test]
+fn quinn_stays_within_its_module() {
+    let mut wrong = Vec::new();
+
+    for source in sources().iter().filter(|source| !source.path.starts_with("src/serve/quic/")) {
+        for (line, code) in source.code() {
+            if code.contains("quinn::") || code.contains("quinn_proto") {
+                wrong.push(format!("{}:{line}: {}", source.path, code.trim()));
+            }
+        }
+    }
 
     nothing(&wrong);
 }

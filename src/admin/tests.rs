@@ -123,6 +123,7 @@ fn connection() -> Arc<Connection> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9901));
     let second = Duration::from_secs(1);
     let listener = Listener {
+        http3: None,
         name: ListenerName::new("admin"),
         addresses: vec![address],
         tls: None,
@@ -161,6 +162,7 @@ fn connection() -> Arc<Connection> {
         proxied: None,
         protocol: Protocol::Http1,
         tls: None,
+        alternative: None,
     })
 }
 

@@ -89,7 +89,7 @@ impl Handler for Pipeline {
         let accept = head.headers.get(ACCEPT);
         let mut answer = respond::answer(fault, &identity.request_id, accept, &snapshot.pages);
         answer.close = true;
-        rewrite::answer(&mut answer.head.headers, &identity, &connection);
+        rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         answer.body = Tail::ride(std::mem::take(&mut answer.body), story, None);
         answer
     }
@@ -150,7 +150,7 @@ impl Pipeline {
                 (answer, None)
             }
         };
-        rewrite::answer(&mut answer.head.headers, &identity, &connection);
+        rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         if story.record().fault.is_none() {
             story.record().status = Some(answer.head.status.as_u16());
         }
@@ -269,7 +269,7 @@ impl Pipeline {
     /// The answer that opens a tunnel, with everything that the tunnel holds on to.
     fn tunnel(&self, opened: Opened, mut story: Box<Story>, identity: &Identity, connection: &Connection) -> Answer {
         let Opened { mut head, endpoint, leftover, lease, permit, settings } = opened;
-        rewrite::answer(&mut head.headers, identity, connection);
+        rewrite::answer(&mut head.headers, identity, connection, self.0.life.phase());
         story.record().status = Some(head.status.as_u16());
         story.begin_tunnel();
         let life = self.0.life.clone();

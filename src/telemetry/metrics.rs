@@ -12,6 +12,7 @@ mod encode;
 mod exposition;
 mod families;
 mod handles;
+mod quic;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +27,7 @@ pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use quic::QuicMetrics;
 
 use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
 use crate::lifecycle::Phase;

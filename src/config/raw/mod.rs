@@ -9,6 +9,7 @@ mod bans;
 mod built_in;
 mod edits;
 mod health;
+mod http3;
 mod json;
 pub(super) mod key;
 mod kinds;

@@ -55,6 +55,7 @@ impl Told {
             proxied: None,
             protocol: Protocol::Http1,
             tls: None,
+            alternative: None,
         };
         let head = http::Request::builder().method(Method::POST).uri("/x").body(()).unwrap().into_parts().0;
         let id = HeaderValue::from_static("id-1");

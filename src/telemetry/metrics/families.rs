@@ -77,6 +77,10 @@ families! {
     ACCEPT_BACKOFFS = Counter "accept_backoffs", None, ["listener"], "Pauses of accept after an error of the system";
     HANDSHAKES = Counter "tls_handshakes", None, ["listener", "version", "resumed"], "TLS handshakes completed";
     HANDSHAKE_FAILURES = Counter "tls_handshake_failures", None, ["listener", "cause"], "TLS handshakes that did not complete";
+    QUIC_RETRIES = Counter "quic_retries", None, ["listener"], "Clients of QUIC asked to prove their address first";
+    QUIC_FORWARDED = Counter "quic_datagrams_forwarded", None, ["listener"], "Datagrams handed to the worker that has their connection, after a client's address changed";
+    QUIC_LOST = Counter "quic_datagrams_lost", None, ["listener"], "Datagrams for another worker that its letter box did not take";
+    QUIC_OFFENCES = Counter "quic_offences", None, ["listener", "code"], "HTTP/3 connections ended for what the client sent, by error code";
     CERTIFICATE_EXPIRY = Gauge "tls_certificate_expiry", Seconds, ["listener", "certificate"], "When a certificate expires, as Unix time";
 
     ROUTE_EXCHANGES = Counter "route_exchanges", None, ["route", "status"], "Exchanges ended on a route, by status class";

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Cause;
 use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
+use super::quic::QuicMetrics;
 use super::{
     ConnectResult, ConnectionRefusal, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause,
     Standing,
@@ -26,6 +27,8 @@ pub struct ListenerMetrics {
     pub(super) handshakes: [[Count; 2]; TLS_VERSIONS.len()],
     pub(super) handshake_failures: Causes<HandshakeFailure>,
     pub(super) backoffs: Count,
+    /// What happens over QUIC alone.
+    pub quic: QuicMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +36,7 @@ pub(super) struct ListenerShard {
     pub(super) accepted: Count,
     pub(super) http1: Statuses,
     pub(super) http2: Statuses,
+    pub(super) http3: Statuses,
     pub(super) ends: Ends,
     pub(super) faults: Codes,
     pub(super) bytes_in: Count,
@@ -50,6 +54,7 @@ impl ListenerMetrics {
             handshakes: Default::default(),
             handshake_failures: Causes::default(),
             backoffs: Count::default(),
+            quic: QuicMetrics::default(),
         }
     }
 
@@ -91,6 +96,7 @@ impl ListenerMetrics {
         match record.protocol {
             Protocol::Http1 => shard.http1.inc(record.status),
             Protocol::Http2 => shard.http2.inc(record.status),
+            Protocol::Http3 => shard.http3.inc(record.status),
         }
         shard.ends.inc(record.end);
         // A tunnel's bytes are no bodies; its pool counts them.

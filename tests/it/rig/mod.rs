@@ -4,6 +4,7 @@
 //! Whatever is awaited is awaited for [`PATIENCE`] at most, and by an event, never by the clock.
 
 pub(crate) mod h2;
+pub(crate) mod h3;
 pub(crate) mod lines;
 pub(crate) mod peer;
 pub(crate) mod pki;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 pub(crate) use h2::H2;
+pub(crate) use h3::H3;
 pub(crate) use lines::Lines;
 pub(crate) use peer::{Peer, Response};
 pub(crate) use pki::Pki;
@@ -266,6 +268,11 @@ impl Rig {
         H2::over(self.pki.connect(self.secure, "h2", false).await.unwrap()).await
     }
 
+    /// An HTTP/3 connection.
+    pub(crate) async fn h3(&self) -> H3 {
+        H3::connect(self.secure, self.pki.client("h3", false)).await.unwrap()
+    }
+
     /// GET of `path` on a connection of its own.
     pub(crate) async fn get(&self, path: &str) -> Response {
         let mut client = self.client().await;
@@ -359,6 +366,14 @@ impl Rig {
         }
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await.unwrap();
         assert!(sent.success());
+    }
+
+    /// Its resident memory in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
     /// Waits until it has ended.
