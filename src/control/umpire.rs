@@ -6,7 +6,7 @@
 //! tells what is worth an event but happens on the path of requests: limits reached, refusals, traffic that shifts.
 //! Deliberately absent: picking; workers read the vitals and never wait for the umpire.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,9 +96,11 @@ impl Desk {
         let endpoints: Vec<&Arc<Endpoint>> = roster.endpoints().iter().filter(|each| !each.is_disabled()).collect();
         let changed = self.rule(pool, &endpoints, now);
         let usable = endpoints.iter().filter(|each| each.is_usable(trust) && each.vitals.bench() == Bench::In);
-        let usable: Vec<EndpointId> = usable.map(|endpoint| endpoint.id).collect();
-        for (id, percent) in self.warming.judge(&usable, pool.upstream.config.slow_start.as_ref(), now) {
-            let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.id == id) else { continue };
+        let usable: Vec<&Arc<Endpoint>> = usable.copied().collect();
+        let ids: Vec<EndpointId> = usable.iter().map(|endpoint| endpoint.id).collect();
+        // In the order of those it was asked about.
+        let shares = self.warming.judge(&ids, pool.upstream.config.slow_start.as_ref(), now);
+        for (endpoint, (_, percent)) in usable.iter().zip(shares) {
             let before = endpoint.vitals.warmth();
             if before != percent {
                 endpoint.vitals.set_warmth(percent);
@@ -145,7 +147,8 @@ impl Desk {
             self.shares = shares;
         }
 
-        self.limits.retain(|id, _| endpoints.iter().any(|endpoint| endpoint.id == *id));
+        let present: HashSet<EndpointId> = endpoints.iter().map(|endpoint| endpoint.id).collect();
+        self.limits.retain(|id, _| present.contains(id));
         for endpoint in endpoints {
             let reached = endpoint.vitals.reached();
             let (before, news) = self.limits.entry(endpoint.id).or_default();

@@ -9,7 +9,7 @@
 //! elsewhere. A good answer brings it back, anything else ejects it anew. Meanwhile checks have the last word: one that
 //! is down by them begins afresh when it comes up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
@@ -140,7 +140,8 @@ impl<K> Default for Panel<K> {
 impl<K: Copy + Eq + Hash> Panel<K> {
     /// Judges the endpoints of a pool, all of them, as of `now` in milliseconds.
     pub fn judge(&mut self, samples: &[Sample<K>], config: &Outliers, now: u64) -> Vec<(K, Ruling)> {
-        self.0.retain(|key, _| samples.iter().any(|sample| sample.key == *key));
+        let present: HashSet<K> = samples.iter().map(|sample| sample.key).collect();
+        self.0.retain(|key, _| present.contains(key));
         let mut rulings = Vec::new();
         let mut shares: HashMap<K, Share> = HashMap::with_capacity(samples.len());
         for sample in samples {
@@ -188,6 +189,18 @@ impl<K: Copy + Eq + Hash> Panel<K> {
         shares: &HashMap<K, Share>,
         config: &Outliers,
     ) -> Option<Cause> {
+        let own = shares.get(&sample.key).copied().unwrap_or_default();
+        let (rows, mine) = (sample.rows, own.percent());
+        let reaches = |is: u32, most: u32| most > 0 && is >= most;
+        let errs = reaches(mine, config.error_points.into()) && own.attempts >= config.min_requests.into();
+        // Nearly always there is nothing to look into.
+        if !errs
+            && !reaches(rows.connects, config.connect_failures)
+            && !reaches(rows.silences, config.timeouts)
+            && !reaches(rows.gateway, config.gateway_errors)
+        {
+            return None;
+        }
         let others = || samples.iter().filter(|other| other.key != sample.key && self.is_in(other));
         let count = others().count();
         if count == 0 {
@@ -196,26 +209,25 @@ impl<K: Copy + Eq + Hash> Panel<K> {
         // What most of the others suffer as well is nobody's own fault.
         let alone = |row: fn(&Rows) -> u32, most: u32| {
             let ill = others().filter(|other| row(&other.rows).saturating_mul(2) >= most).count();
-            most > 0 && row(&sample.rows) >= most && ill.saturating_mul(2) <= count
+            reaches(row(&rows), most) && ill.saturating_mul(2) <= count
         };
         if alone(|rows| rows.connects, config.connect_failures) {
-            return Some(Cause::Connect(sample.rows.connects));
+            return Some(Cause::Connect(rows.connects));
         }
         if alone(|rows| rows.silences, config.timeouts) {
-            return Some(Cause::Silent(sample.rows.silences));
+            return Some(Cause::Silent(rows.silences));
         }
         if alone(|rows| rows.gateway, config.gateway_errors) {
-            return Some(Cause::Gateway(sample.rows.gateway));
+            return Some(Cause::Gateway(rows.gateway));
         }
-        let own = shares.get(&sample.key).copied().unwrap_or_default();
         let theirs = others().filter_map(|other| shares.get(&other.key)).fold(Share::default(), |sum, share| Share {
             attempts: sum.attempts.saturating_add(share.attempts),
             errors: sum.errors.saturating_add(share.errors),
         });
-        let enough = own.attempts.min(theirs.attempts) >= config.min_requests.into();
-        let (mine, rest) = (own.percent(), theirs.percent());
-        let points = config.error_points > 0 && mine >= rest.saturating_add(config.error_points.into());
-        (enough && points && own.is_beyond_chance(theirs)).then_some(Cause::Errors(mine, rest))
+        let rest = theirs.percent();
+        let enough = theirs.attempts >= config.min_requests.into();
+        let points = mine >= rest.saturating_add(config.error_points.into());
+        (errs && enough && points && own.is_beyond_chance(theirs)).then_some(Cause::Errors(mine, rest))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Part of `health`, pure. A replica that has just come up has cold caches and empty connection pools; its whole share
 //! at once would make it slow or take it down again. One that comes up while hardly anybody serves is needed whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ impl<K> Default for Warming<K> {
 impl<K: Copy + Eq + Hash> Warming<K> {
     /// What share of its due each of the endpoints that are `usable` takes as of `now` in milliseconds, in percent.
     pub fn judge(&mut self, usable: &[K], config: Option<&SlowStart>, now: u64) -> Vec<(K, u8)> {
-        self.since.retain(|key, _| usable.contains(key));
+        let present: HashSet<&K> = usable.iter().collect();
+        self.since.retain(|key, _| present.contains(key));
         if self.since.is_empty() {
             // Nobody served: whoever comes now is needed whole.
             self.serving = None;
