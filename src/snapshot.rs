@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use http::StatusCode;
 use rustls_pki_types::ServerName;
+use tokio::sync::Notify;
 
-use crate::balance::{Endpoint, EndpointId};
+use crate::balance::{Bench, Endpoint, EndpointId, Live as LiveResult};
 use crate::config::route::Action;
 use crate::config::{self, Config};
 use crate::lexicon::{Generation, ListenerName, PoolName};
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub listeners: Vec<(ListenerName, Arc<ListenerMetrics>)>,
     /// Own pages for faults.
     pub pages: Pages,
+    /// Raised when live traffic speaks against an endpoint; the same in every generation.
+    pub alarm: Arc<Notify>,
 }
 
 /// A route with what it leads to.
@@ -70,11 +74,12 @@ pub struct Pool {
     pub metrics: Arc<PoolMetrics>,
     /// What each endpoint counts, so that an exchange looks nothing up under a lock.
     endpoints: ArcSwap<HashMap<EndpointId, Arc<EndpointMetrics>>>,
+    alarm: Arc<Notify>,
 }
 
 impl Pool {
-    fn new(upstream: upstream::Pool, metrics: Arc<PoolMetrics>) -> Self {
-        let pool = Self { upstream, metrics, endpoints: ArcSwap::default() };
+    fn new(upstream: upstream::Pool, metrics: Arc<PoolMetrics>, alarm: Arc<Notify>) -> Self {
+        let pool = Self { upstream, metrics, endpoints: ArcSwap::default(), alarm };
         pool.follow_roster();
         pool
     }
@@ -85,6 +90,34 @@ impl Pool {
         self.metrics.keep_only(roster.endpoints().iter().map(|endpoint| &endpoint.name));
         let counts = roster.endpoints().iter().map(|each| (each.id, self.metrics.endpoint(&each.name))).collect();
         self.endpoints.store(Arc::new(counts));
+    }
+
+    /// What an answer with `status` says about the endpoint that gave it.
+    pub fn verdict(&self, status: StatusCode) -> LiveResult {
+        let outliers = self.upstream.config.outliers.as_ref();
+        if outliers.is_some_and(|outliers| outliers.statuses.contains(&status)) {
+            LiveResult::Unserved
+        } else if status.is_server_error() {
+            LiveResult::Erred
+        } else {
+            LiveResult::Answered
+        }
+    }
+
+    /// Notes how an exchange went; raises the alarm when it may be time to eject the endpoint, or to take it back. `now`
+    /// on the clock of live traffic, in milliseconds.
+    pub fn note_live(&self, endpoint: &Endpoint, live: LiveResult, now: u64) {
+        let seen = endpoint.vitals.note_live(live, now);
+        let Some(outliers) = &self.upstream.config.outliers else { return };
+        let reached = |row: u32, most: u32| most > 0 && row >= most;
+        if endpoint.vitals.bench() != Bench::In
+            || reached(seen.gateway, outliers.gateway_errors)
+            || reached(seen.connects, outliers.connect_failures)
+            || reached(seen.silences, outliers.timeouts)
+            || reached(seen.errors, outliers.min_requests)
+        {
+            self.alarm.notify_one();
+        }
     }
 
     /// What `endpoint` counts.
@@ -159,13 +192,14 @@ impl Snapshot {
             return Err(errors);
         }
 
+        let alarm = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.alarm));
         let mut pools = Vec::with_capacity(config.pools.len());
         for (pool, security) in config.pools.iter().zip(securities) {
             let before = previous.and_then(|previous| previous.pool(&pool.name));
             let before = before.map(|before| &before.upstream);
             let upstream = upstream::Pool::new(Arc::clone(pool), security, before);
             let counts = metrics.pool(&pool.name);
-            pools.push(Arc::new(Pool::new(upstream, counts)));
+            pools.push(Arc::new(Pool::new(upstream, counts, Arc::clone(&alarm))));
         }
         let quotas = Quotas::build(&config, previous.map(|previous| &previous.quotas), metrics);
         let find = |name: &PoolName| pools.iter().find(|pool| pool.upstream.config.name == *name).cloned();
@@ -184,7 +218,7 @@ impl Snapshot {
             config.listeners.iter().map(|listener| (listener.name.clone(), metrics.listener(&listener.name))).collect();
         let generation = Generation(previous.map_or(0, |previous| previous.generation.0).saturating_add(1));
         let config = Arc::new(config);
-        Ok(Self { generation, built_at: SystemTime::now(), config, routes, quotas, pools, listeners, pages })
+        Ok(Self { generation, built_at: SystemTime::now(), config, routes, quotas, pools, listeners, pages, alarm })
     }
 
     /// The pool of that name.

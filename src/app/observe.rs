@@ -64,6 +64,7 @@ impl prober::Observer for Observer {
             let told = if panics { events::panic_mode_entered } else { events::panic_mode_left };
             told(pool, up, roster.endpoints().len());
         }
+        snapshot.alarm.notify_one();
         // Who waits may have somebody to ask now, or nobody any more.
         known.upstream.pump();
     }

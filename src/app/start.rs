@@ -16,6 +16,7 @@ use crate::control::names::{self, Names};
 use crate::control::prober::Prober;
 use crate::control::signals::Signals;
 use crate::control::supervisor::{Policy, Supervisor};
+use crate::control::umpire::Umpire;
 use crate::control::watch as files;
 use crate::fleet::{self, Fleet};
 use crate::lexicon::ListenerName;
@@ -258,6 +259,8 @@ fn tend(
         let fresh = || Prober::new(Arc::clone(&lives) as _, Arc::clone(&observers) as _, now_ms);
         prober.take().unwrap_or_else(fresh).run(stop)
     });
+    let lives = Arc::clone(live);
+    supervisor.start("umpire", Policy::Restart, move |stop| Umpire::new(Arc::clone(&lives), now_ms).run(stop));
     wakes
 }
 

@@ -100,7 +100,8 @@ impl Endpoint {
             && self.disabled == wanted.disabled
     }
 
-    pub(super) fn is_usable(&self, trust: Trust) -> bool {
+    /// Whether it may be picked, as far as checks say.
+    pub fn is_usable(&self, trust: Trust) -> bool {
         match (trust, self.vitals.standing()) {
             (Trust::Always, _) | (_, Standing::Up | Standing::Late) | (Trust::Presumed, Standing::Unknown) => true,
             (Trust::Presumed | Trust::Proven, Standing::Down) | (Trust::Proven, Standing::Unknown) => false,

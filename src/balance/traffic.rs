@@ -161,6 +161,10 @@ impl Traffic {
         Tally { attempts: self.attempts.load(Ordering::Acquire), errors, seen: self.seen() }
     }
 
+    pub(super) fn forgive(&self) {
+        [&self.row, &self.connects, &self.silences, &self.gateway, &self.failures].into_iter().for_each(clear);
+    }
+
     fn seen(&self) -> Seen {
         Seen {
             errors: self.row.load(Ordering::Relaxed),

@@ -173,6 +173,11 @@ impl Vitals {
         self.0.traffic.tally()
     }
 
+    /// Ends all rows of failures: what was before no longer counts.
+    pub fn forgive(&self) {
+        self.0.traffic.forgive();
+    }
+
     /// Exchanges and tunnels that have no connection yet.
     pub fn pending(&self) -> u32 {
         self.0.load.get().pending

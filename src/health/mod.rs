@@ -16,6 +16,9 @@
 //! one kind tell late from up. One odd check neither flips a standing nor fills the log. A refused connection that live
 //! traffic has met `fall` times since its last answer needs no further proof.
 
+pub mod outlier;
+pub mod warming;
+
 use std::fmt;
 use std::time::Duration;
 

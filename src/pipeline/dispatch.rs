@@ -181,7 +181,11 @@ pub(super) async fn dispatch(
                 story.record().stages.first_byte = asked.elapsed();
                 match outcome {
                     Ok(outcome) => {
-                        endpoint.vitals.note_live(LiveResult::Answered, now_ms());
+                        let said = match &outcome {
+                            Outcome::Response { head, .. } => pool.verdict(head.status),
+                            Outcome::Switched { .. } => LiveResult::Answered,
+                        };
+                        pool.note_live(&endpoint, said, now_ms());
                         let doubted = forward.doubt(&outcome, &route.config);
                         let left = match doubted {
                             None => return Ok((outcome, lease)),
@@ -198,13 +202,14 @@ pub(super) async fn dispatch(
                         refreshed = false;
                         continue;
                     }
-                    Err((Failure::Late(Clock::FirstByte), sent)) if first_byte < route.config.clocks.first_byte => {
+                    Err((Failure::Late(Clock::FirstByte), _)) if first_byte < route.config.clocks.first_byte => {
+                        // Slow once is nothing; slow again and again, without an answer in between, is hanging.
+                        pool.note_live(&endpoint, LiveResult::Silent, now_ms());
                         story.attempt_failed(&lease, "per_try");
                         tried.push(endpoint.id);
                         // Nobody else to ask: who is only slow deserves no second question.
                         let fault = Fault::UpstreamLate(Clock::FirstByte);
                         if !spend(pool, &mut left) {
-                            note(&endpoint.vitals, &Failure::Late(Clock::FirstByte), sent);
                             return settle(kept, fault, story);
                         }
                         pool.metrics.retry(RetryCause::Slow);
@@ -220,7 +225,9 @@ pub(super) async fn dispatch(
             story.attempt_failed(&lease, "tunnel_refused");
             return Err(refused);
         }
-        note(&endpoint.vitals, &failure, sent);
+        if let Some(live) = told(&failure, sent) {
+            pool.note_live(&endpoint, live, now_ms());
+        }
         story.attempt_failed(&lease, failure.code());
         let fault = Fault::from(&failure);
         let at_hand = forward.body.is_at_hand();
@@ -361,19 +368,18 @@ fn refused_tunnel(forward: &Forward<'_>, route: &Route, failure: &Failure, sent:
     Some(Fault::TunnelRefused(websocket.on_silent_close))
 }
 
-/// Tells the endpoint's vitals what live traffic saw.
-fn note(vitals: &crate::balance::Vitals, failure: &Failure, sent: Sent) {
-    let live = match failure {
-        Failure::Unresolved | Failure::Connect(_) | Failure::Tls(_) | Failure::Late(Clock::Connect) => {
-            LiveResult::ConnectFailed
+/// What a failure tells about the endpoint; `None` when it tells nothing.
+const fn told(failure: &Failure, sent: Sent) -> Option<LiveResult> {
+    match (failure, sent) {
+        (Failure::Unresolved | Failure::Connect(_) | Failure::Tls(_) | Failure::Late(Clock::Connect), _) => {
+            Some(LiveResult::ConnectFailed)
         }
-        Failure::Late(Clock::FirstByte | Clock::UpstreamWrite) => LiveResult::Silent,
+        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite), _) => Some(LiveResult::Silent),
         // The close of an idle connection is everyday life.
-        Failure::Closed(_) if sent != Sent::OnFresh => return,
-        Failure::Closed(_) | Failure::Malformed(_) | Failure::HeadTooLarge => LiveResult::Broken,
-        Failure::Late(_) | Failure::Request(_) => return,
-    };
-    vitals.note_live(live, now_ms());
+        (Failure::Closed(_), Sent::Nothing | Sent::OnReused) => None,
+        (Failure::Closed(_) | Failure::Malformed(_) | Failure::HeadTooLarge, _) => Some(LiveResult::Broken),
+        (Failure::Late(_) | Failure::Request(_), _) => None,
+    }
 }
 
 const fn retry_cause(failure: &Failure, sent: Sent) -> RetryCause {

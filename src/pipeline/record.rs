@@ -299,8 +299,10 @@ impl Tail {
     }
 
     fn broken(&mut self, error: &BodyError) {
-        if let Some(lease) = self.lease.take() {
-            lease.endpoint().vitals.note_live(LiveResult::Broken, now_ms());
+        if let Some(lease) = self.lease.take()
+            && let Some(pool) = self.story.as_ref().and_then(|story| story.route.as_ref()?.pool.as_ref())
+        {
+            pool.note_live(lease.endpoint(), LiveResult::Broken, now_ms());
         }
         if let Some(mut story) = self.story.take() {
             story.record.end = End { who: Who::Upstream, stage: Stage::Data };

@@ -6,6 +6,7 @@
 //! worker. Deliberately absent: exchanges; they have records. Cookies, `Authorization` and query values are never
 //! given to any of these.
 
+mod endpoints;
 mod stderr;
 
 use std::error::Error;
@@ -18,12 +19,15 @@ use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::metrics::{
-    AdminChange, ConnectionRefusal, EndpointMetrics, HandshakeFailure, ListenerMetrics, LogMetrics, Metrics,
-    ProbeResult, Reload, Standing, phase_word,
+    AdminChange, ConnectionRefusal, HandshakeFailure, ListenerMetrics, LogMetrics, Metrics, Reload, phase_word,
 };
 use crate::lexicon::{ConnectionId, EndpointName, Generation, ListenerName, PoolName};
 use crate::lifecycle::Phase;
 
+pub use endpoints::{
+    EndpointFlipped, endpoint_ejected, endpoint_on_trial, endpoint_probed, endpoint_returned, endpoint_warming,
+    limit_reached, panic_mode_entered, panic_mode_left, queue_refusing, traffic_shifted,
+};
 pub use stderr::{Flush, dropped};
 
 /// Why events could not be installed.
@@ -77,59 +81,6 @@ impl fmt::Display for Chain<'_> {
         }
         Ok(())
     }
-}
-
-/// A flip of an endpoint's standing.
-#[derive(Clone, Copy, Debug)]
-pub struct EndpointFlipped<'a> {
-    /// Its pool.
-    pub pool: &'a PoolName,
-    /// Itself.
-    pub endpoint: &'a EndpointName,
-    /// Before.
-    pub from: Standing,
-    /// Now.
-    pub to: Standing,
-    /// Why, in words: `3 checks without an answer`.
-    pub reason: &'a str,
-}
-
-impl EndpointFlipped<'_> {
-    /// Writes and counts it. Going down is a warning: it heals by itself.
-    pub fn emit(&self, metrics: &EndpointMetrics) {
-        metrics.flip(self.to);
-        let Self { pool, endpoint, reason, .. } = self;
-        let (from, to) = (self.from.as_str(), self.to.as_str());
-        match self.to {
-            Standing::Down => {
-                warn!(%pool, %endpoint, standing.from = from, standing.to = to, reason, "endpoint down");
-            }
-            Standing::Late => {
-                warn!(%pool, %endpoint, standing.from = from, standing.to = to, reason, "endpoint late");
-            }
-            Standing::Up | Standing::Unknown => {
-                info!(%pool, %endpoint, standing.from = from, standing.to = to, reason, "endpoint standing changed");
-            }
-        }
-    }
-}
-
-/// An active check has ended. Only failures have a line, and only at debug: a flip tells the rest.
-pub fn endpoint_probed(metrics: &EndpointMetrics, pool: &PoolName, endpoint: &EndpointName, result: ProbeResult) {
-    metrics.probe(result);
-    if result != ProbeResult::Good {
-        debug!(%pool, %endpoint, result = result.as_str(), "check not passed");
-    }
-}
-
-/// So many endpoints of a pool are out that health is ignored.
-pub fn panic_mode_entered(pool: &PoolName, up: usize, of: usize) {
-    warn!(%pool, endpoints.up = up, endpoints.all = of, "too few endpoints up, all are used");
-}
-
-/// Health is heeded again.
-pub fn panic_mode_left(pool: &PoolName, up: usize, of: usize) {
-    info!(%pool, endpoints.up = up, endpoints.all = of, "enough endpoints up, health is heeded again");
 }
 
 /// A name has no address, or could not be asked for; the addresses known before stay in use.

@@ -29,6 +29,7 @@ mod limits;
 mod listeners;
 mod logins;
 mod operating;
+mod outliers;
 mod queueing;
 mod records;
 mod reloading;

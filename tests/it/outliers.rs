@@ -1,0 +1,261 @@
+//! What live traffic shows of an endpoint counts, whatever its checks say; and never so much that nobody is left.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+use serde_json::Value;
+
+use crate::rig::upstream::named;
+use crate::rig::{Gate, Rig, Upstream, field};
+
+/// An endpoint that is well by `/health` and answers everything else with the status that the switch holds.
+async fn shallow(name: &'static str, status: &Arc<AtomicU16>) -> Upstream {
+    let status = Arc::clone(status);
+    Upstream::answering(move |request| match (request.target(), status.load(Ordering::Relaxed)) {
+        ("/health", _) => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK".to_vec(),
+        (_, 200) => named(name),
+        (_, status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").into_bytes(),
+    })
+    .await
+}
+
+fn status(code: u16) -> Arc<AtomicU16> {
+    Arc::new(AtomicU16::new(code))
+}
+
+fn bench(status: &Value, endpoint: usize) -> &str {
+    status["pools"][0]["endpoints"][endpoint]["bench"].as_str().unwrap()
+}
+
+fn served(upstream: &Upstream) -> usize {
+    upstream.requests().iter().filter(|request| request.target() != "/health").count()
+}
+
+/// Short ejections; everything else as it is by default.
+const SHORT: &str = "outliers = { time = \"300ms\" }\nslow_start = false\n\
+    health = { interval = \"100ms\", fast_interval = \"100ms\" }";
+
+async fn up(rig: &Rig) {
+    rig.status_where("all up", |status| {
+        status["pools"][0]["endpoints"].as_array().unwrap().iter().all(|endpoint| endpoint["standing"] == "up")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn replica_that_is_well_by_its_check_and_fails_everything_is_ejected_and_comes_back() {
+    let codes = [status(200), status(200), status(200)];
+    let upstreams = [shallow("a", &codes[0]).await, shallow("b", &codes[1]).await, shallow("c", &codes[2]).await];
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]).endpoint(&upstreams[2]);
+    let rig = setup.pool(SHORT).start().await;
+    up(&rig).await;
+    let mut client = rig.client().await;
+    let mut ask = async |count: usize| {
+        let mut statuses = Vec::new();
+        for _ in 0..count {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            statuses.push(client.response().await.status);
+        }
+        statuses
+    };
+
+    codes[1].store(500, Ordering::Relaxed);
+    while ask(1).await != [500] {}
+    let mut failed = 1;
+    while bench(&rig.status().await, 1) == "in" {
+        failed += ask(1).await.iter().filter(|status| **status == 500).count();
+    }
+
+    assert!((5..=40).contains(&failed), "{failed} failed");
+    let event = rig.event("endpoint ejected").await;
+    assert_eq!(field(&event, "endpoint"), &upstreams[1].address.to_string());
+    assert_eq!(field(&event, "cause"), "error_rate");
+    assert!(!field(&event, "reason").as_str().unwrap().is_empty());
+    let endpoint = rig.status().await["pools"][0]["endpoints"][1].clone();
+    assert_eq!(
+        (endpoint["standing"].as_str(), endpoint["counts"]["ejections"].as_u64() >= Some(1)),
+        (Some("up"), true)
+    );
+
+    codes[1].store(200, Ordering::Relaxed);
+    while bench(&rig.status().await, 1) != "in" {
+        ask(3).await;
+    }
+    rig.event("endpoint returned").await;
+    let before = served(&upstreams[1]);
+    assert!(ask(9).await.iter().all(|status| *status == 200));
+    assert_eq!(served(&upstreams[1]), before + 3, "its whole share");
+}
+
+#[tokio::test]
+async fn failure_that_all_share_ejects_nobody() {
+    let shared = status(200);
+    let upstreams = [shallow("a", &shared).await, shallow("b", &shared).await, shallow("c", &shared).await];
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]).endpoint(&upstreams[2]);
+    let rig = setup.pool(SHORT).start().await;
+    up(&rig).await;
+    for _ in 0..30 {
+        assert_eq!(rig.get("/").await.status, 200);
+    }
+
+    shared.store(500, Ordering::Relaxed);
+    for _ in 0..60 {
+        assert_eq!(rig.get("/").await.status, 500);
+    }
+
+    let status = rig.status().await;
+    assert!((0..3).all(|endpoint| status["pools"][0]["endpoints"][endpoint]["counts"]["ejections"] == 0), "{status}");
+}
+
+#[tokio::test]
+async fn endpoint_that_refuses_connections_is_ejected_without_any_check() {
+    let upstreams = [Upstream::named("a").await, Upstream::named("b").await];
+    let nobody = Upstream::nobody().await;
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint_at(nobody, 1).endpoint(&upstreams[1]);
+    let rig = setup.start().await;
+
+    for _ in 0..30 {
+        assert_eq!(rig.get("/").await.status, 200);
+    }
+
+    let event = rig.event("endpoint ejected").await;
+    assert_eq!(
+        (field(&event, "endpoint"), field(&event, "cause")),
+        (&nobody.to_string().into(), &"connect_failures".into())
+    );
+    let sample =
+        format!("sluicegate_endpoint_ejections_total{{pool=\"app\",endpoint=\"{nobody}\",cause=\"connect_failures\"}}");
+    assert_eq!(rig.metric(&sample).await, 1.0);
+}
+
+#[tokio::test]
+async fn busy_endpoint_stays_in() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let busy = Upstream::playing(move |mut peer, seen| {
+        let gate = held.clone();
+        async move {
+            while let Some(request) = peer.request().await {
+                seen.note(request);
+                gate.pass().await;
+                if peer.try_send(named("busy")).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let quick = Upstream::named("quick").await;
+    let rig = Rig::setup().endpoint(&busy).endpoint(&quick).start().await;
+    let client = rig.h2().await;
+
+    let asking = futures_util::future::join_all((0..20).map(|_| client.get("/")));
+    let watching = async {
+        busy.received(10).await;
+        quick.received(10).await;
+        let status = rig.status().await;
+        gate.let_pass(20);
+        status
+    };
+    let (answers, status) = futures_util::future::join(asking, watching).await;
+
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!((bench(&status, 0), bench(&status, 1)), ("in", "in"));
+}
+
+#[tokio::test]
+async fn tunnels_closed_without_an_answer_never_count() {
+    // As superset-websocket does with a bad token.
+    let closing = || {
+        Upstream::playing(|mut peer, seen| async move {
+            if let Some(request) = peer.request().await {
+                seen.note(request);
+            }
+        })
+    };
+    let upstreams = [closing().await, closing().await];
+    let rig = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]).start().await;
+
+    for _ in 0..20 {
+        let mut client = rig.client().await;
+        client
+            .send(
+                "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            )
+            .await;
+        assert_eq!(client.response().await.status, 401);
+    }
+
+    let status = rig.status().await;
+    assert!((0..2).all(|index| status["pools"][0]["endpoints"][index]["counts"]["ejections"] == 0), "{status}");
+}
+
+#[tokio::test]
+async fn recovered_endpoint_grows_into_its_share() {
+    let well = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&well);
+    let second = Upstream::answering(move |request| match request.target() {
+        "/health" if !switch.load(Ordering::Relaxed) => b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        "/health" => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK".to_vec(),
+        _ => named("b"),
+    })
+    .await;
+    let first = shallow("a", &status(200)).await;
+    // Long enough that it is not over while the test looks.
+    let pool = "slow_start = { window = \"10s\", from = 10 }\npanic_threshold = 0\n\
+        health = { interval = \"100ms\", fast_interval = \"100ms\", rise = 1, fall = 1 }";
+    let rig = Rig::setup().endpoint(&first).endpoint(&second).pool(pool).start().await;
+    up(&rig).await;
+    let warmth = |status: &Value| status["pools"][0]["endpoints"][1]["warmth"].as_u64().unwrap();
+    assert_eq!(warmth(&rig.status().await), 100, "at the start all begin alike");
+
+    // The pool has served for longer than the window once the first one has grown up; until then nobody is held back.
+    let mut cold = false;
+    while !cold {
+        well.store(false, Ordering::Relaxed);
+        rig.status_where("down", |status| status["pools"][0]["endpoints"][1]["standing"] == "down").await;
+        well.store(true, Ordering::Relaxed);
+        rig.status_where("up", |status| status["pools"][0]["endpoints"][1]["standing"] == "up").await;
+        cold = crate::rig::soon("a look of the umpire", async {
+            for _ in 0..20 {
+                if warmth(&rig.status().await) < 100 {
+                    return true;
+                }
+            }
+            false
+        })
+        .await;
+    }
+
+    let event = rig.event("endpoint warming").await;
+    assert_eq!(field(&event, "endpoint"), &second.address.to_string());
+    let before = served(&second);
+    for _ in 0..20 {
+        rig.get("/").await;
+    }
+    assert!(served(&second) - before < 10, "less than its share");
+}
+
+#[tokio::test]
+async fn endpoint_that_never_takes_connections_holds_few_exchanges() {
+    // A listener whose backlog nobody empties still accepts; TLS to it is what never comes about.
+    let mute = Upstream::playing(|mut peer, _| async move { drop(peer.rest().await) }).await;
+    let pool = "max_pending = 2\ntls = { verify = false }\nqueue = { length = 0 }\noutliers = false\ntimeouts = { connect = \"30s\" }";
+    let rig = Rig::setup().endpoint(&mute).pool(pool).start().await;
+    let mut clients = Vec::new();
+    for index in 1..=2_u64 {
+        let mut client = rig.client().await;
+        client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        clients.push(client);
+        rig.status_where("it is without a connection", |status| status["pools"][0]["endpoints"][0]["pending"] == index)
+            .await;
+    }
+
+    let refused = rig.get("/third").await;
+
+    assert_eq!((refused.status, rig.record("/third").await["fault"].as_str()), (503, Some("queue_full")));
+    let reached = rig.status().await["pools"][0]["endpoints"][0]["limits_reached"]["pending"].as_u64();
+    assert_eq!(reached, Some(1));
+    rig.event("endpoint at its limit").await;
+}
