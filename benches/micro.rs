@@ -215,6 +215,7 @@ fn sample(fields: &HeaderMap) -> Record {
         attempts: Vec::new(),
         end: End::COMPLETE,
         fault: None,
+        verdicts: Vec::new(),
         user_agent: fields.get(http::header::USER_AGENT).cloned(),
         referer: fields.get(http::header::REFERER).cloned(),
         messages: None,

@@ -16,6 +16,7 @@ pub mod limit;
 pub mod message;
 pub mod route;
 pub mod telemetry;
+pub mod waf;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod net;
 pub mod tls;

@@ -50,6 +50,8 @@ pub struct Answer {
     pub tunnel: Option<Tunnel>,
     /// Whether the connection should end after this answer.
     pub close: bool,
+    /// Whether nothing is sent at all: the connection is cut, the stream reset.
+    pub cut: bool,
 }
 
 /// Takes over the client's stream once the answer's head is sent.
@@ -187,7 +189,7 @@ impl Answer {
     pub fn new(status: StatusCode, body: Body) -> Self {
         let (mut head, ()) = http::Response::new(()).into_parts();
         head.status = status;
-        Self { head, body, tunnel: None, close: false }
+        Self { head, body, tunnel: None, close: false, cut: false }
     }
 }
 

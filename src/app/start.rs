@@ -20,7 +20,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limit::Clients;
 use crate::net::bind::bind;
 use crate::pipeline::receive::Vault;
-use crate::pipeline::{self, Pipeline, now_ms};
+use crate::pipeline::{self, Pipeline, Sentry, now_ms};
 use crate::serve::gate::Gate;
 use crate::serve::worker::{self, Door, Shared, Sibling};
 use crate::snapshot::{Live, Snapshot};
@@ -231,6 +231,7 @@ struct Crew<'a> {
 impl Crew<'_> {
     fn start(&self, listening: &mut [Bound], doors: Vec<Door>) -> Result<Vec<JoinHandle<()>>, Error> {
         let tunnels = self.clients.separate();
+        let sentry = Sentry::default();
         let start = |(index, door): (usize, Door)| {
             let sockets = listening
                 .iter_mut()
@@ -245,6 +246,7 @@ impl Crew<'_> {
                 idle: Idle::default(),
                 vault: Arc::clone(self.vault),
                 tunnels: tunnels.clone(),
+                sentry: sentry.clone(),
                 emitter: self.log.worker(),
                 metrics: self.metrics.clone(),
                 life: self.shared.life.clone(),

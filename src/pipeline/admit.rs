@@ -20,9 +20,12 @@ pub(super) use crate::headers::Host;
 ///
 /// # Errors
 /// [`Fault::Method`], [`Fault::BadHost`].
-pub(super) fn admit(head: &request::Parts, upgrade: Option<Upgrade>) -> Result<Host, Fault> {
+pub(super) fn admit(head: &request::Parts, upgrade: Option<Upgrade>, methods: &[Method]) -> Result<Host, Fault> {
     // RFC 9110 §9.3.6 and §9.3.8: a tunnel to anywhere, and an echo of cookies, are no business of a reverse proxy.
     if head.method == Method::TRACE || (head.method == Method::CONNECT && upgrade.is_none()) {
+        return Err(Fault::Method);
+    }
+    if upgrade.is_none() && !methods.contains(&head.method) {
         return Err(Fault::Method);
     }
     headers::host(head).map_err(|_| Fault::BadHost)

@@ -33,6 +33,10 @@ pub enum Fault {
     BadConnection,
     /// CONNECT and TRACE are not for a reverse proxy.
     Method,
+    /// A rule of the shield refuses it.
+    Denied(StatusCode),
+    /// A rule of the shield wants it to get no answer.
+    Dropped,
     /// No route for host and path.
     NoRoute,
     /// The route takes no tunnels.
@@ -106,6 +110,8 @@ impl Fault {
             Self::BadHost               => row(StatusCode::BAD_REQUEST,                     "bad_host",           Client,   Request, false),
             Self::BadConnection         => row(StatusCode::BAD_REQUEST,                     "bad_connection",     Client,   Request, false),
             Self::Method                => row(StatusCode::METHOD_NOT_ALLOWED,              "method",             Client,   Request, false),
+            Self::Denied(status)        => row(*status,                                     "denied",             Proxy,    Request, false),
+            Self::Dropped               => row(StatusCode::FORBIDDEN,                       "dropped",            Proxy,    Request, false),
             Self::NoRoute               => row(StatusCode::NOT_FOUND,                       "no_route",           Proxy,    Request, false),
             Self::UpgradeRefused        => row(StatusCode::FORBIDDEN,                       "upgrade_refused",    Proxy,    Request, false),
             Self::OriginRefused         => row(StatusCode::FORBIDDEN,                       "origin_refused",     Proxy,    Request, false),

@@ -14,6 +14,7 @@ mod redirect;
 mod respond;
 mod retry;
 mod rewrite;
+mod shield;
 mod steer;
 mod tunnel;
 
@@ -47,6 +48,8 @@ use receive::{Collected, Vault, collect};
 use record::{Story, Tail};
 use tunnel::Handshake;
 
+pub use shield::Sentry;
+
 /// Answers the requests of one worker. Cheap to clone.
 #[derive(Clone)]
 pub struct Pipeline(Arc<Parts>);
@@ -61,6 +64,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Tunnels per client, over all workers.
     pub tunnels: Clients,
+    /// What the shield remembers, over all workers.
+    pub sentry: Sentry,
     /// The worker's way into the access log.
     pub emitter: Emitter,
     /// All metrics.
@@ -84,7 +89,8 @@ impl Handler for Pipeline {
         let fault = Fault::from(refusal);
         story.fault(fault);
         let accept = head.headers.get(ACCEPT);
-        let mut answer = respond::answer(fault, &identity.request_id, accept, &snapshot.pages);
+        let mut answer =
+            respond::answer(fault, &identity.request_id, accept, &snapshot.pages, &snapshot.config.shield.methods);
         answer.close = true;
         rewrite::answer(&mut answer.head.headers, &identity, &connection);
         answer.body = Tail::ride(std::mem::take(&mut answer.body), story, None);
@@ -141,8 +147,15 @@ impl Pipeline {
             Ok(Done::Fixed(answer)) => (answer, None),
             Err(fault) => {
                 story.fault(fault);
-                let mut answer = respond::answer(fault, &identity.request_id, accept.as_ref(), &snapshot.pages);
+                let mut answer = respond::answer(
+                    fault,
+                    &identity.request_id,
+                    accept.as_ref(),
+                    &snapshot.pages,
+                    &snapshot.config.shield.methods,
+                );
                 // Over HTTP/2 only the stream is in doubt (RFC 9113 §8.1.1).
+                answer.cut = fault == Fault::Dropped;
                 answer.close = connection.protocol == Protocol::Http1 && fault.ends_connection();
                 (answer, None)
             }
@@ -165,7 +178,9 @@ impl Pipeline {
         story: &mut Story,
     ) -> Result<Done, Fault> {
         let Request { mut head, body, connection, interim, upgrade } = request;
-        let host = admit::admit(&head, upgrade)?; // cheap refusals first
+        let host = admit::admit(&head, upgrade, &snapshot.config.shield.methods)?; // cheap refusals first
+        let _passed = // a refused client must not spend what others share
+            shield::shield(&mut head, &host, snapshot, &self.0.sentry, story).await?;
         if let Some(answer) = redirect::redirect(&head, &connection.listener) {
             return Ok(Done::Fixed(answer)); // whatever the route, it is for HTTPS to take
         }
@@ -190,7 +205,7 @@ impl Pipeline {
                 Err(Fault::UpstreamMalformed)
             }
             (Outcome::Response { head, body }, _) => {
-                let mut answer = Answer { head, body, tunnel: None, close: false };
+                let mut answer = Answer { head, body, tunnel: None, close: false, cut: false };
                 rewrite::response(&mut answer.head.headers, &route.config);
                 Ok(Done::Response(answer, lease))
             }
@@ -277,7 +292,7 @@ impl Pipeline {
                 guard.end(ending);
             })
         });
-        Answer { head, body: Body::empty(), tunnel: Some(tunnel), close: false }
+        Answer { head, body: Body::empty(), tunnel: Some(tunnel), close: false, cut: false }
     }
 }
 

@@ -72,6 +72,7 @@ impl Story {
             attempts: Vec::new(),
             end: End::COMPLETE,
             fault: None,
+            verdicts: Vec::new(),
             user_agent: fields.get(USER_AGENT).cloned(),
             referer: fields.get(REFERER).cloned(),
             messages: None,
@@ -132,7 +133,7 @@ impl Story {
         let profile = fault.profile();
         self.record.fault = Some(profile.code);
         self.record.end = profile.end;
-        self.record.status = (fault != Fault::ClientGone).then(|| profile.status.as_u16());
+        self.record.status = (!matches!(fault, Fault::ClientGone | Fault::Dropped)).then(|| profile.status.as_u16());
         if let Some(listener) = self.snapshot.listener(&self.record.listener) {
             listener.fault(profile.code);
         }

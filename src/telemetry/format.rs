@@ -50,6 +50,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("attempts", "array", "attempts that failed before, each `{\"endpoint\", \"cause\"}`"),
     ("end", "string", "end code of two letters: who (`-` nobody, `C` client, `U` upstream, `P` the proxy) and during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data, `T` tunnel)"),
     ("fault", "string", "reason code when the proxy itself answered or broke off"),
+    ("verdicts", "array", "what rules of the shield and limits said, each `{\"rule\", \"action\", \"mode\"}`; mode is `enforced` or `observed`"),
     ("user_agent", "string", "`User-Agent`"),
     ("referer", "string", "`Referer` without user information and fragment; secret query values are `***`"),
     ("messages_in", "number", "WebSocket messages from the client, on `tunnel_end`"),
@@ -182,6 +183,16 @@ impl Encoder {
         out.push(b'"');
         if let Some(fault) = record.fault {
             field(out, "fault", fault.as_bytes());
+        }
+        for (index, verdict) in record.verdicts.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { br#","verdicts":[{"rule":"# } else { br#",{"rule":"# });
+            string(verdict.rule.as_str().as_bytes(), out);
+            field(out, "action", verdict.action.as_bytes());
+            field(out, "mode", if verdict.observed { b"observed" } else { b"enforced" });
+            out.push(b'}');
+        }
+        if !record.verdicts.is_empty() {
+            out.push(b']');
         }
     }
 

@@ -12,6 +12,7 @@ mod encode;
 mod exposition;
 mod families;
 mod handles;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,8 +27,9 @@ pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use rules::RuleMetrics;
 
-use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName};
+use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName, RuleName};
 use crate::lifecycle::Phase;
 use cells::Causes;
 
@@ -42,6 +44,8 @@ struct Inner {
     listeners: Handles<ListenerName, ListenerMetrics>,
     routes: Handles<RouteName, RouteMetrics>,
     pools: Handles<PoolName, PoolMetrics>,
+    /// A rule that does something else after a reload is another one.
+    rules: Handles<(RuleName, &'static str), RuleMetrics>,
     reloads: Causes<Reload>,
     panics: Count,
     log: Arc<LogMetrics>,
@@ -130,6 +134,7 @@ impl Metrics {
             listeners: Handles::default(),
             routes: Handles::default(),
             pools: Handles::default(),
+            rules: Handles::default(),
             reloads: Causes::default(),
             panics: Count::default(),
             log: Arc::default(),
@@ -155,6 +160,11 @@ impl Metrics {
     /// The handle of a pool.
     pub fn pool(&self, name: &PoolName) -> Arc<PoolMetrics> {
         self.0.pools.get(name, || PoolMetrics::new(self.0.workers))
+    }
+
+    /// The handle of a rule that does `action`.
+    pub fn rule(&self, name: &RuleName, action: &'static str) -> Arc<RuleMetrics> {
+        self.0.rules.get(&(name.clone(), action), || RuleMetrics::new(self.0.workers, action))
     }
 
     /// Counts a reload.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Uri};
 
-use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName};
+use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName, RuleName};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,6 +68,8 @@ pub struct Record {
     pub end: End,
     /// Reason code when the proxy itself answered or broke off.
     pub fault: Option<&'static str>,
+    /// What rules said, in their order. Empty for almost every request.
+    pub verdicts: Vec<Verdict>,
     /// `User-Agent`.
     pub user_agent: Option<HeaderValue>,
     /// `Referer`; secrets in its query are redacted when it is written.
@@ -92,11 +94,23 @@ impl Record {
             pool: self.pool.take(),
             endpoint: self.endpoint.take(),
             attempts: std::mem::take(&mut self.attempts),
+            verdicts: std::mem::take(&mut self.verdicts),
             user_agent: self.user_agent.take(),
             referer: self.referer.take(),
             ..*self
         }
     }
+}
+
+/// What a rule said.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    /// The rule.
+    pub rule: RuleName,
+    /// The word for what it does.
+    pub action: &'static str,
+    /// Whether it was only observed.
+    pub observed: bool,
 }
 
 /// A failed attempt.

@@ -39,6 +39,7 @@ pub(crate) fn exchange() -> Record {
         attempts: vec![Attempt { endpoint: EndpointName::new("10.0.0.1:8088"), cause: "connect" }],
         end: End::COMPLETE,
         fault: None,
+        verdicts: Vec::new(),
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 \"x\"")),
         referer: Some(HeaderValue::from_static("https://bi.example.com/login?code=s3cr3t")),
         messages: None,

@@ -25,5 +25,6 @@ mod reloading;
 mod retries;
 mod routes;
 mod seeds;
+mod shield;
 mod streaming;
 mod websockets;

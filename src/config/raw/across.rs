@@ -8,6 +8,7 @@ use super::super::listener::Listener;
 use super::super::pool::Pool;
 use super::super::process::{Admin, Clients, Process};
 use super::super::route::Action;
+use super::super::shield::{Rule, Shield};
 use super::key::Table;
 use super::listener::Draft;
 use super::shapes::At;
@@ -20,6 +21,8 @@ pub(super) struct Parts<'a> {
     pub(super) listeners: &'a [At<Option<Draft>>],
     pub(super) pools: &'a [At<Option<Pool>>],
     pub(super) routes: &'a [At<Option<route::Draft>>],
+    pub(super) rules: &'a [At<Option<Rule>>],
+    pub(super) shield: Option<&'a Shield>,
     pub(super) process: Option<&'a Process>,
     pub(super) clients: Option<&'a Clients>,
     pub(super) admin: Option<&'a Admin>,
@@ -41,6 +44,22 @@ impl Parts<'_> {
         self.stripped_roots(root);
         self.unused_pools(root);
         self.buffers(root);
+        self.rules(root);
+    }
+
+    fn rules(&self, root: &Written<'_>) {
+        let mut names = HashSet::new();
+        let knows_countries = self.shield.is_none_or(|shield| shield.country_database.is_some());
+        for (rule, place) in good(self.rules) {
+            if !names.insert(&rule.name) {
+                let words = Words::new("has the name of another rule").found(format!("{:?}", rule.name.as_str()));
+                root.sheet.report(Severity::Error, place, words.expected("a `name` of its own"));
+            }
+            if !rule.when.countries.is_empty() && !knows_countries {
+                let words = Words::new("asks for a country, and no country is known");
+                root.sheet.report(Severity::Error, place, words.expected("`shield.country_database`"));
+            }
+        }
     }
 
     fn same_addresses(&self, root: &Written<'_>) {

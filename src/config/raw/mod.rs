@@ -15,8 +15,10 @@ mod listener;
 mod pool;
 mod process;
 mod route;
+mod rule;
 mod shapes;
 mod sheet;
+mod shield;
 mod transport;
 mod words;
 
@@ -28,6 +30,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings, Severity};
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
+use super::shield::{Rule, Shield};
 use super::{Config, Loaded};
 use key::{Entry, Key, Must, Or, Section, Table, section};
 use shapes::{List, Loose, Named, Sub, list, loose, named, sub, whole_list};
@@ -47,6 +50,10 @@ section! {
         /// Which requests go where, under which limits.
         routes: List<Loose<Sub<route::Draft>>> =
             list(loose(sub(&route::ROUTE, route::route))).headed("[[routes]]"), Or("[]");
+        /// What is asked of a request before it may cost anything.
+        shield: Sub<Shield> = sub(&shield::SHIELD, shield::shield), Or("{}");
+        /// Rules of the shield, asked in their order.
+        rules: List<Loose<Sub<Rule>>> = list(loose(sub(&rule::RULE, rule::rule))).headed("[[rules]]"), Or("[]");
         /// The process as a whole.
         process: Sub<Process> = sub(&process::PROCESS, process::process), Or("{}");
         /// What is believed about clients.
@@ -67,7 +74,7 @@ pub(super) fn resolve(text: &str, file: &Path) -> Result<Loaded, Findings> {
         return Err(syntax(text, file, &errors));
     }
     let document = DeValue::Table(document.into_inner());
-    let sheet = Sheet::new(text, file, pool_names(&document));
+    let sheet = Sheet::new(text, file, names(&document, "pools"), names(&document, "limits"));
     let place = Place { path: String::new(), span: 0..0 };
     let root = Written { value: &document, place, sheet: &sheet, implied: false };
     let meant = Table::open(&root, &ROOT).and_then(|table| configuration(&table));
@@ -91,6 +98,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     let pools = table.get(&ROOT.pools);
     let listeners = table.get(&ROOT.listeners);
     let routes = table.get(&ROOT.routes);
+    let (shield, rules) = (table.get(&ROOT.shield), table.get(&ROOT.rules));
     let process = table.get(&ROOT.process);
     let clients = table.get(&ROOT.clients);
     let admin = table.get(&ROOT.admin);
@@ -101,6 +109,8 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         listeners: listeners.as_deref().unwrap_or_default(),
         pools: pools.as_deref().unwrap_or_default(),
         routes: routes.as_deref().unwrap_or_default(),
+        rules: rules.as_deref().unwrap_or_default(),
+        shield: shield.as_ref(),
         process: process.as_ref(),
         clients: clients.as_ref(),
         admin: admin.as_ref().and_then(Option::as_ref),
@@ -116,16 +126,17 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         listeners: across::distinct_names(whole_list(listeners?)?).into_iter().map(Arc::new).collect(),
         pools: whole_list(pools?)?.into_iter().map(Arc::new).collect(),
         routes: built_in::complete(&routes).into_iter().map(Arc::new).collect(),
+        shield: Shield { rules: whole_list(rules?)?, ..shield? },
         admin: admin?,
         access_log: access_log?,
         fault_pages: fault_pages?,
     })
 }
 
-/// The names of the pools, whatever is in them.
-fn pool_names(document: &DeValue<'_>) -> Vec<String> {
-    let pools = document.get("pools").and_then(|pools| pools.get_ref().as_table());
-    pools.into_iter().flat_map(|pools| pools.keys()).map(|name| name.get_ref().to_string()).collect()
+/// The names of the tables below a key, whatever is in them.
+fn names(document: &DeValue<'_>, key: &str) -> Vec<String> {
+    let tables = document.get(key).and_then(|tables| tables.get_ref().as_table());
+    tables.into_iter().flat_map(|tables| tables.keys()).map(|name| name.get_ref().to_string()).collect()
 }
 
 /// Findings about text that is not TOML.

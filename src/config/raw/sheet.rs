@@ -20,6 +20,8 @@ pub(crate) struct Sheet<'a> {
     file: &'a Path,
     /// Names of the pools as written, so that a route can be checked before, and even if not, they resolve.
     pub(crate) pools: Vec<String>,
+    /// Names of the limits, likewise, for rules.
+    pub(crate) limits: Vec<String>,
     /// Byte ranges that must not be shown.
     mask: RefCell<Vec<Range<usize>>>,
     findings: RefCell<Vec<(Severity, Place, Words)>>,
@@ -27,9 +29,9 @@ pub(crate) struct Sheet<'a> {
 }
 
 impl<'a> Sheet<'a> {
-    pub(crate) fn new(text: &'a str, file: &'a Path, pools: Vec<String>) -> Self {
+    pub(crate) fn new(text: &'a str, file: &'a Path, pools: Vec<String>, limits: Vec<String>) -> Self {
         let (mask, findings) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-        Self { text, file, pools, mask, findings, files: RefCell::new(Vec::new()) }
+        Self { text, file, pools, limits, mask, findings, files: RefCell::new(Vec::new()) }
     }
 
     /// A file name as meant: relative ones belong to the configuration's directory.
