@@ -8,6 +8,7 @@ mod admin;
 mod end;
 mod observe;
 mod reload;
+mod service;
 mod start;
 mod status;
 

@@ -41,6 +41,8 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Pools.
     pub pools: Vec<Pool>,
+    /// Bans that last.
+    pub bans: u64,
 }
 
 /// Reloads by result.
@@ -146,6 +148,7 @@ impl Status {
             pools: self.pools.iter().map(Pool::gauges).collect(),
             temp_bytes: self.temp_bytes,
             buffered_bytes: self.buffered_bytes,
+            bans: self.bans,
         }
     }
 }

@@ -53,6 +53,7 @@ fn status() -> Status {
         reloads: status::Reloads { ok: 3, failed: 1 },
         temp_bytes: 0,
         buffered_bytes: 0,
+        bans: 0,
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],

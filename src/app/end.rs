@@ -12,9 +12,9 @@ use crate::control::watch::Changed;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::telemetry::events;
 
-use super::Error;
 use super::reload::Reloader;
 use super::status::World;
+use super::{Error, service};
 
 /// Longest wait for what is not the clients' any more: records, background tasks, threads.
 const TIDY: Duration = Duration::from_secs(5);
@@ -33,6 +33,8 @@ pub(super) struct Ending {
 /// Does what signals and files ask for until an end is asked for, then ends politely.
 pub(super) async fn live_and_end(mut all: Ending) -> Result<(), Error> {
     let mut watching = true;
+    let watched = service::is_watching();
+    let mut look = tokio::time::interval(LOOK);
     let outcome = loop {
         tokio::select! {
             asked = all.signals.next() => match asked {
@@ -46,10 +48,15 @@ pub(super) async fn live_and_end(mut all: Ending) -> Result<(), Error> {
                 None => watching = false,
             },
             task = all.supervisor.failed() => break Err(Error::Task(task)),
-            // Panics are caught for each exchange; a worker that is gone all the same takes its sockets with it.
-            () = tokio::time::sleep(LOOK) => if all.threads.iter().any(JoinHandle::is_finished) {
-                break Err(Error::Task("worker"));
-            },
+            _ = look.tick() => {
+                // Panics are caught for each exchange; a worker that is gone all the same takes its sockets with it.
+                if all.threads.iter().any(JoinHandle::is_finished) {
+                    break Err(Error::Task("worker"));
+                }
+                if watched {
+                    service::alive();
+                }
+            }
         }
     };
     all.end().await;
@@ -59,8 +66,7 @@ pub(super) async fn live_and_end(mut all: Ending) -> Result<(), Error> {
 impl Ending {
     async fn end(mut self) {
         let began = Instant::now();
-        // Nobody is there to hear it outside systemd.
-        drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+        service::stopping();
         let process = self.reloader.live.load().config.process.clone();
 
         self.enter(Phase::Unready);

@@ -8,6 +8,7 @@ use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
 use crate::config::{Config, Loaded};
+use crate::limit::Bans;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::access_log::AccessLog;
@@ -16,7 +17,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
 use crate::tls::{self, Tickets};
 
-use super::Error;
+use super::{Error, service};
 
 /// Everything that a reload touches.
 pub(super) struct Reloader {
@@ -28,6 +29,7 @@ pub(super) struct Reloader {
     pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
     pub(super) wakes: Vec<Arc<Notify>>,
     pub(super) log: AccessLog,
+    pub(super) bans: Bans,
 }
 
 /// TLS settings for each listener, in order.
@@ -55,10 +57,14 @@ impl Reloader {
     /// live on in any case.
     pub(super) fn reload(&self) {
         let began = Instant::now();
-        match self.try_reload() {
-            Ok(()) => events::reloaded(&self.metrics, self.live.load().generation, &self.file, began.elapsed()),
-            Err(error) => events::reload_failed(&self.metrics, self.live.load().generation, &self.file, &error),
+        service::reloading();
+        let outcome = self.try_reload();
+        let generation = self.live.load().generation;
+        match &outcome {
+            Ok(()) => events::reloaded(&self.metrics, generation, &self.file, began.elapsed()),
+            Err(error) => events::reload_failed(&self.metrics, generation, &self.file, error),
         }
+        service::reloaded(generation, outcome.is_err());
     }
 
     fn try_reload(&self) -> Result<(), Error> {
@@ -82,6 +88,7 @@ impl Reloader {
             }
         }
         self.log.reconfigure(config.access_log.clone(), Redactor::new(&config.clients.secret_query_keys));
+        self.bans.renew(config.bans.clone());
         self.live.publish(snapshot);
         self.watched.send_replace(files.into());
         for pool in &self.live.load().pools {
@@ -110,6 +117,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("process.watch_files", was.watch_files != is.watch_files),
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
         ("clients.ipv6_prefix", old.clients.ipv6_prefix != new.clients.ipv6_prefix),
+        ("bans.max", old.bans.max != new.bans.max),
         ("access_log.queue", old.access_log.queue != new.access_log.queue),
         (
             "admin.address",

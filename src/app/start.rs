@@ -17,7 +17,7 @@ use crate::control::supervisor::{Policy, Supervisor};
 use crate::control::watch as files;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::Lifecycle;
-use crate::limit::Clients;
+use crate::limit::{Bans, Clients};
 use crate::net::bind::bind;
 use crate::pipeline::receive::Vault;
 use crate::pipeline::{self, Pipeline, Sentry, now_ms};
@@ -33,7 +33,7 @@ use crate::upstream::Idle;
 
 use super::observe::Observer;
 use super::status::World;
-use super::{Error, Options, Running, admin, end, reload};
+use super::{Error, Options, Running, admin, end, reload, service};
 
 /// Longest wait for the first answers about endpoints' names; without them the proxy starts all the same.
 const FIRST_NAMES: Duration = Duration::from_secs(3);
@@ -53,6 +53,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
     // Certificates and pages are read later than this look at them.
     runtime.block_on(read.add(&files));
+    // First of all, since names may take seconds: as process 1 of a container it would not even hear SIGTERM otherwise.
+    let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
     let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
     for warning in &warnings {
         events::configuration_warning(warning);
@@ -78,6 +80,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let lifecycle = Lifecycle::new();
     let live = Arc::new(Live::new(snapshot));
     let vault = Arc::new(Vault::new(&config.process));
+    let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
     let redactor = Redactor::new(&config.clients.secret_query_keys);
     let log = AccessLog::start(config.access_log.clone(), redactor, metrics.log())
         .map_err(|source| Error::System { what: "access log", source })?;
@@ -87,6 +90,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         live: Arc::clone(&live),
         metrics: metrics.clone(),
         vault: Arc::clone(&vault),
+        bans: bans.clone(),
         listeners: listening.iter().map(Bound::seen).collect(),
         life: lifecycle.life(),
     });
@@ -106,7 +110,6 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     if let Some(socket) = &admin_socket {
         admin::start(&mut supervisor, socket, Admin::new(Arc::clone(&world) as _, &[]), lifecycle.life())?;
     }
-    let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
 
     let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
     let shared = Shared {
@@ -115,7 +118,15 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         life: lifecycle.life(),
         blocking_threads: config.process.file_threads.div_ceil(workers),
     };
-    let crew = Crew { live: &live, vault: &vault, clients: &clients, log: &log, metrics: &metrics, shared: &shared };
+    let crew = Crew {
+        live: &live,
+        vault: &vault,
+        clients: &clients,
+        bans: &bans,
+        log: &log,
+        metrics: &metrics,
+        shared: &shared,
+    };
     let threads = crew.start(&mut listening, doors)?;
 
     let running = Running {
@@ -145,10 +156,10 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         watched,
         wakes,
         log,
+        bans,
     };
     events::serving(began.elapsed());
-    // Without systemd there is nobody to tell.
-    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    service::ready(world.live.load().generation);
     if let Some(ready) = options.ready {
         ready(running);
     }
@@ -223,6 +234,7 @@ struct Crew<'a> {
     live: &'a Arc<Live>,
     vault: &'a Arc<Vault>,
     clients: &'a Clients,
+    bans: &'a Bans,
     log: &'a AccessLog,
     metrics: &'a Metrics,
     shared: &'a Shared,
@@ -247,6 +259,7 @@ impl Crew<'_> {
                 vault: Arc::clone(self.vault),
                 tunnels: tunnels.clone(),
                 sentry: sentry.clone(),
+                bans: self.bans.clone(),
                 emitter: self.log.worker(),
                 metrics: self.metrics.clone(),
                 life: self.shared.life.clone(),

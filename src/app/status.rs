@@ -10,6 +10,8 @@ use crate::admin::{Source, Status};
 use crate::config::pool::Strategy;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::{Life, Phase};
+use crate::limit::Bans;
+use crate::pipeline::now_ns;
 use crate::pipeline::receive::Vault;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Pool as Served};
@@ -23,6 +25,7 @@ pub(super) struct World {
     pub(super) live: Arc<Live>,
     pub(super) metrics: Metrics,
     pub(super) vault: Arc<Vault>,
+    pub(super) bans: Bans,
     pub(super) listeners: Vec<Seen>,
     pub(super) life: Life,
 }
@@ -58,6 +61,7 @@ impl Source for World {
             buffered_bytes: self.vault.in_memory(),
             listeners: self.listeners.iter().map(Seen::status).collect(),
             pools: snapshot.pools.iter().map(|pool| pool_status(pool)).collect(),
+            bans: self.bans.len(now_ns()) as u64,
         }
     }
 

@@ -6,14 +6,19 @@
 mod check;
 mod demo;
 mod explain;
+mod health;
 mod output;
 mod run;
+mod shell;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::units::Span;
+use health::Question;
 use output::Output;
 
 /// How a command ended, as the shell sees it.
@@ -54,9 +59,15 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => run::run(&config, &mut output),
         Command::Check { file } => check::run(&file, &mut output),
+        Command::Health { address, live, timeout } => {
+            let question = if live { Question::Live } else { Question::Ready };
+            health::run(question, address, timeout.0, &mut output)
+        }
         Command::Demo { rows_to_stdout } => demo::run(rows_to_stdout, &mut output),
         Command::Schema => explain::schema(&mut output),
         Command::Explain { key } => explain::run(key.as_deref(), &mut output),
+        Command::Completions { shell } => shell::completions(shell, &mut output),
+        Command::Man { command } => shell::man(command.as_deref(), &mut output),
         Command::Version => explain::version(&mut output),
     }
     .into()
@@ -86,6 +97,19 @@ enum Command {
         #[arg(value_name = "FILE", env = "SLUICEGATE_CONFIG")]
         file: PathBuf,
     },
+    /// Ask a running proxy whether it is ready, for container and keepalived checks
+    #[command(after_help = AFTER_HEALTH)]
+    Health {
+        /// Its admin listener, as in `admin.address`
+        #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_ADMIN", default_value = "127.0.0.1:9901")]
+        address: SocketAddr,
+        /// Ask only whether it lives: a proxy in a drain is not ready, and lives
+        #[arg(long)]
+        live: bool,
+        /// Longest wait for the answer
+        #[arg(long, value_name = "DURATION", default_value = "2s")]
+        timeout: Span,
+    },
     /// Show it all at work, with nothing to install or configure
     #[command(after_help = AFTER_DEMO)]
     Demo {
@@ -102,6 +126,20 @@ enum Command {
         /// A key, with as much of its path as makes it clear, e.g. `health.interval`; without it, the reference of all keys
         #[arg(value_name = "KEY")]
         key: Option<String>,
+    },
+    /// Print the completions for a shell
+    #[command(after_help = AFTER_COMPLETIONS)]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = AFTER_MAN)]
+    Man {
+        /// A command with a page of its own, e.g. `run`
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
     },
     /// Print the version
     Version,
@@ -147,9 +185,30 @@ Examples:
 
 Exit codes: 0 good, perhaps with warnings, 78 refused.";
 
+const AFTER_HEALTH: &str = "\
+The configuration is not read: a broken edit must not make a proxy that serves by its old one look dead.
+
+Examples:
+  sluicegate health                                  is it ready for traffic?
+  sluicegate health --live                           does it run?
+  sluicegate health --address 10.0.0.5:9901 --timeout 500ms
+
+Exit codes: 0 yes, 1 no, or no answer.";
+
 const AFTER_DEMO: &str = "\
 Starts three embedded endpoints that behave like Superset, makes a self-signed certificate, serves HTTPS on port 8443 (or
 a free one) and the admin listener, and prints what to try. Log in as admin / admin. Ctrl-C drains.";
+
+const AFTER_COMPLETIONS: &str = "\
+Examples:
+  sluicegate completions bash > /usr/share/bash-completion/completions/sluicegate
+  sluicegate completions zsh > /usr/share/zsh/vendor-completions/_sluicegate
+  sluicegate completions fish > /usr/share/fish/vendor_completions.d/sluicegate.fish";
+
+const AFTER_MAN: &str = "\
+Examples:
+  sluicegate man | man -l -
+  sluicegate man run > /usr/share/man/man1/sluicegate-run.1";
 
 const AFTER_SCHEMA: &str = "\
 Example:
@@ -171,6 +230,22 @@ mod tests {
     #[test]
     fn definition_of_the_arguments_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page_and_every_shell_completions() {
+        let mut whole = Arguments::command();
+        whole.build();
+        for command in whole.get_subcommands() {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command.clone()).render(&mut page).unwrap();
+            assert!(String::from_utf8_lossy(&page).contains(command.get_name()));
+        }
+        for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "sluicegate", &mut script);
+            assert!(String::from_utf8_lossy(&script).contains("health"), "{shell}");
+        }
     }
 
     #[test]

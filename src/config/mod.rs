@@ -9,6 +9,7 @@ pub mod findings;
 pub mod listener;
 pub mod pool;
 pub mod process;
+pub mod quota;
 mod raw;
 pub mod route;
 pub mod secret;
@@ -55,6 +56,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// Own pages for faults.
     pub fault_pages: FaultPages,
+    /// How bans come about, grow and end.
+    pub bans: quota::Bans,
 }
 
 /// A configuration with what else its reading brought up.

@@ -37,6 +37,8 @@ pub enum Fault {
     Denied(StatusCode),
     /// A rule of the shield wants it to get no answer.
     Dropped,
+    /// The client is banned.
+    Banned,
     /// No route for host and path.
     NoRoute,
     /// The route takes no tunnels.
@@ -112,6 +114,7 @@ impl Fault {
             Self::Method                => row(StatusCode::METHOD_NOT_ALLOWED,              "method",             Client,   Request, false),
             Self::Denied(status)        => row(*status,                                     "denied",             Proxy,    Request, false),
             Self::Dropped               => row(StatusCode::FORBIDDEN,                       "dropped",            Proxy,    Request, false),
+            Self::Banned                => row(StatusCode::FORBIDDEN,                       "banned",             Proxy,    Request, false),
             Self::NoRoute               => row(StatusCode::NOT_FOUND,                       "no_route",           Proxy,    Request, false),
             Self::UpgradeRefused        => row(StatusCode::FORBIDDEN,                       "upgrade_refused",    Proxy,    Request, false),
             Self::OriginRefused         => row(StatusCode::FORBIDDEN,                       "origin_refused",     Proxy,    Request, false),

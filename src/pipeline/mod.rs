@@ -8,6 +8,7 @@ mod admit;
 mod dispatch;
 pub mod fault;
 mod identify;
+mod quota;
 pub mod receive;
 mod record;
 mod redirect;
@@ -32,7 +33,7 @@ use crate::config;
 use crate::config::route::WebSocket;
 use crate::lexicon::Protocol;
 use crate::lifecycle::Life;
-use crate::limit::{Clients, Permit};
+use crate::limit::{Bans, Clients, Permit};
 use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Tunnel, Upgrade};
 use crate::net::io::UpstreamIo;
 use crate::snapshot::{Live, Route, Snapshot};
@@ -66,6 +67,8 @@ pub struct Parts {
     pub tunnels: Clients,
     /// What the shield remembers, over all workers.
     pub sentry: Sentry,
+    /// Who is banned, over all workers.
+    pub bans: Bans,
     /// The worker's way into the access log.
     pub emitter: Emitter,
     /// All metrics.
@@ -179,6 +182,7 @@ impl Pipeline {
     ) -> Result<Done, Fault> {
         let Request { mut head, body, connection, interim, upgrade } = request;
         let host = admit::admit(&head, upgrade, &snapshot.config.shield.methods)?; // cheap refusals first
+        self.shut_out(identity.client.ip(), None)?; // nothing is spent on who is banned
         let _passed = // a refused client must not spend what others share
             shield::shield(&mut head, &host, snapshot, &self.0.sentry, story).await?;
         if let Some(answer) = redirect::redirect(&head, &connection.listener) {
@@ -298,8 +302,13 @@ impl Pipeline {
 
 /// Milliseconds on a clock of the process, for the pure cores.
 pub(crate) fn now_ms() -> u64 {
+    now_ns() / 1_000_000
+}
+
+/// Nanoseconds on the same clock.
+pub(crate) fn now_ns() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let since = START.get_or_init(Instant::now).elapsed();
-    // Half a billion years fit.
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    // Half a thousand years fit.
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -280,6 +280,20 @@ pub fn panic_caught(metrics: &Metrics) {
     error!("panic caught");
 }
 
+/// A client is banned for what it did; `subject` is its address or fingerprint.
+pub fn client_banned(
+    metrics: &Metrics,
+    subject: &dyn fmt::Display,
+    scope: &'static str,
+    cause: &'static str,
+    lasting: Duration,
+    before: u32,
+) {
+    metrics.banned(cause);
+    let seconds = lasting.as_secs();
+    warn!(%subject, scope, cause, seconds, bans.before = before, "client banned");
+}
+
 /// A background task ended that should not, most likely by a panic; the supervisor starts it again after `pause`.
 pub fn task_restarted(task: &'static str, pause: Duration) {
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);

@@ -32,6 +32,7 @@ pub use rules::RuleMetrics;
 use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName, RuleName};
 use crate::lifecycle::Phase;
 use cells::Causes;
+use handles::Codes;
 
 /// All metrics of the process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ struct Inner {
     rules: Handles<(RuleName, &'static str), RuleMetrics>,
     reloads: Causes<Reload>,
     panics: Count,
+    bans: Codes,
     log: Arc<LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
@@ -73,6 +75,8 @@ pub struct State {
     pub temp_bytes: u64,
     /// Bytes of request bodies in memory.
     pub buffered_bytes: u64,
+    /// Bans that last.
+    pub bans: u64,
 }
 
 impl Default for State {
@@ -84,6 +88,7 @@ impl Default for State {
             pools: Vec::new(),
             temp_bytes: 0,
             buffered_bytes: 0,
+            bans: 0,
         }
     }
 }
@@ -137,6 +142,7 @@ impl Metrics {
             rules: Handles::default(),
             reloads: Causes::default(),
             panics: Count::default(),
+            bans: Codes::default(),
             log: Arc::default(),
             gauges: Mutex::new(None),
         }))
@@ -180,6 +186,11 @@ impl Metrics {
     /// Counts a panic that was caught.
     pub fn panic(&self) {
         self.0.panics.inc();
+    }
+
+    /// Counts a ban; `cause` is one of a closed list.
+    pub fn banned(&self, cause: &'static str) {
+        self.0.bans.inc(cause);
     }
 
     /// The access log's counters.

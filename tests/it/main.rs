@@ -27,4 +27,5 @@ mod routes;
 mod seeds;
 mod shield;
 mod streaming;
+mod surroundings;
 mod websockets;

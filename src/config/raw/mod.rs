@@ -5,6 +5,7 @@
 //! Deliberately absent: opening any file but the configuration itself.
 
 mod across;
+mod bans;
 mod built_in;
 mod edits;
 mod health;
@@ -30,6 +31,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings, Severity};
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
+use super::quota::Bans;
 use super::shield::{Rule, Shield};
 use super::{Config, Loaded};
 use key::{Entry, Key, Must, Or, Section, Table, section};
@@ -64,6 +66,8 @@ section! {
         access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
         /// Own pages for the proxy's own answers.
         fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
+        /// How bans come about, grow and end.
+        bans: Sub<Bans> = sub(&bans::BANS, bans::bans), Or("{}");
     }
 }
 
@@ -104,6 +108,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     let admin = table.get(&ROOT.admin);
     let access_log = table.get(&ROOT.access_log);
     let fault_pages = table.get(&ROOT.fault_pages);
+    let bans = table.get(&ROOT.bans);
 
     let parts = across::Parts {
         listeners: listeners.as_deref().unwrap_or_default(),
@@ -130,6 +135,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         admin: admin?,
         access_log: access_log?,
         fault_pages: fault_pages?,
+        bans: bans?,
     })
 }
 

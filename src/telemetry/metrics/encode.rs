@@ -105,6 +105,7 @@ impl Collector for Inner {
         })?;
         upstream::of_pools(&pools, &state, &mut encoder)?;
         upstream::of_endpoints(&pools, &state, &mut encoder)?;
+        bans(self, &state, &mut encoder)?;
         family(&mut encoder, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
         family(&mut encoder, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
         log(self, &mut encoder)
@@ -236,6 +237,15 @@ fn connections(
             })
         })
     })
+}
+
+fn bans(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    family(encoder, &f::BANS, |samples| {
+        let mut causes = BTreeMap::new();
+        inner.bans.add_to(&mut causes);
+        causes.iter().try_for_each(|(cause, count)| samples.counter(&[cause], *count))
+    })?;
+    family(encoder, &f::BANS_ACTIVE, |samples| samples.gauge(&[], state.bans))
 }
 
 fn log(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

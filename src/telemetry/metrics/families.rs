@@ -101,6 +101,9 @@ families! {
     IN_FLIGHT = Gauge "endpoint_in_flight", None, ["pool", "endpoint"], "Exchanges in flight";
     TUNNELS_OPEN = Gauge "endpoint_tunnels_open", None, ["pool", "endpoint"], "Tunnels open now";
 
+    BANS = Counter "bans", None, ["cause"], "Bans imposed, by what they were for; operator and fleet are those from elsewhere";
+    BANS_ACTIVE = Gauge "bans_active", None, [], "Bans that last";
+
     TEMP = Gauge "request_buffer_temp", Bytes, [], "Request bodies held in temporary files";
     BUFFERED = Gauge "request_buffer_memory", Bytes, [], "Request bodies held in memory";
 

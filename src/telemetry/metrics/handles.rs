@@ -106,7 +106,7 @@ impl ListenerMetrics {
 pub(super) struct Codes(RwLock<Vec<(&'static str, Count)>>);
 
 impl Codes {
-    fn inc(&self, code: &'static str) {
+    pub(super) fn inc(&self, code: &'static str) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, count)) = known.iter().find(|(known, _)| *known == code) {
             return count.inc();

@@ -44,6 +44,7 @@ impl Gauges for Fixed {
             }],
             temp_bytes: 4096,
             buffered_bytes: 64,
+            bans: 2,
         }
     }
 }

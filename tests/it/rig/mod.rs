@@ -9,6 +9,7 @@ pub(crate) mod peer;
 pub(crate) mod pki;
 pub(crate) mod upstream;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -46,9 +47,16 @@ pub(crate) struct Setup {
     rest: String,
     endpoints: Vec<SocketAddr>,
     weights: Vec<u16>,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Setup {
+    /// A variable of its environment.
+    pub(crate) fn environment(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
     /// Lines of `[process]`.
     pub(crate) fn process(mut self, lines: &str) -> Self {
         self.process = lines.to_owned();
@@ -138,6 +146,7 @@ impl Setup {
             .arg("run")
             .arg("--config")
             .arg(&file)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,6 +1,6 @@
 //! How many of something each client has: connections, tunnels.
 //!
-//! Floor 2. Exact over all workers. A client is an address, or an IPv6 prefix, since a household or a phone has a whole
+//! Part of `limit`. Exact over all workers. A client is an address, or an IPv6 prefix, since a household or a phone has a whole
 //! one. An entry exists only while its client has something open, so that the table is bounded by what is open, and
 //! by `max_tracked` besides; beyond that new clients share one count, which keeps the bound and throttles a flood
 //! rather than the clients that were there before. The table is cut into shards, each behind a lock that is held for
