@@ -56,14 +56,35 @@ pub enum Error {
     /// A certificate, a key or a client authority cannot be used.
     #[error("{}", all(.0))]
     Tls(Vec<tls::LoadError>),
-    /// The fleet secret cannot be read.
-    #[error("fleet secret")]
-    Secret(#[source] SecretError),
+    /// A secret cannot be read.
+    #[error("{what}")]
+    Secret {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: SecretError,
+    },
+    /// The admin token is too short to be one, or has bytes that no request can carry.
+    #[error("admin token must be {least} or more visible ASCII characters")]
+    Token {
+        /// Shortest length.
+        least: usize,
+    },
     /// An address cannot be bound.
     #[error("cannot listen on {address}")]
     Bind {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A Unix socket cannot be bound.
+    #[error("cannot listen on {}", path.display())]
+    BindPath {
+        /// Where.
+        path: PathBuf,
         /// Why.
         #[source]
         source: std::io::Error,

@@ -40,10 +40,10 @@ pub(super) fn without_body(mut answer: Answer) -> Answer {
     answer
 }
 
-pub(super) fn method_not_allowed() -> Answer {
-    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+pub(super) fn method_not_allowed(allowed: &'static str) -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}\n"));
     // RFC 9110 §15.5.6.
-    answer.head.headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer.head.headers.insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 

@@ -1,25 +1,33 @@
-//! The operators' face: liveness, readiness, metrics and status on a listener of its own.
+//! The operators' face: liveness, readiness, metrics, status and changes on a listener of its own.
 //!
-//! Floor 6. In: requests of the admin listener. Out: what [`Source`] tells, as text or JSON; `app` implements it over
-//! the snapshot and the serving state. Requests that name a foreign host are refused, so that a page in an operator's
-//! browser cannot read all this by DNS rebinding. Deliberately absent: anything that changes state, and therefore
-//! authentication.
+//! Floor 6. In: requests of the admin listener. Out: what [`Source`] tells, as text or JSON, and what [`Operations`]
+//! does; `app` implements both over the snapshot and the serving state. [`PLACES`] is the one table of what there is: a
+//! place is looked at (GET) or changes something (POST), never both, so that no GET can change anything. Requests that
+//! name a foreign host are refused, so that a page in an operator's browser cannot read all this by DNS rebinding; who
+//! may change things is in [`changes`].
 
 mod answers;
+pub mod changes;
+mod drains;
 pub mod status;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::{ACCEPT, HOST};
 use http::{Method, StatusCode, request};
 
+use crate::balance::drain::Target;
 use crate::lifecycle::Phase;
 use crate::message::{Answer, Answering, Handler, Refused, Request};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Exposition, phase_word};
 use answers::{json, refusal_status, text};
+use changes::Change;
+pub use changes::{Access, Caller, Wrong};
 pub use status::Status;
 
 /// What the admin listener shows.
@@ -34,35 +42,84 @@ pub trait Source: fmt::Debug + Send + Sync {
     fn metrics(&self) -> &Metrics;
 }
 
+/// What an operator may do. Called on the control runtime: must not block.
+pub trait Operations: fmt::Debug + Send + Sync {
+    /// Takes endpoints out of service, for a while or until they are put back.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    fn drain(&self, target: Target, lasting: Option<Duration>, even_the_last: bool) -> Result<(), Wrong>;
+
+    /// Puts endpoints back.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    fn undrain(&self, target: Target) -> Result<(), Wrong>;
+}
+
 /// Answers requests of the admin listener.
 #[derive(Clone, Debug)]
 pub struct Admin {
     source: Arc<dyn Source>,
-    hosts: Arc<[String]>,
+    operations: Arc<dyn Operations>,
+    access: Arc<ArcSwap<Access>>,
+    caller: Caller,
 }
 
+/// What happens at a place.
+#[derive(Clone, Copy)]
+enum Act {
+    /// GET and HEAD show something.
+    Look(fn(&Admin, &request::Parts) -> Answer),
+    /// POST changes something.
+    Change(Change),
+}
+
+/// Everything there is, in the order in which an unknown path is told of it.
+const PLACES: &[(&str, Act)] = &[
+    ("/live", Act::Look(|_, _| text(StatusCode::OK, "alive\n"))),
+    ("/ready", Act::Look(|admin, _| admin.ready())),
+    ("/metrics", Act::Look(Admin::metrics)),
+    ("/status", Act::Look(|admin, _| json(&admin.source.status()))),
+    ("/drain", Act::Change(drains::drain)),
+    ("/undrain", Act::Change(drains::undrain)),
+];
+
 impl Admin {
-    /// Shows `source`. `hosts` are names, beside `localhost`, under which the listener may be asked, such as a service
-    /// name in front of it; IP addresses always may, as no DNS answer can make a page have one for its origin.
-    pub fn new(source: Arc<dyn Source>, hosts: &[String]) -> Self {
-        Self { source, hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect() }
+    /// Shows `source` and has `operations` do what operators ask for.
+    pub fn new(source: Arc<dyn Source>, operations: Arc<dyn Operations>, access: Access) -> Self {
+        Self { source, operations, access: Arc::new(ArcSwap::from_pointee(access)), caller: Caller::Network }
     }
 
-    fn answer(&self, head: &request::Parts) -> Answer {
+    /// The same for a connection of this caller.
+    pub fn for_caller(&self, caller: Caller) -> Self {
+        Self { caller, ..self.clone() }
+    }
+
+    /// Other rules about who may change things, for all clones.
+    pub fn renew(&self, access: Access) {
+        self.access.store(Arc::new(access));
+    }
+
+    async fn answer(self, request: Request) -> Answer {
+        let head = &request.head;
         if !self.is_ours(head) {
             return text(StatusCode::MISDIRECTED_REQUEST, "not a name of this listener\n");
         }
-        let place: fn(&Self, &request::Parts) -> Answer = match head.uri.path() {
-            "/live" => |_, _| text(StatusCode::OK, "alive\n"),
-            "/ready" => |admin, _| admin.ready(),
-            "/metrics" => |admin, head| admin.metrics(head),
-            "/status" => |admin, _| json(&admin.source.status()),
-            _ => return text(StatusCode::NOT_FOUND, "there are /live, /ready, /metrics and /status\n"),
+        let path = head.uri.path();
+        let Some((path, act)) = PLACES.iter().find(|(known, _)| *known == path) else {
+            let paths: Vec<&str> = PLACES.iter().map(|(path, _)| *path).collect();
+            return text(StatusCode::NOT_FOUND, &format!("there are {}\n", paths.join(" ")));
         };
-        match head.method {
-            Method::GET => place(self, head),
-            Method::HEAD => answers::without_body(place(self, head)),
-            _ => answers::method_not_allowed(),
+        match (act, &head.method) {
+            (Act::Look(look), &Method::GET) => look(&self, head),
+            (Act::Look(look), &Method::HEAD) => answers::without_body(look(&self, head)),
+            (Act::Look(_), _) => answers::method_not_allowed("GET, HEAD"),
+            (Act::Change(change), &Method::POST) => {
+                let action = path.trim_start_matches('/');
+                self.change(action, head, request.body, request.connection.peer, *change).await
+            }
+            (Act::Change(_), _) => answers::method_not_allowed("POST"),
         }
     }
 
@@ -95,14 +152,13 @@ impl Admin {
         let name = without_port(host);
         name.parse::<IpAddr>().is_ok()
             || name.eq_ignore_ascii_case("localhost")
-            || self.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+            || self.access.load().hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name))
     }
 }
 
 impl Handler for Admin {
     fn handle(&self, request: Request) -> Answering {
-        let answer = self.answer(&request.head);
-        Box::pin(std::future::ready(answer))
+        Box::pin(self.clone().answer(request))
     }
 
     fn refuse(&self, refused: Refused) -> Answer {

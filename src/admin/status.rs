@@ -41,8 +41,19 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Pools.
     pub pools: Vec<Pool>,
+    /// What operators took out.
+    pub drains: Vec<Drain>,
     /// Bans that last.
     pub bans: u64,
+}
+
+/// An operator's drain.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drain {
+    /// `POOL/ENDPOINT` or `zone ZONE`.
+    pub target: String,
+    /// When it ends by itself; `null` when never.
+    pub seconds_left: Option<u64>,
 }
 
 /// Reloads by result.
@@ -126,6 +137,8 @@ pub struct Endpoint {
     pub since: Option<SystemTime>,
     /// Taken out by configuration or drained.
     pub disabled: bool,
+    /// Taken out by an operator.
+    pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
     /// Open tunnels.
@@ -170,6 +183,7 @@ impl Pool {
             name: endpoint.name.clone(),
             standing: endpoint.standing,
             disabled: endpoint.disabled,
+            drained: endpoint.drained,
             in_flight: endpoint.in_flight,
             tunnels: endpoint.tunnels,
         });

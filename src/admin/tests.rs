@@ -34,6 +34,16 @@ impl Source for Process {
     }
 }
 
+impl Operations for Process {
+    fn drain(&self, target: Target, _: Option<Duration>, _: bool) -> Result<(), Wrong> {
+        Err(Wrong::Conflict(format!("asked to drain {target}")))
+    }
+
+    fn undrain(&self, _: Target) -> Result<(), Wrong> {
+        Ok(())
+    }
+}
+
 impl Gauges for Process {
     fn state(&self) -> State {
         self.status.gauges()
@@ -76,6 +86,7 @@ fn status() -> Status {
                 reason: "3 checks without an answer".to_owned(),
                 since: Some(now),
                 disabled: false,
+                drained: false,
                 in_flight: 4,
                 tunnels: 1,
                 weight: 1,
@@ -86,13 +97,16 @@ fn status() -> Status {
                     .counts(),
             }],
         }],
+        drains: Vec::new(),
     }
 }
 
 fn admin(change: impl FnOnce(&mut Process)) -> Admin {
     let mut process = Process { status: status(), phase: Phase::Running, metrics: Metrics::new(1) };
     change(&mut process);
-    Admin::new(Arc::new(process), &["sluicegate.internal".to_owned()])
+    let process = Arc::new(process);
+    let hosts = vec!["sluicegate.internal".to_owned()];
+    Admin::new(Arc::clone(&process) as _, process, Access { hosts, token: None })
 }
 
 fn connection() -> Arc<Connection> {
@@ -233,7 +247,7 @@ async fn gauges_agree_with_status() {
     let gauges: Arc<dyn Gauges> = Arc::clone(&process) as Arc<dyn Gauges>;
     process.metrics.read_gauges_from(&gauges);
 
-    let got = get(&Admin::new(process, &[]), "/metrics").await;
+    let got = get(&Admin::new(Arc::clone(&process) as _, process, Access::default()), "/metrics").await;
 
     for line in [
         "sluicegate_config_generation 3",

@@ -7,9 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::ClientConfig;
 
+use crate::balance::drain::Target;
 use crate::balance::{Endpoint, Standing};
 use crate::config::Pool;
 use crate::control::Pools;
+use crate::control::drains;
 use crate::control::names;
 use crate::control::prober::{self, Report, Why};
 use crate::lexicon::PoolName;
@@ -64,6 +66,23 @@ impl prober::Observer for Observer {
         }
         // Who waits may have somebody to ask now, or nobody any more.
         known.upstream.pump();
+    }
+}
+
+impl drains::Observer for Observer {
+    fn drained(&self, pool: &PoolName, endpoint: &Endpoint, out: bool) {
+        let vitals = &endpoint.vitals;
+        events::endpoint_drained(pool, &endpoint.name, out, vitals.in_flight(), vitals.tunnels());
+    }
+
+    fn expired(&self, target: &Target) {
+        events::drain_expired(target);
+    }
+
+    fn settled(&self) {
+        for pool in &self.live.load().pools {
+            pool.upstream.pump();
+        }
     }
 }
 

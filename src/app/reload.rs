@@ -7,7 +7,10 @@ use std::time::Instant;
 use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
+use crate::admin::Admin;
+use crate::config::process::AdminSocket;
 use crate::config::{Config, Loaded};
+use crate::control::drains::Drains;
 use crate::limit::Bans;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Snapshot};
@@ -17,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
 use crate::tls::{self, Tickets};
 
-use super::{Error, service};
+use super::{Error, admin, service};
 
 /// Everything that a reload touches.
 pub(super) struct Reloader {
@@ -29,6 +32,8 @@ pub(super) struct Reloader {
     pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
     pub(super) wakes: Vec<Arc<Notify>>,
     pub(super) log: AccessLog,
+    pub(super) drains: Arc<Drains>,
+    pub(super) admin: Admin,
     pub(super) bans: Bans,
 }
 
@@ -71,6 +76,7 @@ impl Reloader {
         let Loaded { config, warnings, files } = Config::load(&self.file).map_err(Error::Configuration)?;
         // What can fail comes first; from `build` on nothing does.
         let securities = securities(&config, &self.tickets).map_err(Error::Tls)?;
+        let access = admin::access(config.admin.as_ref())?;
         let previous = self.live.load();
         for setting in fixed_at_start(&previous.config, &config) {
             events::needs_restart(&setting);
@@ -88,17 +94,20 @@ impl Reloader {
             }
         }
         self.log.reconfigure(config.access_log.clone(), Redactor::new(&config.clients.secret_query_keys));
+        self.admin.renew(access);
         self.bans.renew(config.bans.clone());
         self.live.publish(snapshot);
+        self.drains.obey();
         self.watched.send_replace(files.into());
-        for pool in &self.live.load().pools {
-            pool.upstream.pump();
-        }
         for wake in &self.wakes {
             wake.notify_one();
         }
         Ok(())
     }
+}
+
+fn local(config: &Config) -> Option<&AdminSocket> {
+    config.admin.as_ref().and_then(|admin| admin.socket.as_ref())
 }
 
 /// Settings that differ and are read at a start only, by key.
@@ -123,6 +132,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
             "admin.address",
             old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|admin| admin.address),
         ),
+        ("admin.socket", local(old) != local(new)),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

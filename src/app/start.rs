@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::Admin;
 use crate::config::{Config, Listener, Loaded};
+use crate::control::drains::Drains;
 use crate::control::names::{self, Names};
 use crate::control::prober::Prober;
 use crate::control::signals::Signals;
@@ -62,7 +63,9 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
 
     let workers = config.process.workers.get();
     let metrics = Metrics::new(workers);
-    let secret = config.process.fleet_secret.as_ref().map(|secret| secret.read()).transpose().map_err(Error::Secret)?;
+    let secret = config.process.fleet_secret.as_ref().map(|secret| secret.read()).transpose();
+    let secret = secret.map_err(|source| Error::Secret { what: "fleet secret", source })?;
+    let access = admin::access(config.admin.as_ref())?;
     let tickets = Tickets::new(secret.as_ref().map(|secret| secret.expose()));
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
@@ -84,7 +87,10 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let redactor = Redactor::new(&config.clients.secret_query_keys);
     let log = AccessLog::start(config.access_log.clone(), redactor, metrics.log())
         .map_err(|source| Error::System { what: "access log", source })?;
+    let observer = Arc::new(Observer::new(Arc::clone(&live)));
+    let drains = Arc::new(Drains::new(Arc::clone(&live) as _, Arc::clone(&observer) as _, now_ms));
     let world = Arc::new(World {
+        drains: Arc::clone(&drains),
         file: options.file.clone(),
         started: began,
         live: Arc::clone(&live),
@@ -99,7 +105,6 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
 
     // Background tasks first: they find out who is up.
     let mut supervisor = Supervisor::new();
-    let observer = Arc::new(Observer::new(Arc::clone(&live)));
     let wakes = tend(&mut supervisor, &live, &observer, &runtime);
     let (watched, seen) = watch::channel::<Arc<[std::path::PathBuf]>>(files.into());
     let (changed, changes) = files::channel();
@@ -107,8 +112,11 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         supervisor
             .start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop, read.clone()));
     }
+    let ending = Arc::clone(&drains);
+    supervisor.start("drains", Policy::Restart, move |stop| Arc::clone(&ending).run(stop));
+    let admin = Admin::new(Arc::clone(&world) as _, Arc::clone(&world) as _, access);
     if let Some(socket) = &admin_socket {
-        admin::start(&mut supervisor, socket, Admin::new(Arc::clone(&world) as _, &[]), lifecycle.life())?;
+        admin::start(&mut supervisor, socket, &admin, &lifecycle.life())?;
     }
 
     let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
@@ -156,6 +164,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         watched,
         wakes,
         log,
+        drains,
+        admin,
         bans,
     };
     events::serving(began.elapsed());

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::admin::status::{Certificate, Endpoint, Listener, Pool, Reloads};
-use crate::admin::{Source, Status};
+use crate::admin::status::{Certificate, Drain, Endpoint, Listener, Pool, Reloads};
+use crate::admin::{Operations, Source, Status, Wrong};
+use crate::balance::drain::Target;
 use crate::config::pool::Strategy;
+use crate::control::drains::Drains;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::{Life, Phase};
 use crate::limit::Bans;
@@ -20,6 +22,7 @@ use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
 /// Everything that can be looked at.
 #[derive(Debug)]
 pub(super) struct World {
+    pub(super) drains: Arc<Drains>,
     pub(super) file: PathBuf,
     pub(super) started: Instant,
     pub(super) live: Arc<Live>,
@@ -61,6 +64,7 @@ impl Source for World {
             buffered_bytes: self.vault.in_memory(),
             listeners: self.listeners.iter().map(Seen::status).collect(),
             pools: snapshot.pools.iter().map(|pool| pool_status(pool)).collect(),
+            drains: self.drains.standing().into_iter().map(drain_status).collect(),
             bans: self.bans.len(now_ns()) as u64,
         }
     }
@@ -71,6 +75,16 @@ impl Source for World {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+}
+
+impl Operations for World {
+    fn drain(&self, target: Target, lasting: Option<Duration>, even_the_last: bool) -> Result<(), Wrong> {
+        Ok(self.drains.drain(target, lasting, even_the_last)?)
+    }
+
+    fn undrain(&self, target: Target) -> Result<(), Wrong> {
+        Ok(self.drains.undrain(target)?)
     }
 }
 
@@ -98,6 +112,10 @@ impl Seen {
     }
 }
 
+fn drain_status((target, left): (Target, Option<Duration>)) -> Drain {
+    Drain { target: target.to_string(), seconds_left: left.map(|left| left.as_secs()) }
+}
+
 fn pool_status(pool: &Served) -> Pool {
     let config = &pool.upstream.config;
     let roster = pool.upstream.roster();
@@ -110,6 +128,7 @@ fn pool_status(pool: &Served) -> Pool {
             reason: vitals.reason().to_string(),
             since: vitals.since().map(|since| UNIX_EPOCH + Duration::from_millis(since)),
             disabled: endpoint.is_disabled(),
+            drained: vitals.is_drained(),
             in_flight: u64::from(vitals.in_flight()),
             tunnels: u64::from(vitals.tunnels()),
             weight: endpoint.weight,

@@ -21,6 +21,7 @@
 mod budget;
 mod claim;
 mod cycle;
+pub mod drain;
 mod endpoint;
 mod roster;
 mod vitals;

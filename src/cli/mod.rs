@@ -4,7 +4,9 @@
 //! `app`'s and `config`'s.
 
 mod check;
+mod client;
 mod demo;
+mod drain;
 mod explain;
 mod health;
 mod output;
@@ -18,6 +20,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::units::Span;
+use client::Reach;
+use drain::{How, What};
 use health::Question;
 use output::Output;
 
@@ -59,6 +63,8 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => run::run(&config, &mut output),
         Command::Check { file } => check::run(&file, &mut output),
+        Command::Drain { reach, what, how } => drain::drain(&reach, &what, &how, &mut output),
+        Command::Undrain { reach, what } => drain::undrain(&reach, &what, &mut output),
         Command::Health { address, live, timeout } => {
             let question = if live { Question::Live } else { Question::Ready };
             health::run(question, address, timeout.0, &mut output)
@@ -96,6 +102,24 @@ enum Command {
         /// The configuration (TOML)
         #[arg(value_name = "FILE", env = "SLUICEGATE_CONFIG")]
         file: PathBuf,
+    },
+    /// Take an endpoint or a zone out of service, on a running proxy
+    #[command(after_help = AFTER_DRAIN)]
+    Drain {
+        #[command(flatten)]
+        what: What,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Put back what was drained
+    #[command(after_help = AFTER_DRAIN)]
+    Undrain {
+        #[command(flatten)]
+        what: What,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Ask a running proxy whether it is ready, for container and keepalived checks
     #[command(after_help = AFTER_HEALTH)]
@@ -184,6 +208,17 @@ Examples:
   sluicegate check new.toml && mv new.toml sluicegate.toml      (the proxy notices by itself)
 
 Exit codes: 0 good, perhaps with warnings, 78 refused.";
+
+const AFTER_DRAIN: &str = "\
+No new exchange goes there; what is under way is finished. A drain outlives reloads, but not the process.
+The proxy is found by --config (its [admin] section names socket, or address and token) or by --admin.
+
+Examples:
+  sluicegate drain superset/10.0.0.1:8088 --wait 60s && systemctl restart superset
+  sluicegate drain --zone a --for 15m
+  sluicegate undrain superset/10.0.0.1:8088
+
+Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 78 configuration refused.";
 
 const AFTER_HEALTH: &str = "\
 The configuration is not read: a broken edit must not make a proxy that serves by its old one look dead.

@@ -63,6 +63,21 @@ pub struct Clients {
 pub struct Admin {
     /// Bound address. Default `127.0.0.1:9901`; port 0 picks a free one. Needs restart.
     pub address: SocketAddr,
+    /// Names, beside `localhost` and IP addresses, under which it may be asked. Default: none.
+    pub hosts: Vec<String>,
+    /// Bearer token of requests that change something. Default: none, so that nothing is changed over the network.
+    pub token: Option<SecretSource>,
+    /// A Unix socket beside the address. Default: none. Needs restart.
+    pub socket: Option<AdminSocket>,
+}
+
+/// `admin.socket`: whoever may open it may change things, without a token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AdminSocket {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its file mode. Default 0600: the user that the process runs as, and root.
+    pub mode: u32,
 }
 
 /// Where records go.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
 use crate::message::Transport;
@@ -120,6 +120,11 @@ impl Transport for ClientIo {
         // A socket that is already dead needs no breaking.
         drop(SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)));
     }
+}
+
+impl Transport for UnixStream {
+    // There is no RST here; an end is an end.
+    fn break_off(&mut self) {}
 }
 
 impl AsyncRead for Socket {

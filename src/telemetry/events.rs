@@ -18,8 +18,8 @@ use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::metrics::{
-    ConnectionRefusal, EndpointMetrics, HandshakeFailure, ListenerMetrics, LogMetrics, Metrics, ProbeResult, Reload,
-    Standing, phase_word,
+    AdminChange, ConnectionRefusal, EndpointMetrics, HandshakeFailure, ListenerMetrics, LogMetrics, Metrics,
+    ProbeResult, Reload, Standing, phase_word,
 };
 use crate::lexicon::{ConnectionId, EndpointName, Generation, ListenerName, PoolName};
 use crate::lifecycle::Phase;
@@ -163,6 +163,37 @@ pub fn configuration_warning(finding: &dyn fmt::Display) {
 /// The admin listener accepts connections.
 pub fn admin_bound(address: SocketAddr) {
     info!(%address, "admin listening");
+}
+
+/// The admin listener's Unix socket accepts connections.
+pub fn admin_socket_bound(path: &Path) {
+    info!(path = %path.display(), "admin socket listening");
+}
+
+/// An operator has changed something.
+pub fn operator_changed(metrics: &Metrics, action: &'static str, what: &str, from: &str) {
+    metrics.admin_change(AdminChange::Made);
+    info!(admin.action = action, admin.target = what, admin.from = from, "operator change");
+}
+
+/// A change was asked for and not made.
+pub fn operator_refused(metrics: &Metrics, action: &'static str, result: AdminChange, from: &str, reason: &str) {
+    metrics.admin_change(result);
+    warn!(admin.action = action, admin.result = result.as_str(), admin.from = from, reason, "operator change refused");
+}
+
+/// An endpoint takes no new exchanges from now on, or takes them again, because an operator said so.
+pub fn endpoint_drained(pool: &PoolName, endpoint: &EndpointName, out: bool, in_flight: u32, tunnels: u32) {
+    if out {
+        info!(%pool, %endpoint, in_flight, tunnels, "endpoint drained");
+    } else {
+        info!(%pool, %endpoint, "endpoint back from its drain");
+    }
+}
+
+/// A drain has ended at the time that was given with it.
+pub fn drain_expired(target: &dyn fmt::Display) {
+    info!(admin.target = %target, "drain expired");
 }
 
 /// Everything is bound and running.

@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    Cause, ConnectResult, ConnectionRefusal, Direction, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, Reload,
-    RetryCause, Standing,
+    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, HandshakeFailure, LogDrop, ProbeResult,
+    RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
@@ -48,6 +48,7 @@ struct Inner {
     /// A rule that does something else after a reload is another one.
     rules: Handles<(RuleName, &'static str), RuleMetrics>,
     reloads: Causes<Reload>,
+    admin_changes: Causes<AdminChange>,
     panics: Count,
     bans: Codes,
     log: Arc<LogMetrics>,
@@ -124,6 +125,8 @@ pub struct EndpointState {
     pub standing: Standing,
     /// Taken out by configuration or drained.
     pub disabled: bool,
+    /// Taken out by an operator.
+    pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
     /// Open tunnels.
@@ -141,6 +144,7 @@ impl Metrics {
             pools: Handles::default(),
             rules: Handles::default(),
             reloads: Causes::default(),
+            admin_changes: Causes::default(),
             panics: Count::default(),
             bans: Codes::default(),
             log: Arc::default(),
@@ -181,6 +185,11 @@ impl Metrics {
     /// Reloads so far with this result.
     pub fn reloads(&self, result: Reload) -> u64 {
         self.0.reloads.get(result)
+    }
+
+    /// Counts a change that an operator asked for.
+    pub fn admin_change(&self, result: AdminChange) {
+        self.0.admin_changes.inc(result);
     }
 
     /// Counts a panic that was caught.

@@ -19,6 +19,7 @@ mod headers;
 mod health;
 mod hostile_endpoints;
 mod listeners;
+mod operating;
 mod queueing;
 mod records;
 mod reloading;

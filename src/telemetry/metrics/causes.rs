@@ -149,6 +149,17 @@ causes! {
         /// The old generation stays.
         Failed = "failed",
     }
+    /// What became of a change that an operator asked for.
+    AdminChange {
+        /// Made.
+        Made = "made",
+        /// Not understood, or impossible as things are.
+        Invalid = "invalid",
+        /// Without the token.
+        Unauthenticated = "unauthenticated",
+        /// From a page of another origin.
+        Foreign = "foreign",
+    }
     /// Why a record was lost.
     LogDrop {
         /// The worker's queue was full.

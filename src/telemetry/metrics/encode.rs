@@ -19,7 +19,7 @@ use super::cells::{CLASSES, Histogram};
 use super::families as f;
 use super::families::{Family, Kind, Unit};
 use super::handles::TLS_VERSIONS;
-use super::{Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word};
+use super::{AdminChange, Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word};
 use crate::lexicon::{ListenerName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use crate::telemetry::record::{End, Stage, Who};
@@ -134,6 +134,9 @@ fn process(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) ->
     family(encoder, &f::STARTED, |samples| samples.gauge(&[], started))?;
     family(encoder, &f::GENERATION, |samples| samples.gauge(&[], state.generation))?;
     family(encoder, &f::RELOADS, |samples| by_cause(samples, &[], |result: Reload| inner.reloads.get(result)))?;
+    family(encoder, &f::ADMIN_CHANGES, |samples| {
+        by_cause(samples, &[], |result: AdminChange| inner.admin_changes.get(result))
+    })?;
     family(encoder, &f::PHASE, |samples| {
         [Phase::Running, Phase::Unready, Phase::Draining, Phase::Ending]
             .into_iter()

@@ -61,6 +61,7 @@ families! {
     STARTED = Gauge "start_time", Seconds, [], "When the process started, as Unix time";
     GENERATION = Gauge "config_generation", None, [], "Generation of the configuration in use, from 1";
     RELOADS = Counter "config_reloads", None, ["result"], "Reloads; result is ok or failed (the old generation stays)";
+    ADMIN_CHANGES = Counter "admin_changes", None, ["result"], "Changes that operators asked for on the admin listener";
     PHASE = Gauge "phase", None, ["phase"], "1 for the present phase: running, unready, draining, ending";
     PANICS = Counter "panics", None, [], "Panics caught; each is a bug and ended one exchange or was restarted";
 
@@ -98,6 +99,7 @@ families! {
     PROBES = Counter "probes", None, ["pool", "endpoint", "result"], "Active checks, by result";
     STANDING = Gauge "endpoint_standing", None, ["pool", "endpoint", "standing"], "1 for the present standing: unknown, up, late, down";
     DISABLED = Gauge "endpoint_disabled", None, ["pool", "endpoint"], "1 when taken out by configuration or drained";
+    DRAINED = Gauge "endpoint_drained", None, ["pool", "endpoint"], "1 when taken out by an operator";
     IN_FLIGHT = Gauge "endpoint_in_flight", None, ["pool", "endpoint"], "Exchanges in flight";
     TUNNELS_OPEN = Gauge "endpoint_tunnels_open", None, ["pool", "endpoint"], "Tunnels open now";
 

@@ -38,6 +38,7 @@ impl Gauges for Fixed {
                     name: EndpointName::new("10.0.0.1:8088"),
                     standing: Standing::Late,
                     disabled: false,
+                    drained: false,
                     in_flight: 19,
                     tunnels: 2,
                 }],

@@ -41,12 +41,14 @@ pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
 pub(crate) struct Setup {
     process: String,
     clients: String,
+    admin: String,
     plain: String,
     secure: String,
     pool: String,
     rest: String,
     endpoints: Vec<SocketAddr>,
     weights: Vec<u16>,
+    files: Vec<(String, String)>,
     environment: Vec<(&'static str, OsString)>,
 }
 
@@ -66,6 +68,12 @@ impl Setup {
     /// Lines of `[clients]`.
     pub(crate) fn clients(mut self, lines: &str) -> Self {
         self.clients = lines.to_owned();
+        self
+    }
+
+    /// Lines of `[admin]`.
+    pub(crate) fn admin(mut self, lines: &str) -> Self {
+        self.admin = lines.to_owned();
         self
     }
 
@@ -107,6 +115,12 @@ impl Setup {
         self
     }
 
+    /// A file beside the configuration.
+    pub(crate) fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
     /// The whole configuration. `DIR` in any part stands for the directory it lies in.
     fn text(&self, directory: &Path) -> String {
         let endpoints: Vec<String> = self
@@ -119,16 +133,17 @@ impl Setup {
         let health = if self.pool.contains("health") { "" } else { "health = false" };
         let routes = if self.rest.contains("[[routes]]") { "" } else { "[[routes]]\npool = \"app\"\n" };
         format!(
-            "[process]\nlog_json = true\n{workers}\n{}\n[clients]\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n\
+            "[process]\nlog_json = true\n{workers}\n{}\n[clients]\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n\
              [[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n{}\n\
              [[listeners]]\nname = \"secure\"\naddress = \"127.0.0.1:0\"\n\
              certificate = \"DIR/leaf.pem\"\nkey = \"DIR/leaf.key\"\n{}\n\
-             [pools.app]\nendpoints = [{}]\n{health}\n{}\n{routes}{}\n",
+             [pools.app]\n{}\n{health}\n{}\n{routes}{}\n",
             self.process,
             self.clients,
+            self.admin,
             self.plain,
             self.secure,
-            endpoints.join(", "),
+            if self.endpoints.is_empty() { String::new() } else { format!("endpoints = [{}]", endpoints.join(", ")) },
             self.pool,
             self.rest,
         )
@@ -140,6 +155,9 @@ impl Setup {
         let directory = tempfile::tempdir().unwrap();
         let pki = Pki::new();
         pki.write(directory.path());
+        for (name, content) in &self.files {
+            std::fs::write(directory.path().join(name), content).unwrap();
+        }
         let file = directory.path().join("sluicegate.toml");
         std::fs::write(&file, self.text(directory.path())).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
@@ -247,6 +265,23 @@ impl Rig {
         let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
         client.send(head).await;
         client.response().await
+    }
+
+    /// What the admin listener answers to a change, with further fields.
+    pub(crate) async fn change(&self, path: &str, fields: &str, body: &str) -> Response {
+        let mut client = Peer::connect(self.admin).await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n", self.admin, body.len());
+        client.send(format!("{head}{fields}\r\n{body}")).await;
+        client.response().await
+    }
+
+    /// Runs `sluicegate` with these arguments: whether it ended well, and what it said on both outputs.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null()).kill_on_drop(true);
+        let output = soon(&format!("the end of {arguments:?}"), command.output()).await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
     /// `/status`.

@@ -110,6 +110,9 @@ pub(super) fn of_endpoints(
     family(encoder, &f::DISABLED, |samples| {
         now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], u64::from(endpoint.disabled)))
     })?;
+    family(encoder, &f::DRAINED, |samples| {
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], u64::from(endpoint.drained)))
+    })?;
     family(encoder, &f::IN_FLIGHT, |samples| {
         now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.in_flight))
     })?;

@@ -1,0 +1,234 @@
+//! What an operator may change, and who counts as one.
+//!
+//! Part of `admin`. A change is a POST with a JSON body of at most [`MOST`] bytes. It is let through when it comes over
+//! the Unix socket, which its file mode guards, or carries the token; without a token configured nothing is changed over
+//! the network. A page in an operator's browser gets nowhere: it would need the token, its origin is refused (RFC 6454),
+//! and so is every content type that a form can send, so that a browser would have to ask first and is told no. Whatever
+//! comes of it, one event tells who, what and how.
+
+use std::net::SocketAddr;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode, request};
+use serde_json::Value;
+
+use super::answers::{json, text};
+use super::{Admin, Operations};
+use crate::body::{Body, BodyError, Frame};
+use crate::config::Secret;
+use crate::message::Answer;
+use crate::telemetry::events;
+use crate::telemetry::metrics::AdminChange;
+
+/// Longest body of a change.
+pub const MOST: usize = 16 * 1024;
+
+/// Shortest token. What is guessed a thousand times a second is not guessed in a lifetime from here on.
+pub const SHORTEST_TOKEN: usize = 16;
+
+/// Carries out a change: reads the body, does it, says what was done.
+pub(super) type Change = fn(&dyn Operations, &[u8]) -> Result<Done, Wrong>;
+
+/// What was done.
+#[derive(Debug)]
+pub struct Done {
+    /// For the event: what it was done to.
+    pub what: String,
+    /// For the operator.
+    pub answer: Value,
+}
+
+/// Why a change was not made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Wrong {
+    /// The body says nothing that is understood.
+    Malformed(String),
+    /// It names something that does not exist.
+    Unknown(String),
+    /// It cannot be done as things are.
+    Conflict(String),
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Caller {
+    /// Somebody on the network.
+    Network,
+    /// A process of this machine that may open the Unix socket.
+    Socket {
+        /// Its user.
+        uid: u32,
+        /// Its number, if the system tells.
+        pid: Option<i32>,
+    },
+}
+
+/// Who may change things.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// Names, beside `localhost`, under which the listener may be asked, such as a service name in front of it; IP
+    /// addresses always may, as no DNS answer can make a page have one for its origin.
+    pub hosts: Vec<String>,
+    /// The token of changes over the network.
+    pub token: Option<Secret>,
+}
+
+/// Why somebody may not change things.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Denied {
+    NoToken,
+    WrongToken,
+    Foreign,
+    ContentType,
+}
+
+impl Admin {
+    /// Makes a change, or says why not; tells about it in any case.
+    pub(super) async fn change(
+        &self,
+        action: &'static str,
+        head: &request::Parts,
+        body: Body,
+        peer: SocketAddr,
+        change: Change,
+    ) -> Answer {
+        let told = Told { action, caller: self.caller, peer };
+        if let Err(denied) = self.access.load().admit(head, self.caller) {
+            return self.deny(&told, denied);
+        }
+        let body = match collect(body).await {
+            Ok(body) => body,
+            Err(status) => {
+                told.refused(self, AdminChange::Invalid, "body not taken");
+                let mut answer = text(status, &format!("the body must come, and have at most {MOST} bytes\n"));
+                answer.close = true;
+                return answer;
+            }
+        };
+        match change(&*self.operations, &body) {
+            Ok(Done { what, answer }) => {
+                events::operator_changed(self.source.metrics(), action, &what, &told.from());
+                json(&answer)
+            }
+            Err(wrong) => {
+                let (status, why) = match wrong {
+                    Wrong::Malformed(why) => (StatusCode::BAD_REQUEST, why),
+                    Wrong::Unknown(why) => (StatusCode::NOT_FOUND, why),
+                    Wrong::Conflict(why) => (StatusCode::CONFLICT, why),
+                };
+                told.refused(self, AdminChange::Invalid, &why);
+                text(status, &format!("{why}\n"))
+            }
+        }
+    }
+
+    fn deny(&self, told: &Told, denied: Denied) -> Answer {
+        let (status, counted, why) = match denied {
+            Denied::NoToken => (
+                StatusCode::FORBIDDEN,
+                AdminChange::Unauthenticated,
+                "nothing can be changed over the network: configure `admin.token`, or use `admin.socket`",
+            ),
+            Denied::WrongToken => (
+                StatusCode::UNAUTHORIZED,
+                AdminChange::Unauthenticated,
+                "this needs `Authorization: Bearer` and the token",
+            ),
+            Denied::Foreign => (StatusCode::FORBIDDEN, AdminChange::Foreign, "not for pages of other origins"),
+            Denied::ContentType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                AdminChange::Invalid,
+                "this needs `Content-Type: application/json`",
+            ),
+        };
+        told.refused(self, counted, why);
+        let mut answer = text(status, &format!("{why}\n"));
+        if denied == Denied::WrongToken {
+            // RFC 9110 §15.5.2, RFC 6750 §3.
+            answer.head.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sluicegate\""));
+        }
+        // The body is not read.
+        answer.close = true;
+        answer
+    }
+}
+
+/// Who asked for what, for the event.
+struct Told {
+    action: &'static str,
+    caller: Caller,
+    peer: SocketAddr,
+}
+
+impl Told {
+    fn from(&self) -> String {
+        match self.caller {
+            Caller::Network => self.peer.to_string(),
+            Caller::Socket { uid, pid: Some(pid) } => format!("uid {uid} pid {pid}"),
+            Caller::Socket { uid, pid: None } => format!("uid {uid}"),
+        }
+    }
+
+    fn refused(&self, admin: &Admin, counted: AdminChange, why: &str) {
+        events::operator_refused(admin.source.metrics(), self.action, counted, &self.from(), why);
+    }
+}
+
+impl Access {
+    fn admit(&self, head: &request::Parts, caller: Caller) -> Result<(), Denied> {
+        // Browsers say where a request comes from; other clients do not.
+        let field = |name: &str| head.headers.get(name).map(HeaderValue::as_bytes);
+        if field("sec-fetch-site").is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
+            return Err(Denied::Foreign);
+        }
+        if head.headers.contains_key(ORIGIN) && !is_own_origin(head) {
+            return Err(Denied::Foreign);
+        }
+        if caller == Caller::Network {
+            let token = self.token.as_ref().ok_or(Denied::NoToken)?;
+            let given = bearer(head).ok_or(Denied::WrongToken)?;
+            // In a time that does not depend on where they differ.
+            aws_lc_rs::constant_time::verify_slices_are_equal(given, token.expose()).map_err(|_| Denied::WrongToken)?;
+        }
+        let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Denied::ContentType) }
+    }
+}
+
+/// RFC 6750 §2.1. Twice is never.
+fn bearer(head: &request::Parts) -> Option<&[u8]> {
+    let mut all = head.headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (all.next()?.as_bytes(), all.next()) else { return None };
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// Whether the page, if it is one, was served under the name that is asked now.
+fn is_own_origin(head: &request::Parts) -> bool {
+    let mut origins = head.headers.get_all(ORIGIN).iter();
+    let (Some(origin), None, Some(host)) = (origins.next(), origins.next(), head.headers.get(HOST)) else {
+        return false;
+    };
+    origin.as_bytes().strip_prefix(b"http://").is_some_and(|named| named.eq_ignore_ascii_case(host.as_bytes()))
+}
+
+/// The body, if it is short enough.
+async fn collect(mut body: Body) -> Result<Vec<u8>, StatusCode> {
+    if body.remaining().is_some_and(|length| length > MOST as u64) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let mut collected = Vec::new();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(Frame::Data(more)) if collected.len().saturating_add(more.len()) <= MOST => {
+                collected.extend_from_slice(&more);
+            }
+            Ok(Frame::Data(_)) => return Err(StatusCode::PAYLOAD_TOO_LARGE),
+            Ok(Frame::Trailers(_)) => {}
+            Err(BodyError::Late(_)) => return Err(StatusCode::REQUEST_TIMEOUT),
+            Err(_) => return Err(StatusCode::BAD_REQUEST),
+        }
+    }
+    Ok(collected)
+}

@@ -1,0 +1,169 @@
+//! What a scenario found: counted, judged by what it allows, and written as a line of a table.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::load::{Fate, Loss, Protocol};
+use crate::stage::{Fleet, Proxy};
+
+/// Classes of availability, as hosting is sold by them.
+const CLASSES: [f64; 4] = [99.95, 99.9, 99.0, 95.0];
+
+/// Losses shown of each kind.
+const SHOWN: usize = 4;
+
+/// What a scenario found.
+#[derive(Debug, Default)]
+pub(crate) struct Finding {
+    pub(crate) requests: usize,
+    pub(crate) failed: usize,
+    /// Of those, what could not be asked again: it changes something, or its answer had begun.
+    pub(crate) unrepeatable: usize,
+    /// Longest time without a good answer to anybody.
+    pub(crate) gap: Duration,
+    /// Longest that a good answer took.
+    pub(crate) slowest: Duration,
+    /// From the fault until no new request went to the replica.
+    pub(crate) eject: Option<Duration>,
+    /// From the cure until the replica served again.
+    pub(crate) back: Option<Duration>,
+    /// What else is worth a word, with figures.
+    pub(crate) remarks: Vec<String>,
+    /// What should not be.
+    pub(crate) wrong: Vec<String>,
+    /// Requests, and of these failed, for each protocol.
+    pub(crate) protocols: Vec<(Protocol, usize, usize)>,
+}
+
+/// Which losses a scenario states beforehand.
+pub(crate) type Allowed<'a> = &'a dyn Fn(&Fate) -> bool;
+
+/// Allows what cannot be asked again of what was under way at one of `moments`: the fault takes a moment, too.
+pub(crate) fn under_way_at(moments: &[Instant]) -> impl Fn(&Fate) -> bool {
+    const FAULT: Duration = Duration::from_millis(250);
+    move |fate| {
+        let met = |moment: &Instant| fate.began <= *moment + FAULT && fate.ended >= *moment;
+        !fate.is_needless() && moments.iter().any(met)
+    }
+}
+
+/// Allows nothing.
+pub(crate) fn nothing(_: &Fate) -> bool {
+    false
+}
+
+impl Finding {
+    /// Counts `fates`, and finds wrong what is lost beyond `allowed` or was done twice.
+    pub(crate) fn of(fates: &[Fate], allowed: Allowed<'_>, fleet: &Fleet, proxies: &[&Proxy]) -> Self {
+        let fates: Vec<Fate> = fates.iter().map(|fate| as_recorded(fate, proxies)).collect();
+        let mut finding = Self { requests: fates.len(), ..Self::default() };
+        let lost: Vec<&Fate> = fates.iter().filter(|fate| fate.result.is_err()).collect();
+        finding.failed = lost.len();
+        finding.unrepeatable = lost.iter().filter(|fate| !fate.is_needless()).count();
+        let mut good: Vec<Instant> = fates.iter().filter(|fate| fate.result.is_ok()).map(|fate| fate.ended).collect();
+        good.sort_unstable();
+        finding.gap = good.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+        finding.slowest = fates.iter().filter(|fate| fate.result.is_ok()).map(Fate::took).max().unwrap_or_default();
+        for protocol in Protocol::ALL {
+            let of = |fate: &&Fate| fate.protocol == protocol;
+            let count = fates.iter().filter(of).count();
+            finding.protocols.push((protocol, count, lost.iter().copied().filter(of).count()));
+        }
+        let beyond: Vec<&&Fate> =
+            lost.iter().filter(|fate| fate.result == Err(Loss::Wrong) || !allowed(fate)).collect();
+        if !beyond.is_empty() {
+            let mut text = format!("{} lost beyond what is stated", beyond.len());
+            for fate in beyond.iter().take(SHOWN) {
+                let _infallible = write!(
+                    text,
+                    "\n      {:?} {} over {} after {:?}: {:?}",
+                    fate.kind,
+                    fate.id,
+                    fate.protocol.name(),
+                    fate.took(),
+                    fate.result
+                );
+                for record in proxies.iter().filter_map(|proxy| proxy.record(fate.id)) {
+                    let word = |key: &str| format!("{key} {} ", record[key]);
+                    let words = ["time", "status", "endpoint", "attempts", "end", "fault", "total_ms"].map(word);
+                    let _infallible = write!(text, "\n        {}", words.concat());
+                }
+            }
+            finding.wrong.push(text);
+        }
+        let twice = fleet.done_twice();
+        if twice > 0 {
+            finding.wrong.push(format!("{twice} requests that change something were done twice"));
+        }
+        finding
+    }
+
+    /// Finds wrong what is not so.
+    pub(crate) fn insist(&mut self, holds: bool, what: impl Into<String>) {
+        if !holds {
+            self.wrong.push(what.into());
+        }
+    }
+
+    /// Finds wrong that something did not happen, or not soon enough.
+    pub(crate) fn within(&mut self, what: &str, took: Option<Duration>, most: Duration) -> Option<Duration> {
+        match took {
+            None => self.wrong.push(format!("{what}: not at all")),
+            Some(took) if took > most => self.wrong.push(format!("{what}: {took:.1?}, not within {most:?}")),
+            Some(_) => {}
+        }
+        took
+    }
+
+    /// Adds a word with figures.
+    pub(crate) fn remark(&mut self, words: impl Into<String>) {
+        self.remarks.push(words.into());
+    }
+
+    /// Share of requests that were answered well, in percent.
+    pub(crate) fn availability(&self) -> f64 {
+        if self.requests == 0 {
+            return 0.0;
+        }
+        let (requests, failed) = (count(self.requests), count(self.failed));
+        100.0 * (requests - failed) / requests
+    }
+
+    /// The class of availability that was reached.
+    pub(crate) fn class(&self) -> String {
+        let reached = CLASSES.iter().find(|class| self.availability() >= **class);
+        reached.map_or_else(|| "below 95".to_owned(), ToString::to_string)
+    }
+}
+
+/// An answer that broke off in its body may have begun without the client's having seen it: HTTP/2 lets a reset overtake
+/// what was to be sent before it. The proxy's record knows.
+fn as_recorded(fate: &Fate, proxies: &[&Proxy]) -> Fate {
+    let mut fate = fate.clone();
+    if let Err(Loss::Unanswered(why)) = &fate.result
+        && proxies.iter().filter_map(|proxy| proxy.record(fate.id)).any(|record| record["end"] == "UD")
+    {
+        fate.result = Err(Loss::BrokenOff(why.clone()));
+    }
+    fate
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// A duration as tables have it.
+pub(crate) fn brief(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
+}
+
+/// A duration, or nothing.
+pub(crate) fn perhaps(duration: Option<Duration>) -> String {
+    duration.map_or_else(|| "–".to_owned(), brief)
+}

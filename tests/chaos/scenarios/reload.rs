@@ -1,0 +1,62 @@
+//! The configuration is loaded again and again while everybody works.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{Needs, Playing, Scenario};
+use crate::load::{Load, Shape};
+use crate::report::{Finding, nothing};
+use crate::stage::{Proxy, Stage};
+
+/// Time between two reloads.
+const EACH: Duration = Duration::from_millis(100);
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "reload every 100 ms",
+    fault: "the configuration changes ten times a second for a minute under load",
+    expected: "lost: nothing; memory grows by less than 8 MiB, descriptors by less than 8",
+    needs: Needs::Nothing,
+    play: |stage| Box::pin(play(stage)) as Playing<'_>,
+};
+
+async fn play(stage: &Stage) -> Finding {
+    let fleet = stage.fleet(3).await;
+    let proxy = Proxy::start(stage, &fleet).await;
+    let load = Load::start(&proxy.target(), &Shape::default());
+    // What a process needs once it has been reloaded is no leak.
+    let config = proxy.config();
+    let warm = reload_for(&proxy, &config, stage.seconds(3, 10)).await;
+    let (memory, descriptors) = (proxy.memory(), proxy.descriptors());
+    let reloads = warm + reload_for(&proxy, &config, stage.seconds(8, 60)).await;
+
+    let grown = proxy.memory().saturating_sub(memory);
+    let more = proxy.descriptors().saturating_sub(descriptors);
+    let loaded = proxy.metric("sluicegate_config_reloads_total{result=\"ok\"}").await;
+    let failed = proxy.metric("sluicegate_config_reloads_total{result=\"failed\"}").await;
+    let fates = load.finish().await;
+    let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
+    finding.insist(failed == 0.0, format!("{failed} reloads failed"));
+    // Signals that come while one is under way may be taken together; the file is watched as well.
+    finding.insist(loaded >= f64::from(reloads) / 2.0, format!("{loaded} reloads of {reloads} took place"));
+    finding.insist(grown < 8 * 1024, format!("memory grew by {grown} KiB"));
+    finding.insist(more < 8, format!("{more} descriptors more"));
+    finding.remark(format!(
+        "{reloads} changes, {loaded} generations; memory {memory} KiB and {grown} more, descriptors {descriptors} and {more} more"
+    ));
+    finding
+}
+
+/// Changes the configuration for `time`; how often.
+async fn reload_for(proxy: &Proxy, config: &str, time: Duration) -> u32 {
+    let end = Instant::now() + time;
+    let mut count = 0;
+    while Instant::now() < end {
+        count += 1;
+        // Something that matters to every exchange: the queue's length and the order of the endpoints' turn.
+        let length = 64 + count % 2;
+        proxy.reload(&config.replace("[[routes]]", &format!("queue = {{ length = {length} }}\n[[routes]]")));
+        sleep(EACH).await;
+    }
+    count
+}
