@@ -198,6 +198,7 @@ fn sample(fields: &HeaderMap) -> Record {
         listener: ListenerName::new("https"),
         protocol: Protocol::Http2,
         tls: Some("TLSv1.3"),
+        ja4: None,
         method: Method::POST,
         host: Some(HeaderValue::from_static("bi.example.com")),
         target: Uri::from_static("/api/v1/chart/data?form_data=%7B%22slice_id%22%3A64%7D&token=secret"),

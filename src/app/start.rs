@@ -253,7 +253,8 @@ struct Crew<'a> {
 impl Crew<'_> {
     fn start(&self, listening: &mut [Bound], doors: Vec<Door>) -> Result<Vec<JoinHandle<()>>, Error> {
         let tunnels = self.clients.separate();
-        let sentry = Sentry::default();
+        let config = &self.live.load().config;
+        let sentry = Sentry::new(&config.shield, config.clients.ipv6_prefix);
         let start = |(index, door): (usize, Door)| {
             let sockets = listening
                 .iter_mut()

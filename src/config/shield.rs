@@ -27,8 +27,13 @@ pub struct Shield {
     pub allow: Addresses,
     /// Addresses that are refused before any rule is asked; `allow` counts more.
     pub deny: Addresses,
+    /// Addresses that search engines publish as theirs; what says that it is one and is not there, is not.
+    pub crawlers: Addresses,
     /// MaxMind-format database of countries; without it no `country` is known.
     pub country_database: Option<PathBuf>,
+    /// Whether clients at private and loopback addresses collect points for bans. Default false: there is probably a
+    /// load balancer in front that `clients.trusted_proxies` does not name, and a ban would shut out everybody.
+    pub ban_private: bool,
     /// Clients whose misdeeds are remembered at once. Default 65,536; beyond it the mildest are forgotten.
     pub max_tracked: usize,
     /// Requests held back by `tarpit` at once; beyond it they are denied without delay. Default 256.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use http::{Method, request};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, request};
 
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config;
@@ -39,6 +40,20 @@ pub(super) fn is_read_only(head: &request::Parts, route: &config::Route) -> bool
                 .read_only_posts
                 .iter()
                 .any(|path| head.uri.path().trim_end_matches('/') == path.trim_end_matches('/')))
+}
+
+/// Checks that the body is of a type that the route takes.
+///
+/// # Errors
+/// [`Fault::ContentType`].
+pub(super) fn content_type(head: &request::Parts, body: &Body, route: &config::Route) -> Result<(), Fault> {
+    if route.content_types.is_empty() || body.is_end() {
+        return Ok(());
+    }
+    let written = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let media = written.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let taken = route.content_types.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(media));
+    if taken { Ok(()) } else { Err(Fault::ContentType) }
 }
 
 /// The body, counted and bounded as the route says.

@@ -47,6 +47,10 @@ pub enum Fault {
     OriginRefused,
     /// The client has as many tunnels as it may.
     TooManyTunnels,
+    /// The body is of a type that the route does not take.
+    ContentType,
+    /// No route is for this host.
+    UnknownHost,
     /// The body exceeds the route's bound.
     BodyTooLarge,
     /// The body breaks its framing.
@@ -119,6 +123,8 @@ impl Fault {
             Self::UpgradeRefused        => row(StatusCode::FORBIDDEN,                       "upgrade_refused",    Proxy,    Request, false),
             Self::OriginRefused         => row(StatusCode::FORBIDDEN,                       "origin_refused",     Proxy,    Request, false),
             Self::TooManyTunnels        => row(StatusCode::TOO_MANY_REQUESTS,               "too_many_tunnels",   Proxy,    Request, true),
+            Self::ContentType           => row(StatusCode::UNSUPPORTED_MEDIA_TYPE,          "content_type",       Client,   Request, false),
+            Self::UnknownHost           => row(StatusCode::MISDIRECTED_REQUEST,             "unknown_host",       Client,   Request, false),
             Self::BodyTooLarge          => row(StatusCode::PAYLOAD_TOO_LARGE,               "body_too_large",     Client,   Request, false),
             Self::BodyMalformed         => row(StatusCode::BAD_REQUEST,                     "body_malformed",     Client,   Request, false),
             Self::ClientLate(clock)     => row(StatusCode::REQUEST_TIMEOUT,                 clock.as_str(),       Client,   Request, false),

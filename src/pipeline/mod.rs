@@ -31,10 +31,10 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::config;
 use crate::config::route::WebSocket;
-use crate::lexicon::Protocol;
+use crate::lexicon::{Fingerprint, Protocol};
 use crate::lifecycle::Life;
 use crate::limit::{Bans, Clients, Permit};
-use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Tunnel, Upgrade};
+use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Sign, Tunnel, Upgrade};
 use crate::net::io::UpstreamIo;
 use crate::snapshot::{Live, Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
@@ -98,6 +98,10 @@ impl Handler for Pipeline {
         rewrite::answer(&mut answer.head.headers, &identity, &connection);
         answer.body = Tail::ride(std::mem::take(&mut answer.body), story, None);
         answer
+    }
+
+    fn flooded(&self, connection: &Connection, sign: Sign) {
+        self.0.flooded(connection, sign);
     }
 }
 
@@ -165,7 +169,9 @@ impl Pipeline {
         };
         rewrite::answer(&mut answer.head.headers, &identity, &connection);
         if story.record().fault.is_none() {
-            story.record().status = Some(answer.head.status.as_u16());
+            let status = answer.head.status.as_u16();
+            story.record().status = Some(status);
+            self.0.learn(status, &snapshot, &mut story);
         }
         let body = if is_head { Body::empty() } else { std::mem::take(&mut answer.body) };
         answer.body = Tail::ride(body, story, lease);
@@ -182,14 +188,18 @@ impl Pipeline {
     ) -> Result<Done, Fault> {
         let Request { mut head, body, connection, interim, upgrade } = request;
         let host = admit::admit(&head, upgrade, &snapshot.config.shield.methods)?; // cheap refusals first
-        self.shut_out(identity.client.ip(), None)?; // nothing is spent on who is banned
+        let fingerprint = connection.tls.as_ref().and_then(|tls| tls.fingerprint.as_ref());
+        self.shut_out(identity.client.ip(), fingerprint.map(Fingerprint::as_str))?; // nothing is spent on who is banned
+        let route = steer::steer(snapshot, host.name(), &head.uri); // other software than Superset is judged otherwise
+        let known = route.as_ref().ok().copied();
         let _passed = // a refused client must not spend what others share
-            shield::shield(&mut head, &host, snapshot, &self.0.sentry, story).await?;
+            self.0.shield(&mut head, &host, &connection, known, snapshot, story).await?;
         if let Some(answer) = redirect::redirect(&head, &connection.listener) {
             return Ok(Done::Fixed(answer)); // whatever the route, it is for HTTPS to take
         }
-        let route = steer::steer(snapshot, host.name(), &head.uri)?; // limits below are the route's
+        let route = route?; // limits below are the route's
         story.take_route(route);
+        admit::content_type(&head, &body, &route.config)?;
         let body = admit::meter(body, &route.config, story)?; // before anything is read of it
         if let Some(answer) = steer::fixed(route, &head.uri) {
             return Ok(Done::Fixed(answer));

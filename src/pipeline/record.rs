@@ -25,6 +25,7 @@ use crate::upstream::tunnel::{Ending, Tally};
 
 use super::fault::Fault;
 use super::now_ms;
+use super::shield::Judged;
 
 /// An exchange on its way to its record.
 pub(super) struct Story {
@@ -32,6 +33,8 @@ pub(super) struct Story {
     started: Instant,
     stage: Stage,
     received: Option<Arc<AtomicU64>>,
+    /// What the shield wants to know of its end.
+    pub(super) judged: Option<Judged>,
     route: Option<Arc<Route>>,
     endpoint: Option<Arc<EndpointMetrics>>,
     snapshot: Arc<Snapshot>,
@@ -59,6 +62,7 @@ impl Story {
             listener: connection.listener.name.clone(),
             protocol: connection.protocol,
             tls: connection.tls.as_ref().map(|tls| tls.version),
+            ja4: connection.tls.as_ref().and_then(|tls| tls.fingerprint),
             method: head.method.clone(),
             host: fields.get(HOST).cloned(),
             target: head.uri.clone(),
@@ -82,6 +86,7 @@ impl Story {
             started: Instant::now(),
             stage: Stage::Request,
             received: None,
+            judged: None,
             route: None,
             endpoint: None,
             snapshot,

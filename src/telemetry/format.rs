@@ -33,6 +33,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("listener", "string", "name of the listener"),
     ("protocol", "string", "`h1` or `h2`"),
     ("tls", "string", "`TLSv1.2` or `TLSv1.3`; absent on plain connections"),
+    ("ja4", "string", "JA4 fingerprint of the client's TLS"),
     ("method", "string", "method"),
     ("host", "string", "host as the client named it"),
     ("path", "string", "path and query; secret query values are `***`"),
@@ -121,6 +122,9 @@ impl Encoder {
         field(out, "protocol", record.protocol.as_str().as_bytes());
         if let Some(tls) = record.tls {
             field(out, "tls", tls.as_bytes());
+        }
+        if let Some(fingerprint) = &record.ja4 {
+            field(out, "ja4", fingerprint.as_str().as_bytes());
         }
         field(out, "method", record.method.as_str().as_bytes());
         if let Some(host) = &record.host {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Uri};
 
-use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName, RuleName};
+use crate::lexicon::{ConnectionId, EndpointName, Fingerprint, ListenerName, PoolName, Protocol, RouteName, RuleName};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,6 +42,8 @@ pub struct Record {
     pub protocol: Protocol,
     /// `TLSv1.2`, `TLSv1.3`.
     pub tls: Option<&'static str>,
+    /// JA4 of the client's TLS.
+    pub ja4: Option<Fingerprint>,
     /// Method.
     pub method: Method,
     /// Host as the client named it.

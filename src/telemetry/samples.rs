@@ -20,6 +20,7 @@ pub(crate) fn exchange() -> Record {
         listener: ListenerName::new("https"),
         protocol: Protocol::Http2,
         tls: Some("TLSv1.3"),
+        ja4: None,
         method: Method::POST,
         host: Some(HeaderValue::from_static("bi.example.com")),
         target: Uri::from_static("/api/v1/chart/data?token=s3cr3t&x=1"),

@@ -173,6 +173,7 @@ pub fn facts(connection: &ServerConnection) -> TlsFacts {
         },
         cipher: connection.negotiated_cipher_suite().map_or("", |suite| iana_name(suite.suite())),
         server_name: connection.server_name().map(|name| Arc::from(name.to_ascii_lowercase())),
+        fingerprint: None,
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         // The handshake has refused those without a usable subject.
         client_subject: leaf.and_then(|leaf| subject(leaf).ok()),

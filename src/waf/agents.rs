@@ -29,6 +29,8 @@ struct Text {
     class: AgentClass,
     at_start: bool,
     at_end: bool,
+    /// Counts only if no other is found.
+    is_vague: bool,
 }
 
 /// What `agent`, the value of `User-Agent`, says that it is.
@@ -43,14 +45,15 @@ pub fn classify(agent: Option<&[u8]>) -> AgentClass {
         false => AgentClass::Tool,
     };
     let agents = agents();
-    let mut worst = None;
+    let (mut worst, mut vague) = (None, None);
     for found in agents.automaton.find_overlapping_iter(agent) {
         let Some(text) = agents.texts.get(found.pattern().as_usize()) else { continue };
         if (!text.at_start || found.start() == 0) && (!text.at_end || found.end() == agent.len()) {
-            worst = worst.max(Some(text.class as u16));
+            let severest = if text.is_vague { &mut vague } else { &mut worst };
+            *severest = (*severest).max(Some(text.class as u16));
         }
     }
-    let named = worst.and_then(|worst| AgentClass::ALL.into_iter().find(|class| *class as u16 == worst));
+    let named = worst.or(vague).and_then(|worst| AgentClass::ALL.into_iter().find(|class| *class as u16 == worst));
     named.unwrap_or(otherwise)
 }
 
@@ -70,7 +73,8 @@ fn agents() -> &'static Agents {
             let class = AgentClass::ALL.into_iter().find(|known| Some(known.as_str()) == class);
             if let (Some(class), Some(ends), Some(text)) = (class, ends, text) {
                 patterns.push(text);
-                texts.push(Text { class, at_start: ends.contains('^'), at_end: ends.contains('$') });
+                let has = |mark| ends.contains(mark);
+                texts.push(Text { class, at_start: has('^'), at_end: has('$'), is_vague: has('?') });
             }
         }
         let built = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(patterns);
@@ -116,6 +120,7 @@ mod tests {
             ("Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; GPTBot/1.2)", AgentClass::AiCrawler),
             ("kube-probe/1.33", AgentClass::Monitoring),
             ("Mozilla/5.0 (compatible; SemrushBot/7~bl; +http://www.semrush.com/bot.html)", AgentClass::Crawler),
+            ("Mozilla/5.0 (compatible; NobodyKnowsbot/1.0; +https://example.com/bot)", AgentClass::Crawler),
             ("sqlmap/1.8#stable (https://sqlmap.org)", AgentClass::Scanner),
             ("Mozilla/5.0 zgrab/0.x", AgentClass::Scanner),
         ] {

@@ -6,9 +6,15 @@
 //! which in Superset carry SQL that looks like an attack and is none.
 
 pub mod agents;
+pub mod attack;
+mod check;
+pub mod country;
 mod glob;
+pub mod hello;
 pub mod networks;
+mod plausible;
 mod rule;
+pub mod spelling;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,6 +25,8 @@ use crate::config;
 use crate::config::shield::{Action, Mode};
 use crate::lexicon::{AgentClass, Fingerprint, LimitName, RuleName};
 
+pub use check::{Check, is_page};
+pub use country::Countries;
 pub use glob::Glob;
 pub use networks::Networks;
 
@@ -31,6 +39,10 @@ pub struct Facts<'a> {
     pub method: &'a Method,
     /// Path in its one spelling.
     pub path: &'a str,
+    /// Path as the client wrote it.
+    pub written: &'a str,
+    /// Query.
+    pub query: Option<&'a str>,
     /// Host in lower case, without port.
     pub host: &'a str,
     /// Fields.
@@ -41,6 +53,8 @@ pub struct Facts<'a> {
     pub agent: AgentClass,
     /// What its TLS looks like.
     pub fingerprint: Option<&'a Fingerprint>,
+    /// Whether the built-in checks are asked: Superset's routes, not others'.
+    pub checked: bool,
 }
 
 /// What became of a request.
@@ -52,6 +66,8 @@ pub struct Inspection {
     pub hits: Vec<Hit>,
     /// Limits that the request counts on.
     pub limits: Vec<LimitName>,
+    /// Whether what the client does counts for nothing: it is exempt, or a rule lets it through.
+    pub exempt: bool,
 }
 
 /// What is to happen to a request.
@@ -77,31 +93,14 @@ pub struct Hit {
     pub mode: Mode,
 }
 
-/// Built-in checks, which are rules with names of their own.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Check {
-    /// The client's address is in `shield.deny`.
-    DenyList,
-}
-
-impl Check {
-    /// Every check.
-    pub const ALL: [Self; 1] = [Self::DenyList];
-
-    /// Its name as a rule.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DenyList => "shield.deny_list",
-        }
-    }
-}
-
 /// The shield of one generation.
 #[derive(Debug, Default)]
 pub struct Shield {
     exempt: Networks,
     lists: Lists,
     rules: Vec<Compiled>,
+    /// By place in [`Check::ALL`].
+    modes: [Option<Mode>; Check::ALL.len()],
     names: Vec<(RuleName, &'static str)>,
 }
 
@@ -112,16 +111,24 @@ pub struct Lists {
     pub allow: Networks,
     /// Addresses refused.
     pub deny: Networks,
+    /// Addresses of search engines.
+    pub crawlers: Networks,
+    /// Countries of addresses.
+    pub countries: Option<Countries>,
 }
 
 impl Shield {
     /// A shield as configured, with what was read from files.
     pub fn new(config: &config::Shield, lists: Lists) -> Self {
-        let checks = Check::ALL.iter().map(|check| (RuleName::new(check.as_str()), "deny"));
+        let checks = Check::ALL.iter().map(|check| (RuleName::new(check.as_str()), check.action()));
         let rules = config.rules.iter().map(|rule| (rule.name.clone(), rule.action.as_str()));
         Self {
             exempt: Networks::new(config.exempt.iter().copied()),
             lists,
+            modes: Check::ALL.map(|check| match (check.mode(config.profile), config.mode) {
+                (Some(_), Mode::Observe) if check != Check::DenyList => Some(Mode::Observe),
+                (mode, _) => mode,
+            }),
             rules: config.rules.iter().map(Compiled::new).collect(),
             names: checks.chain(rules).collect(),
         }
@@ -132,25 +139,50 @@ impl Shield {
         &self.names
     }
 
+    /// Whether nothing judges the client at this address.
+    pub fn is_exempt(&self, client: IpAddr) -> bool {
+        self.exempt.contains(client) || self.lists.allow.contains(client)
+    }
+
     /// Judges a request.
     pub fn inspect(&self, facts: &Facts<'_>) -> Inspection {
         let mut inspection = Inspection::default();
-        if self.exempt.contains(facts.client) || self.lists.allow.contains(facts.client) {
+        if self.is_exempt(facts.client) {
+            inspection.exempt = true;
             return inspection;
         }
         if self.lists.deny.contains(facts.client) {
-            let hit = Hit { rule: Check::DenyList as usize, mode: Mode::Enforce };
-            return Inspection { ruling: Ruling::Deny(StatusCode::FORBIDDEN), hits: vec![hit], limits: Vec::new() };
+            inspection.hits.push(Hit { rule: Check::DenyList as usize, mode: Mode::Enforce });
+            inspection.ruling = Ruling::Deny(Check::DenyList.status());
+            return inspection;
         }
-        self.ask_rules(facts, &mut inspection);
+        if !self.ask_rules(facts, &mut inspection) && facts.checked {
+            self.ask_checks(facts, &mut inspection);
+        }
         inspection
+    }
+
+    /// Whether a check about more than one request is asked, and acts.
+    pub fn mode(&self, check: Check) -> Option<Mode> {
+        self.modes.get(check as usize).copied().flatten()
+    }
+
+    fn ask_checks(&self, facts: &Facts<'_>, inspection: &mut Inspection) {
+        for (rule, (check, mode)) in Check::ALL.iter().zip(self.modes).enumerate() {
+            let Some(mode) = mode.filter(|_| check.finds(facts, &self.lists)) else { continue };
+            inspection.hits.push(Hit { rule, mode });
+            if mode == Mode::Enforce {
+                inspection.ruling = Ruling::Deny(check.status());
+                return;
+            }
+        }
     }
 
     /// Whether a rule has ended the asking.
     fn ask_rules(&self, facts: &Facts<'_>, inspection: &mut Inspection) -> bool {
         let key = Key::new(facts);
         for (index, rule) in self.rules.iter().enumerate() {
-            if !rule.fits(key, facts, |_| None) {
+            if !rule.fits(key, facts, |client| self.lists.countries.as_ref()?.of(client)) {
                 continue;
             }
             inspection.hits.push(Hit { rule: Check::ALL.len().saturating_add(index), mode: rule.mode });
@@ -163,7 +195,10 @@ impl Shield {
                     inspection.limits.push(limit.clone());
                     continue;
                 }
-                Action::Allow => Ruling::Pass,
+                Action::Allow => {
+                    inspection.exempt = true;
+                    Ruling::Pass
+                }
                 Action::Deny(status) => Ruling::Deny(*status),
                 Action::Drop => Ruling::Drop,
                 Action::Tarpit(delay) => Ruling::Tarpit(*delay),

@@ -76,5 +76,5 @@ macro_rules! random {
 mod random {
     use super::*;
 
-    random! { config forwarded frame_observer h1_chunked h1_head host proxy_protocol route_canonical trace }
+    random! { client_hello config forwarded frame_observer h1_chunked h1_head host proxy_protocol route_canonical shield trace }
 }

@@ -1,9 +1,12 @@
 //! The shield: lists and rules, as clients and operators see them.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use http::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::rig::h2::{request, try_reply};
 use crate::rig::{Rig, Upstream, soon};
@@ -123,4 +126,183 @@ async fn token_passes_whom_nobody_else_would_let_and_goes_no_further() {
 
     assert_eq!(upstream.requests().len(), 1);
     assert!(upstream.requests()[0].head.get("x-shield-token").is_none());
+}
+
+#[tokio::test]
+async fn probes_add_up_to_a_ban_and_honest_requests_do_not() {
+    let upstream = Upstream::named("a").await;
+    let rig = rig(&upstream, "[shield]\nban_private = true\n").await;
+
+    for _ in 0..50 {
+        assert_eq!(rig.get("/api/v1/chart/?q=(filters:!((value:'a')))").await.status, 200);
+    }
+    let mut refused = Vec::new();
+    for path in ["/.env", "/wp-login.php", "/.git/config", "/a.php", "/actuator/env"] {
+        refused.push(rig.get(path).await.status);
+    }
+    let banned = rig.get("/superset/welcome/").await;
+
+    assert_eq!(refused, [403; 5]);
+    assert_eq!(banned.status, 403);
+    assert_eq!(rig.record("/superset/welcome/").await["fault"], "banned");
+    assert_eq!(rig.record("/.env").await["verdicts"][0]["rule"], "shield.probe");
+    let event = rig.event("client banned").await;
+    assert_eq!(crate::rig::field(&event, "cause"), "shield.probe");
+}
+
+#[tokio::test]
+async fn private_address_is_refused_but_never_banned_unless_that_is_wanted() {
+    let upstream = Upstream::named("a").await;
+    let rig = rig(&upstream, "").await;
+
+    for _ in 0..20 {
+        assert_eq!(rig.get("/.env").await.status, 403);
+    }
+
+    assert_eq!(rig.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn client_that_mostly_misses_is_banned_and_one_that_misses_at_times_is_not() {
+    let upstream = Upstream::answering(|request| {
+        let status = if request.target().contains("missing") { "404 Not Found" } else { "200 OK" };
+        format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes()
+    })
+    .await;
+    let rig = rig(&upstream, "[shield]\nban_private = true\n").await;
+    let mut client = rig.client().await;
+    let mut ask = async |path: &str| {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\nUser-Agent: curl/8\r\n\r\n")).await;
+        client.response().await.status
+    };
+
+    for _ in 0..60 {
+        assert_eq!(ask("/api/v1/missing").await, 404);
+        for _ in 0..10 {
+            assert_eq!(ask("/api/v1/me/").await, 200);
+        }
+    }
+    let mut last = 404;
+    for _ in 0..60 {
+        last = ask("/api/v1/missing").await;
+    }
+
+    assert_eq!(last, 403);
+    let record = rig.record_where("a miss too many", |record| record["verdicts"][0]["rule"] == "shield.misses").await;
+    assert_eq!(record["verdicts"][0]["mode"], "enforced");
+}
+
+#[tokio::test]
+async fn tls_fingerprint_is_in_the_record_and_a_rule_can_ask_for_it() {
+    let upstream = Upstream::named("a").await;
+    let rig = rig(
+        &upstream,
+        "[[rules]]\nname = \"any-tls\"\nfingerprint = \"t13d*h2_*\"\npath = \"/x\"\naction = \"deny\"\n",
+    )
+    .await;
+
+    let mut h1 = rig.secure_client().await;
+    h1.send("GET /x?h1 HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let over_h1 = h1.response().await.status;
+    let over_h2 = rig.h2().await.get("/x?h2").await.status;
+    let plain = rig.get("/x?plain").await.status;
+
+    assert_eq!((over_h1, over_h2.as_u16(), plain), (200, 403, 200));
+    let fingerprint = rig.record("/x?h2").await["ja4"].as_str().unwrap().to_owned();
+    assert!(fingerprint.len() == 36 && fingerprint.starts_with("t13d"), "{fingerprint}");
+    assert!(rig.record("/x?h1").await["ja4"].as_str().unwrap().contains("h1_"));
+    assert!(rig.record("/x?plain").await["ja4"].is_null());
+}
+
+/// The address of a relay that passes on at most seven bytes at a time.
+async fn in_pieces(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let server = TcpStream::connect(to).await.unwrap();
+        server.set_nodelay(true).unwrap();
+        let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+            (client.into_split(), server.into_split());
+        tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+        let mut piece = [0; 7];
+        while let Ok(length @ 1..) = from_client.read(&mut piece).await {
+            to_server.write_all(&piece[..length]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn client_hello_in_small_pieces_is_still_understood() {
+    let upstream = Upstream::named("a").await;
+    let rig = rig(&upstream, "").await;
+
+    let mut client = rig.pki.connect(in_pieces(rig.secure).await, "http/1.1", false).await.unwrap();
+    client.send("GET /pieces HTTP/1.1\r\nHost: test\r\n\r\n").await;
+
+    assert_eq!(client.response().await.status, 200);
+    assert!(rig.record("/pieces").await["ja4"].as_str().unwrap().starts_with('t'));
+}
+
+#[tokio::test]
+async fn host_of_nobody_is_misdirected_and_upload_of_another_type_not_taken() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup()
+        .endpoint(&upstream)
+        .rest("[[routes]]\npool = \"app\"\nhost = [\"bi.test\", \"*.bi.test\"]\n")
+        .start()
+        .await;
+    let ask = async |host: &str, rest: &str| {
+        let mut client = rig.client().await;
+        client
+            .send(format!("POST /api/v1/chart/import/ HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n{rest}\r\n{{}}"))
+            .await;
+        client.response().await.status
+    };
+
+    assert_eq!(ask("other.test", "").await, 421);
+    assert_eq!(ask("bi.test", "Content-Type: application/x-php\r\n").await, 415);
+    assert_eq!(ask("bi.test", "").await, 415);
+    assert_eq!(ask("a.bi.test", "Content-Type: Multipart/Form-Data; boundary=x\r\n").await, 200);
+}
+
+#[tokio::test]
+async fn route_to_other_software_is_not_measured_by_superset() {
+    let upstream = Upstream::named("a").await;
+    let rig = rig(&upstream, "[[routes]]\npath = \"/blog\"\npool = \"app\"\nshield = false\n").await;
+
+    assert_eq!(rig.get("/blog/wp-login.php").await.status, 200);
+    assert_eq!(rig.get("/wp-login.php").await.status, 403);
+}
+
+#[tokio::test]
+async fn flood_over_http2_is_an_offence() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup()
+        .endpoint(&upstream)
+        .secure("http2 = { max_error_resets = 3 }")
+        .rest("[shield]\nban_private = true\n[bans]\npoints = 5\n")
+        .start()
+        .await;
+    let h2 = rig.h2().await;
+
+    let mut sender = h2.ready().await;
+    for _ in 0..8 {
+        let mut odd = request(Method::GET, "/x");
+        odd.headers_mut().insert("te", "gzip".parse().unwrap());
+        match sender.send_request(odd, true) {
+            Ok((response, _)) => drop(try_reply(response).await),
+            Err(_) => break,
+        }
+        match sender.clone().ready().await {
+            Ok(ready) => sender = ready,
+            Err(_) => break,
+        }
+    }
+
+    let event = rig.event("client banned").await;
+    assert_eq!(crate::rig::field(&event, "cause"), "shield.flood");
+    assert_eq!(rig.get("/").await.status, 403);
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::super::secret::SecretSource;
 use super::super::shield::{Addresses, Mode, Profile, Shield};
 use super::key::{Entry, Key, May, Or, Section, Table, section};
-use super::kinds::{Choice, File, Parsed, WATCHED, Whole, choice, network, parsed, whole};
+use super::kinds::{Choice, File, Flag, Parsed, WATCHED, Whole, choice, network, parsed, whole};
 use super::process::Secret;
 use super::rule::method;
 use super::shapes::{List, Sub, list, sub, values};
@@ -38,9 +38,15 @@ section! {
         allow: Sub<Addresses> = sub(&ADDRESSES, addresses), Or("{}");
         /// Addresses refused before any rule is asked, 403 `denied`. `allow` counts more.
         deny: Sub<Addresses> = sub(&ADDRESSES, addresses), Or("{}");
+        /// Addresses that search engines publish as their crawlers'. Who says that it is a search engine and comes from
+        /// elsewhere is a crawler like any other.
+        crawlers: Sub<Addresses> = sub(&ADDRESSES, addresses), Or("{}");
         /// Database of countries in MaxMind's format, for `country` in rules. Read again when it changes.
         country_database: File = WATCHED, May("no country is known");
-        /// Clients whose misdeeds are remembered at once, 16 bytes each; beyond it the mildest are forgotten. Needs a
+        /// Whether what clients at private and loopback addresses do can add up to a ban. Behind a load balancer that
+        /// `clients.trusted_proxies` does not name, all clients share its address, and a ban would shut out everybody.
+        ban_private: Flag = Flag, Or("false");
+        /// Clients whose misses and page storms are counted at once, 64 bytes each; beyond it the mildest are forgotten. Needs a
         /// restart.
         max_tracked: Whole<usize> = whole(1_024, 16_777_216), Or("65_536");
         /// Requests that `tarpit` holds back at once; beyond it they are denied without delay.
@@ -55,7 +61,9 @@ pub(super) fn shield(table: &Table<'_>) -> Option<Shield> {
     let exempt = table.get(&SHIELD.exempt).map(values);
     let token: Option<Option<SecretSource>> = table.get(&SHIELD.token);
     let (allow, deny) = (table.get(&SHIELD.allow), table.get(&SHIELD.deny));
+    let crawlers = table.get(&SHIELD.crawlers);
     let country_database = table.get(&SHIELD.country_database);
+    let ban_private = table.get(&SHIELD.ban_private);
     let (max_tracked, max_tarpits) = (table.get(&SHIELD.max_tracked), table.get(&SHIELD.max_tarpits));
     if exempt.iter().flatten().any(|network: &IpNet| network.prefix_len() == 0) {
         table.warn(&SHIELD.exempt, Words::new("exempts everybody: nothing is judged"));
@@ -71,7 +79,9 @@ pub(super) fn shield(table: &Table<'_>) -> Option<Shield> {
         token: token?,
         allow: allow?,
         deny: deny?,
+        crawlers: crawlers?,
         country_database: country_database?,
+        ban_private: ban_private?,
         max_tracked: max_tracked?,
         max_tarpits: max_tarpits?,
         rules: Vec::new(),
