@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use sluicegate::balance::{ClaimKind, Pick, Roster, Rule};
+use sluicegate::balance::{Ask, ClaimKind, Pick, Roster, Rule};
 use sluicegate::config::Config;
 use sluicegate::config::process::LogFormat;
 use sluicegate::h1::encode::{Delimiting, Persistence, request_head, response_head};
@@ -87,7 +87,7 @@ fn pick(criterion: &mut Criterion) {
             let roster = Roster::new(&pool.endpoints);
             let rule = Rule::new(pool, ClaimKind::Exchange);
             group.bench_function(BenchmarkId::new(strategy, endpoints), |bencher| {
-                bencher.iter(|| match roster.pick(black_box(&rule), &[]) {
+                bencher.iter(|| match roster.pick(black_box(&rule), &Ask::default()) {
                     Pick::Claimed(claim) => drop(black_box(claim)),
                     other => panic!("{other:?}"),
                 });

@@ -80,6 +80,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A UDP port cannot be bound.
+    #[error("cannot listen on {address} for UDP, which HTTP/3 needs (`http3 = false` does without)")]
+    BindUdp {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A Unix socket cannot be bound.
     #[error("cannot listen on {}", path.display())]
     BindPath {
@@ -89,6 +98,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// No keys for QUIC.
+    #[error("QUIC")]
+    Quic(#[source] crate::serve::quic::NoKeys),
     /// Events cannot be written.
     #[error("events")]
     Events(#[source] crate::telemetry::events::InstallError),

@@ -96,6 +96,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, over TLS or by prior knowledge.
     Http2,
+    /// HTTP/3, over QUIC.
+    Http3,
 }
 
 impl Protocol {
@@ -104,6 +106,7 @@ impl Protocol {
         match self {
             Self::Http1 => "h1",
             Self::Http2 => "h2",
+            Self::Http3 => "h3",
         }
     }
 }

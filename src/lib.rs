@@ -10,6 +10,7 @@ pub mod config;
 pub mod balance;
 pub mod forwarded;
 pub mod h1;
+pub mod h3;
 pub mod headers;
 pub mod health;
 pub mod limit;

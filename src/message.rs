@@ -36,7 +36,7 @@ pub struct Request {
 pub enum Upgrade {
     /// `Upgrade: websocket` over HTTP/1.1 (RFC 6455 §4.1).
     Http1,
-    /// Extended CONNECT with `:protocol: websocket` (RFC 8441 §4).
+    /// Extended CONNECT with `:protocol: websocket` (RFC 8441 §4, RFC 9220 §3).
     ExtendedConnect,
 }
 
@@ -153,6 +153,8 @@ pub struct Connection {
     pub protocol: Protocol,
     /// TLS, when there is any.
     pub tls: Option<TlsFacts>,
+    /// `Alt-Svc` for answers (RFC 7838 §3): where else the listener is to be had.
+    pub alternative: Option<HeaderValue>,
 }
 
 impl Connection {

@@ -23,12 +23,20 @@ use sluicegate::telemetry;
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("body", "lexicon", "a body that is late names the clock"),
     ("h1", "message", "the codec names its refusals with the words of the seam"),
+    ("h3", "message", "the codec names its refusals with the words of the seam"),
     ("upstream", "net", "an upstream connection is a socket with a timer"),
 ];
 
 /// Files that start tasks: accept loops, connections and what is supervised. Everywhere else work belongs to the task
 /// that wants it.
-const SPAWNING: &[&str] = &["src/app/admin.rs", "src/app/start.rs", "src/serve/h2/exchange.rs", "src/serve/worker.rs"];
+const SPAWNING: &[&str] = &[
+    "src/app/admin.rs",
+    "src/app/start.rs",
+    "src/serve/h2/exchange.rs",
+    "src/serve/h3/exchange.rs",
+    "src/serve/quic/runtime.rs",
+    "src/serve/worker.rs",
+];
 
 /// Lines of a file before its tests.
 const LONGEST: usize = 400;
@@ -225,6 +233,21 @@ fn configuration_as_typed_stays_within_config() {
 }
 
 #[test]
+fn quinn_stays_within_its_module() {
+    let mut wrong = Vec::new();
+
+    for source in sources().iter().filter(|source| !source.path.starts_with("src/serve/quic/")) {
+        for (line, code) in source.code() {
+            if code.contains("quinn::") || code.contains("quinn_proto") {
+                wrong.push(format!("{}:{line}: {}", source.path, code.trim()));
+            }
+        }
+    }
+
+    nothing(&wrong);
+}
+
+#[test]
 fn tasks_start_in_few_places() {
     let mut wrong = Vec::new();
 
@@ -244,11 +267,11 @@ fn tasks_start_in_few_places() {
 
 #[test]
 fn every_example_file_resolves() {
-    let mut files: Vec<PathBuf> = fs::read_dir(root().join("config"))
-        .expect("the examples")
-        .map(|entry| entry.expect("an example").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect();
+    let mut files = Vec::new();
+    for place in ["config", "docker"] {
+        walk(&root().join(place), &mut files);
+    }
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     assert!(!files.is_empty());
 
@@ -258,13 +281,44 @@ fn every_example_file_resolves() {
 }
 
 #[test]
-fn every_toml_block_of_the_readme_resolves() {
-    let path = root().join("README.md");
-    let readme = fs::read_to_string(&path).expect("README.md");
+fn configurations_of_kubernetes_are_the_examples() {
+    for (example, copy) in [
+        ("config/kubernetes.toml", "docker/kubernetes/edge/sluicegate.toml"),
+        ("config/sidecar.toml", "docker/kubernetes/sidecar/sluicegate.toml"),
+    ] {
+        let read = |path: &str| fs::read_to_string(root().join(path)).expect("an example");
+        // kustomize takes no file from outside its directory.
+        assert_eq!(read(example), read(copy), "cp {example} {copy}");
+    }
+}
 
-    for block in readme.split("```toml\n").skip(1) {
-        let (text, _) = block.split_once("```").expect("the block ends");
-        resolves(text, &path);
+#[test]
+fn dashboard_shows_metrics_that_exist() {
+    let dashboard = fs::read_to_string(root().join("docker/kubernetes/edge/dashboard.json")).expect("the dashboard");
+    let reference = telemetry::metrics::reference();
+
+    let mut named = 0;
+    for rest in dashboard.split("sluicegate_").skip(1) {
+        let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+        let family = name.trim_end_matches("_bucket");
+        assert!(reference.contains(&format!("`sluicegate_{family}`")), "sluicegate_{name}");
+        named += 1;
+    }
+    assert!(named > 0);
+}
+
+#[test]
+fn every_toml_block_of_a_page_resolves() {
+    let mut pages = vec![root().join("README.md")];
+    walk(&root().join("docker"), &mut pages);
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a page");
+        for block in text.split("```toml\n").skip(1) {
+            let (text, _) = block.split_once("```").expect("the block ends");
+            resolves(text, &page);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Floor 6. Plain values, filled by `app` at each request; field names are the JSON's. What gauges need is read from
 //! the same values, so that `/status` and `/metrics` cannot disagree.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
@@ -10,7 +11,9 @@ use serde::{Serialize, Serializer};
 
 use crate::lexicon::{EndpointName, ListenerName, PoolName};
 use crate::lifecycle::Phase;
-use crate::telemetry::metrics::{EndpointCounts, EndpointState, ListenerState, PoolState, Standing, State, phase_word};
+use crate::telemetry::metrics::{
+    EndpointCounts, EndpointState, ListenerState, PoolState, Standing, State, TierShare, phase_word,
+};
 
 /// Everything about the process.
 #[derive(Clone, Debug, Serialize)]
@@ -115,8 +118,36 @@ pub struct Pool {
     pub strategy: &'static str,
     /// Exchanges waiting for a free endpoint.
     pub queue_length: u64,
+    /// What is waited for, and how waits have ended.
+    pub queue: Vec<Lane>,
+    /// Whether so few endpoints are up that health is not heeded.
+    pub panicking: bool,
+    /// Where the traffic goes by priority group and zone; empty where endpoints are all alike.
+    pub shares: Vec<Share>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// A lane of a pool's queue.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lane {
+    /// `main` or `express`.
+    pub lane: &'static str,
+    /// Exchanges that wait.
+    pub waiting: u64,
+    /// Waits that have ended, by ending.
+    pub ended: BTreeMap<&'static str, u64>,
+}
+
+/// What one tier takes of a pool's traffic.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Share {
+    /// Priority group.
+    pub priority: u8,
+    /// `near`: the proxy's own zone; `far`: all others.
+    pub zone: &'static str,
+    /// Of the pool's traffic.
+    pub percent: u32,
 }
 
 /// An endpoint.
@@ -137,18 +168,43 @@ pub struct Endpoint {
     pub since: Option<SystemTime>,
     /// Taken out by configuration or drained.
     pub disabled: bool,
+    /// What live traffic has made of it: `in`, `ejected`, `trial`.
+    pub bench: &'static str,
+    /// Why it was last ejected; empty if it never was.
+    pub bench_reason: String,
+    /// Share of its due that it takes, in percent; below 100 after a recovery.
+    pub warmth: u8,
     /// Taken out by an operator.
     pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
+    /// Exchanges and tunnels without a connection yet.
+    pub pending: u64,
+    /// Repeats in flight of what failed elsewhere.
+    pub retries: u64,
+    /// How often each limit on what it carries was reached.
+    pub limits_reached: LimitsReached,
     /// Open tunnels.
     pub tunnels: u64,
     /// Weight.
     pub weight: u16,
+    /// Priority group.
+    pub priority: u8,
     /// Failure domain.
     pub zone: Option<String>,
     /// What was counted since the process (or the endpoint) began.
     pub counts: EndpointCounts,
+}
+
+/// How often each limit on what an endpoint carries was reached.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct LimitsReached {
+    /// `max_in_flight`.
+    pub in_flight: u64,
+    /// `max_pending`.
+    pub pending: u64,
+    /// `max_retries`.
+    pub retries: u64,
 }
 
 impl Status {
@@ -185,9 +241,29 @@ impl Pool {
             disabled: endpoint.disabled,
             drained: endpoint.drained,
             in_flight: endpoint.in_flight,
+            pending: endpoint.pending,
+            retries: endpoint.retries,
+            reached: [
+                ("in_flight", endpoint.limits_reached.in_flight),
+                ("pending", endpoint.limits_reached.pending),
+                ("retries", endpoint.limits_reached.retries),
+            ],
+            ejected: endpoint.bench != "in",
+            warmth: endpoint.warmth,
             tunnels: endpoint.tunnels,
         });
-        PoolState { name: self.name.clone(), queue_length: self.queue_length, endpoints: endpoints.collect() }
+        let ended =
+            |lane: &Lane| lane.ended.iter().map(|(ending, count)| (lane.lane, *ending, *count)).collect::<Vec<_>>();
+        let share =
+            |share: &Share| TierShare { priority: share.priority, far: share.zone == "far", percent: share.percent };
+        PoolState {
+            name: self.name.clone(),
+            queue_length: self.queue_length,
+            waits: self.queue.iter().flat_map(ended).collect(),
+            shares: self.shares.iter().map(share).collect(),
+            panicking: self.panicking,
+            endpoints: endpoints.collect(),
+        }
     }
 }
 

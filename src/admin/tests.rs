@@ -79,6 +79,9 @@ fn status() -> Status {
             name: PoolName::new("superset"),
             strategy: "round_robin",
             queue_length: 2,
+            queue: vec![status::Lane { lane: "main", waiting: 2, ended: [("served", 5)].into() }],
+            panicking: false,
+            shares: vec![status::Share { priority: 0, zone: "near", percent: 100 }],
             endpoints: vec![status::Endpoint {
                 name: EndpointName::new("replica-1:8088"),
                 addresses: Vec::new(),
@@ -86,10 +89,17 @@ fn status() -> Status {
                 reason: "3 checks without an answer".to_owned(),
                 since: Some(now),
                 disabled: false,
+                bench: "ejected",
+                bench_reason: "5 gateway errors in a row".to_owned(),
+                warmth: 100,
                 drained: false,
                 in_flight: 4,
+                pending: 1,
+                retries: 0,
+                limits_reached: status::LimitsReached::default(),
                 tunnels: 1,
                 weight: 1,
+                priority: 0,
                 zone: Some("a".to_owned()),
                 counts: Metrics::new(1)
                     .pool(&PoolName::new("superset"))
@@ -113,6 +123,7 @@ fn connection() -> Arc<Connection> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9901));
     let second = Duration::from_secs(1);
     let listener = Listener {
+        http3: None,
         name: ListenerName::new("admin"),
         addresses: vec![address],
         tls: None,
@@ -151,6 +162,7 @@ fn connection() -> Arc<Connection> {
         proxied: None,
         protocol: Protocol::Http1,
         tls: None,
+        alternative: None,
     })
 }
 

@@ -101,6 +101,7 @@ impl Door {
             proxied: None,
             protocol: Protocol::Http1,
             tls: None,
+            alternative: None,
         })
     }
 }

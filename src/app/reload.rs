@@ -148,7 +148,14 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
             Some(known) if known.tls.is_some() != listener.tls.is_some() => {
                 changed.push(format!("listeners.{}.tls", listener.name));
             }
+            Some(known) if known.http3.is_some() != listener.http3.is_some() => {
+                changed.push(format!("listeners.{}.http3", listener.name));
+            }
             Some(known) => {
+                let buffer = |of: &crate::config::Listener| of.http3.as_ref().map(|http3| http3.socket_buffer);
+                if buffer(known) != buffer(listener) {
+                    changed.push(format!("listeners.{}.http3.socket_buffer", listener.name));
+                }
                 let handshakes = |of: &crate::config::Listener| of.tls.as_ref().map(|tls| tls.max_handshakes);
                 if handshakes(known) != handshakes(listener) {
                     changed.push(format!("listeners.{}.tls.max_handshakes", listener.name));

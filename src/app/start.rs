@@ -1,7 +1,7 @@
 //! From a configuration file to a running proxy.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,10 +19,11 @@ use crate::control::watch as files;
 use crate::lexicon::ListenerName;
 use crate::lifecycle::Lifecycle;
 use crate::limit::{Bans, Clients};
-use crate::net::bind::bind;
+use crate::net::bind::{bind, bind_udp};
 use crate::pipeline::receive::Vault;
 use crate::pipeline::{self, Pipeline, Sentry, now_ms};
 use crate::serve::gate::Gate;
+use crate::serve::quic;
 use crate::serve::worker::{self, Door, Shared, Sibling};
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::access_log::AccessLog;
@@ -67,6 +68,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let secret = secret.map_err(|source| Error::Secret { what: "fleet secret", source })?;
     let access = admin::access(config.admin.as_ref())?;
     let tickets = Tickets::new(secret.as_ref().map(|secret| secret.expose()));
+    let quic_keys = quic::Keys::new(secret.as_ref().map(|secret| secret.expose())).map_err(Error::Quic)?;
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
     let snapshot = Snapshot::build(config, None, &metrics).map_err(Error::Build)?;
@@ -76,7 +78,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let mut listening = Vec::new();
     for (listener, security) in config.listeners.iter().zip(securities) {
         let gate = Gate::new(Arc::clone(listener), security, metrics.listener(&listener.name), clients.clone());
-        listening.push(Bound::new(Arc::new(gate), listener, workers)?);
+        listening.push(Bound::new(Arc::new(gate), listener, workers, &quic_keys)?);
     }
     let admin_socket = config.admin.as_ref().map(admin::bind).transpose()?;
 
@@ -150,6 +152,9 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     for bound in &listening {
         for address in &bound.addresses {
             events::listener_bound(&bound.name, *address, bound.tls);
+            if bound.gate.quic.load().is_some() {
+                events::quic_bound(&bound.name, *address);
+            }
         }
     }
     if let Some(address) = running.admin {
@@ -218,20 +223,57 @@ struct Bound {
     addresses: Vec<SocketAddr>,
     /// For each worker one socket per address; taken when the workers start.
     sockets: Vec<Vec<TcpListener>>,
+    /// The same for UDP.
+    quic: Vec<Vec<quic::Bound>>,
 }
 
+/// Attempts to find a port that is free for TCP and UDP, when the system is to choose it.
+const BOTH_FREE: usize = 16;
+
 impl Bound {
-    fn new(gate: Arc<Gate>, listener: &Listener, workers: usize) -> Result<Self, Error> {
+    fn new(gate: Arc<Gate>, listener: &Listener, workers: usize, keys: &quic::Keys) -> Result<Self, Error> {
         let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut quic: Vec<Vec<quic::Bound>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for address in &listener.addresses {
-            let bound = bind(*address, workers).map_err(|source| Error::Bind { address: *address, source })?;
+            let (bound, udp) = Self::bind(*address, listener, workers)?;
             addresses.push(bound.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(*address));
             for (of_worker, socket) in sockets.iter_mut().zip(bound) {
                 of_worker.push(socket);
             }
+            for (of_worker, socket) in quic.iter_mut().zip(quic::Bound::all(&gate, udp, keys)) {
+                of_worker.push(socket);
+            }
         }
-        Ok(Self { gate, name: listener.name.clone(), tls: listener.tls.is_some(), addresses, sockets })
+        if listener.http3.is_some() {
+            gate.open_quic(keys.clone());
+        }
+        Ok(Self { gate, name: listener.name.clone(), tls: listener.tls.is_some(), addresses, sockets, quic })
+    }
+
+    /// Sockets for each worker on one address, TCP and, for HTTP/3, UDP on the same port.
+    fn bind(
+        address: SocketAddr,
+        listener: &Listener,
+        workers: usize,
+    ) -> Result<(Vec<TcpListener>, Vec<UdpSocket>), Error> {
+        let mut left = if address.port() == 0 { BOTH_FREE } else { 1 };
+        loop {
+            let tcp = bind(address, workers).map_err(|source| Error::Bind { address, source })?;
+            let Some(http3) = &listener.http3 else { return Ok((tcp, Vec::new())) };
+            let at = tcp.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+            left -= 1;
+            match bind_udp(at, workers, http3.socket_buffer) {
+                Ok((udp, granted)) => {
+                    if granted < http3.socket_buffer {
+                        events::socket_buffer_capped(&listener.name, http3.socket_buffer, granted);
+                    }
+                    return Ok((tcp, udp));
+                }
+                Err(_) if left > 0 => {}
+                Err(source) => return Err(Error::BindUdp { address: at, source }),
+            }
+        }
     }
 
     fn seen(&self) -> super::status::Seen {
@@ -264,6 +306,10 @@ impl Crew<'_> {
                     own.into_iter().map(move |socket| (Arc::clone(&gate), socket))
                 })
                 .collect();
+            let quic = listening
+                .iter_mut()
+                .flat_map(|bound| bound.quic.get_mut(index).map(std::mem::take).unwrap_or_default())
+                .collect();
             let parts = pipeline::Parts {
                 live: Arc::clone(self.live),
                 idle: Idle::default(),
@@ -275,6 +321,7 @@ impl Crew<'_> {
                 metrics: self.metrics.clone(),
                 life: self.shared.life.clone(),
             };
+            let sockets = worker::Sockets { tcp: sockets, quic };
             worker::start(index, sockets, door, self.shared.clone(), move || {
                 tokio::spawn(sweep(parts.idle.clone()));
                 Pipeline::new(parts)

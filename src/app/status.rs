@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::admin::status::{Certificate, Drain, Endpoint, Listener, Pool, Reloads};
+use crate::admin::status::{Certificate, Drain, Endpoint, Lane, LimitsReached, Listener, Pool, Reloads, Share};
 use crate::admin::{Operations, Source, Status, Wrong};
 use crate::balance::drain::Target;
+use crate::balance::{Bench, Tier};
 use crate::config::pool::Strategy;
 use crate::control::drains::Drains;
 use crate::lexicon::ListenerName;
@@ -18,6 +19,8 @@ use crate::pipeline::receive::Vault;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Pool as Served};
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
+use crate::upstream::line::Lane as Waiting;
+use crate::upstream::queue::Ending;
 
 /// Everything that can be looked at.
 #[derive(Debug)]
@@ -119,6 +122,7 @@ fn drain_status((target, left): (Target, Option<Duration>)) -> Drain {
 fn pool_status(pool: &Served) -> Pool {
     let config = &pool.upstream.config;
     let roster = pool.upstream.roster();
+    let shares = roster.shares(pool.upstream.rule());
     let endpoints = roster.endpoints().iter().map(|endpoint| {
         let vitals = &endpoint.vitals;
         Endpoint {
@@ -128,10 +132,21 @@ fn pool_status(pool: &Served) -> Pool {
             reason: vitals.reason().to_string(),
             since: vitals.since().map(|since| UNIX_EPOCH + Duration::from_millis(since)),
             disabled: endpoint.is_disabled(),
+            bench: bench(vitals.bench()),
+            bench_reason: vitals.bench_reason().to_string(),
+            warmth: vitals.warmth(),
             drained: vitals.is_drained(),
             in_flight: u64::from(vitals.in_flight()),
+            pending: u64::from(vitals.pending()),
+            retries: u64::from(vitals.retries()),
+            limits_reached: LimitsReached {
+                in_flight: vitals.reached().in_flight.into(),
+                pending: vitals.reached().pending.into(),
+                retries: vitals.reached().retries.into(),
+            },
             tunnels: u64::from(vitals.tunnels()),
             weight: endpoint.weight,
+            priority: endpoint.tier.priority,
             zone: endpoint.zone.as_ref().map(ToString::to_string),
             counts: pool.counts(endpoint).counts(),
         }
@@ -143,6 +158,30 @@ fn pool_status(pool: &Served) -> Pool {
             Strategy::LeastConnection => "least_connection",
         },
         queue_length: pool.upstream.waiting() as u64,
+        queue: Waiting::ALL.iter().map(|lane| lane_status(pool, *lane)).collect(),
+        panicking: roster.is_in_panic(pool.upstream.rule()),
+        shares: shares.iter().map(|(tier, percent)| share(*tier, *percent)).collect(),
         endpoints: endpoints.collect(),
+    }
+}
+
+fn lane_status(pool: &Served, lane: Waiting) -> Lane {
+    let queue = pool.upstream.queue();
+    Lane {
+        lane: lane.as_str(),
+        waiting: queue.waiting(lane) as u64,
+        ended: Ending::ALL.iter().map(|ending| (ending.as_str(), queue.ended(lane, *ending))).collect(),
+    }
+}
+
+const fn share(tier: Tier, percent: u32) -> Share {
+    Share { priority: tier.priority, zone: if tier.far { "far" } else { "near" }, percent }
+}
+
+const fn bench(bench: Bench) -> &'static str {
+    match bench {
+        Bench::In => "in",
+        Bench::Out => "ejected",
+        Bench::Trial | Bench::OpenTrial | Bench::OnTrial => "trial",
     }
 }

@@ -1,12 +1,14 @@
 //! A slot on an endpoint, given back when dropped.
 //!
-//! Part of `balance`. A compare-exchange keeps the count below its cap at every moment, whatever the number of workers.
+//! Part of `balance`. A compare-exchange keeps the counts below their caps at every moment, whatever the number of
+//! workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Rule;
 use super::endpoint::Endpoint;
-use super::vitals::Vitals;
+use super::load::Carried;
 
 /// What a slot is for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -23,12 +25,24 @@ pub enum ClaimKind {
 pub struct Claim {
     endpoint: Arc<Endpoint>,
     kind: ClaimKind,
+    /// What of the endpoint's load is this claim's.
+    carried: Carried,
 }
 
 impl Claim {
-    /// Takes a slot of `kind` on `endpoint`; `None` when `cap` of them are taken.
-    pub fn take(endpoint: &Arc<Endpoint>, kind: ClaimKind, cap: u32) -> Option<Self> {
-        raise(count(&endpoint.vitals, kind), cap).then(|| Self { endpoint: Arc::clone(endpoint), kind })
+    /// Takes a slot on `endpoint` as `rule` allows, for a `retry` or a first attempt; `None` when a limit is reached.
+    pub fn take(endpoint: &Arc<Endpoint>, rule: &Rule, retry: bool) -> Option<Self> {
+        let exchange = rule.kind == ClaimKind::Exchange;
+        let carried = Carried { in_flight: exchange.into(), pending: 1, retries: retry.into() };
+        let load = endpoint.vitals.load();
+        if !load.raise(carried, &rule.limits()) {
+            return None;
+        }
+        if !exchange && !raise(endpoint.vitals.tunnel_count(), rule.max_tunnels) {
+            load.lower(carried);
+            return None;
+        }
+        Some(Self { endpoint: Arc::clone(endpoint), kind: rule.kind, carried })
     }
 
     /// The endpoint.
@@ -41,6 +55,23 @@ impl Claim {
         self.kind
     }
 
+    /// There is a connection: the place among those without one is given back. Says how many of them there were.
+    pub fn settle(&mut self) -> u32 {
+        if self.carried.pending == 0 {
+            return 0;
+        }
+        let settled = match self.kind {
+            ClaimKind::Exchange => Carried { pending: 1, ..Carried::default() },
+            // A tunnel may live for days; that it began as a repeat is over now.
+            ClaimKind::Tunnel => self.carried,
+        };
+        self.carried.pending = 0;
+        if self.kind == ClaimKind::Tunnel {
+            self.carried.retries = 0;
+        }
+        self.endpoint.vitals.load().lower(settled).pending
+    }
+
     /// Turns the claim into one for a tunnel and frees its exchange slot. A tunnel's claim passes unchanged.
     ///
     /// # Errors
@@ -49,10 +80,10 @@ impl Claim {
         if self.kind == ClaimKind::Tunnel {
             return Ok(self);
         }
-        if !raise(count(&self.endpoint.vitals, ClaimKind::Tunnel), cap) {
+        if !raise(self.endpoint.vitals.tunnel_count(), cap) {
             return Err(self);
         }
-        lower(count(&self.endpoint.vitals, self.kind));
+        self.endpoint.vitals.load().lower(std::mem::take(&mut self.carried));
         self.kind = ClaimKind::Tunnel;
         Ok(self)
     }
@@ -60,23 +91,18 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        lower(count(&self.endpoint.vitals, self.kind));
-    }
-}
-
-fn count(vitals: &Vitals, kind: ClaimKind) -> &AtomicU32 {
-    match kind {
-        ClaimKind::Exchange => vitals.in_flight_count(),
-        ClaimKind::Tunnel => vitals.tunnel_count(),
+        let vitals = &self.endpoint.vitals;
+        if self.carried != Carried::default() {
+            vitals.load().lower(self.carried);
+        }
+        if self.kind == ClaimKind::Tunnel {
+            // Each claim raised the count once, so it cannot pass zero.
+            vitals.tunnel_count().fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 fn raise(count: &AtomicU32, cap: u32) -> bool {
     let raised = |taken: u32| (taken < cap).then(|| taken.saturating_add(1));
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raised).is_ok()
-}
-
-// Each claim raised the count once, so it cannot pass zero.
-fn lower(count: &AtomicU32) {
-    count.fetch_sub(1, Ordering::Relaxed);
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::claim::ClaimKind;
-use super::vitals::{Pulse, Vitals};
+use super::vitals::{Bench, Pulse, Vitals};
 use super::{Rule, Trust};
 use crate::config::pool::Endpoint as Wanted;
 use crate::lexicon::{EndpointName, Standing, ZoneName};
@@ -29,6 +29,15 @@ impl fmt::Display for EndpointId {
     }
 }
 
+/// Where an endpoint stands in the order of preference; the lesser one is preferred.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Tier {
+    /// Priority group: 0 first, the others are backups.
+    pub priority: u8,
+    /// Not in the proxy's own zone.
+    pub far: bool,
+}
+
 /// One upstream address as one generation sees it.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -44,6 +53,8 @@ pub struct Endpoint {
     pub weight: u16,
     /// Failure domain.
     pub zone: Option<ZoneName>,
+    /// Where it stands in the order of preference.
+    pub tier: Tier,
     /// Taken out by this generation's configuration. Not in [`Vitals`]: a reload that fails must leave no trace.
     pub disabled: bool,
     /// Counts and health, shared with every other generation that has this endpoint.
@@ -70,6 +81,7 @@ impl Endpoint {
             port: wanted.port,
             weight: wanted.weight,
             zone: wanted.zone.clone(),
+            tier: Tier { priority: wanted.priority, far: !wanted.near },
             disabled: wanted.disabled,
             vitals,
         }
@@ -84,6 +96,7 @@ impl Endpoint {
         self.name == wanted.name
             && self.weight == wanted.weight
             && self.zone == wanted.zone
+            && self.tier == (Tier { priority: wanted.priority, far: !wanted.near })
             && self.disabled == wanted.disabled
     }
 
@@ -94,11 +107,13 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn free(&self, rule: &Rule) -> bool {
-        let taken = match rule.kind {
-            ClaimKind::Exchange => self.vitals.in_flight(),
-            ClaimKind::Tunnel => self.vitals.tunnels(),
-        };
-        taken < rule.slots()
+    /// Usable, and not ejected.
+    pub(super) fn is_favoured(&self, trust: Trust) -> bool {
+        self.is_usable(trust) && self.vitals.bench() == Bench::In
+    }
+
+    pub(super) fn free(&self, rule: &Rule, retry: bool) -> bool {
+        let tunnel_fits = rule.kind == ClaimKind::Exchange || self.vitals.tunnels() < rule.max_tunnels;
+        tunnel_fits && self.vitals.load().fits(&rule.limits(), retry)
     }
 }

@@ -17,20 +17,31 @@
 //! 5. When none is usable, `when_all_down` decides.
 //!
 //! Endpoints already tried are avoided in every case.
+//!
+//! # Who of them is preferred
+//! Live traffic may have ejected an endpoint ([`Bench`]): it takes nothing while another one can, but for one exchange
+//! at a time that tries it out. The lower priority group takes everything while `spill_below` percent of its weight is
+//! well, and beneath that a share in proportion; what is left goes to the next one. Within a group, endpoints of the
+//! proxy's own zone are preferred in the same way. Panic is for a pool none of whose groups is well.
 
 mod budget;
 mod claim;
 mod cycle;
 pub mod drain;
 mod endpoint;
+mod load;
+mod plan;
 mod roster;
+mod traffic;
 mod vitals;
 
 pub use budget::Budget;
 pub use claim::{Claim, ClaimKind};
-pub use endpoint::{Endpoint, EndpointId};
+pub use endpoint::{Endpoint, EndpointId, Tier};
+pub use load::{Caps, Reached};
 pub use roster::{Changes, Roster};
-pub use vitals::{Live, Recent, Vitals};
+pub use traffic::{Live, Recent, Seen, Tally};
+pub use vitals::{Bench, Vitals, WARM};
 
 use crate::config::pool::{Pool, Strategy, WhenAllDown};
 pub use crate::lexicon::Standing;
@@ -44,6 +55,14 @@ pub struct Rule {
     pub max_in_flight: u32,
     /// Tunnels an endpoint may carry at once.
     pub max_tunnels: u32,
+    /// Exchanges and tunnels without a connection that an endpoint may have at once.
+    pub max_pending: u32,
+    /// Repeats that an endpoint may carry at once.
+    pub max_retries: u32,
+    /// Percent of a priority group's weight that must be well for it to take everything.
+    pub spill_below: u8,
+    /// Percent of its slots to which an endpoint of the proxy's own zone is filled before others help.
+    pub zone_fill: u8,
     /// Percent of the enabled endpoints that must be usable for health to be heeded; 0 always heeds it.
     pub panic_threshold: u8,
     /// When none is usable.
@@ -66,11 +85,20 @@ impl Rule {
             strategy: pool.strategy,
             max_in_flight: pool.max_in_flight,
             max_tunnels: pool.max_tunnels,
+            max_pending: pool.max_pending,
+            max_retries: pool.max_retries,
+            spill_below: pool.spill_below,
+            zone_fill: pool.zones.fill,
             panic_threshold: pool.panic_threshold,
             when_all_down: pool.when_all_down,
             trust,
             kind,
         }
+    }
+
+    /// Most of each sort on one endpoint.
+    pub const fn limits(&self) -> Caps {
+        Caps { in_flight: self.max_in_flight, pending: self.max_pending, retries: self.max_retries }
     }
 
     /// Slots of the claimed kind on each endpoint.
@@ -80,6 +108,15 @@ impl Rule {
             ClaimKind::Tunnel => self.max_tunnels,
         }
     }
+}
+
+/// What a pick is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// Endpoints that failed the exchange already: another one is wanted, and the claim counts as a repeat.
+    pub tried: &'a [EndpointId],
+    /// Whether the exchange can be repeated elsewhere, so that an ejected endpoint may be tried out with it.
+    pub expendable: bool,
 }
 
 /// Whether an endpoint must have proven itself.

@@ -7,14 +7,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::claim::Claim;
+use arc_swap::{ArcSwapOption, Guard};
+
+use super::claim::{Claim, ClaimKind};
 use super::cycle;
-use super::endpoint::{Endpoint, EndpointId};
-use super::vitals::Pulse;
-use super::{Pick, Rule, Trust};
-use crate::config::pool::{Endpoint as Wanted, Strategy, WhenAllDown};
+use super::endpoint::{Endpoint, Tier};
+use super::plan::{Plan, Reach, spread};
+use super::vitals::{Pulse, WARM};
+use super::{Ask, Pick, Rule};
+use crate::config::pool::{Endpoint as Wanted, Strategy};
 
 /// What a succession changed.
 #[derive(Debug, Default)]
@@ -32,10 +35,27 @@ pub struct Changes {
 pub struct Roster {
     endpoints: Box<[Arc<Endpoint>]>,
     turns: Box<[u32]>,
-    cursor: Arc<AtomicUsize>,
+    cursors: Arc<Cursors>,
+    /// Whose tier's turn it is, where several have a share.
+    shares: AtomicUsize,
     pulse: Pulse,
-    /// The last census: pulse and kind of trust it was taken under (32 bits), usable (16), enabled (16).
-    census: AtomicU64,
+    /// Who comes into question, as of the last beat of the pulse.
+    plan: ArcSwapOption<Plan>,
+}
+
+/// Whose turn it is: among all, and in each tier by itself. With one cursor for all, turns taken in one tier would decide
+/// over those in another.
+#[derive(Debug, Default)]
+struct Cursors {
+    all: AtomicUsize,
+    tiers: [[AtomicUsize; 2]; 10],
+}
+
+impl Cursors {
+    fn of(&self, tier: Option<Tier>) -> &AtomicUsize {
+        let cursor = |tier: Tier| self.tiers.get(usize::from(tier.priority))?.get(usize::from(tier.far));
+        tier.and_then(cursor).unwrap_or(&self.all)
+    }
 }
 
 /// Endpoints that least-connection compares.
@@ -43,17 +63,6 @@ const WINDOW: usize = 64;
 
 /// Turns that one pick takes before it looks at the endpoints in a row.
 const MAX_SKIPS: usize = 256;
-
-/// Census not yet taken: no pulse has this odd key together with more usable than enabled.
-const UNCOUNTED: u64 = 0xffff_0000;
-
-/// Which endpoints come into question.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Reach {
-    Usable,
-    Enabled,
-    Nobody,
-}
 
 impl Roster {
     /// The first roster of a pool. Every standing is `Unknown`.
@@ -86,17 +95,18 @@ impl Roster {
         }
         changes.removed = known.into_values().flatten().map(Arc::clone).collect();
         changes.removed.sort_unstable_by_key(|endpoint| endpoint.id);
-        (Self::over(endpoints, Arc::clone(&self.cursor), self.pulse.clone()), changes)
+        (Self::over(endpoints, Arc::clone(&self.cursors), self.pulse.clone()), changes)
     }
 
-    fn over(endpoints: Vec<Arc<Endpoint>>, cursor: Arc<AtomicUsize>, pulse: Pulse) -> Self {
+    fn over(endpoints: Vec<Arc<Endpoint>>, cursors: Arc<Cursors>, pulse: Pulse) -> Self {
         let weights: Vec<u16> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
         Self {
             endpoints: endpoints.into_boxed_slice(),
             turns: cycle::turns(&weights),
-            cursor,
+            cursors,
+            shares: AtomicUsize::new(0),
             pulse,
-            census: AtomicU64::new(UNCOUNTED),
+            plan: ArcSwapOption::empty(),
         }
     }
 
@@ -107,108 +117,145 @@ impl Roster {
 
     /// Whether so few endpoints are usable that health is not heeded.
     pub fn is_in_panic(&self, rule: &Rule) -> bool {
-        let (usable, enabled) = self.count(rule.trust);
-        rule.trust != Trust::Always && usable.saturating_mul(100) < enabled.saturating_mul(rule.panic_threshold.into())
+        self.plan(rule).as_ref().is_some_and(|plan| plan.panics)
     }
 
-    /// Chooses an endpoint that is not among `tried` and takes a slot on it.
-    pub fn pick(&self, rule: &Rule, tried: &[EndpointId]) -> Pick {
-        let reach = self.reach(rule);
-        if reach == Reach::Nobody {
+    /// Where the traffic goes at this moment: tiers with their shares in percent. Empty when health is not heeded.
+    pub fn shares(&self, rule: &Rule) -> Vec<(Tier, u32)> {
+        self.plan(rule).as_ref().map(|plan| plan.percent()).unwrap_or_default()
+    }
+
+    /// Chooses an endpoint that is not among those tried and takes a slot on it.
+    pub fn pick(&self, rule: &Rule, ask: &Ask<'_>) -> Pick {
+        let plan = self.plan(rule);
+        let Some(plan) = plan.as_ref() else { return Pick::NoneUp };
+        let (trust, retry, all) = (rule.trust, !ask.tried.is_empty(), self.cursors.of(None));
+        let untried = |endpoint: &Endpoint| !endpoint.is_disabled() && !ask.tried.contains(&endpoint.id);
+        let favoured = |endpoint: &Endpoint| untried(endpoint) && endpoint.is_favoured(trust);
+        let within = |endpoint: &Endpoint| untried(endpoint) && plan.includes(endpoint, trust);
+
+        if plan.reach == Reach::Nobody {
             return Pick::NoneUp;
         }
-        // What failed once in panic deserves an endpoint that is known to be well, if there is any.
-        if reach == Reach::Enabled
-            && !tried.is_empty()
-            && rule.trust != Trust::Always
-            && let Some(claim) = self.claim(rule, tried, Reach::Usable)
+        if plan.trial
+            && !retry
+            && let Some(claim) = self.try_out(rule, ask)
         {
             return Pick::Claimed(claim);
         }
-        if let Some(claim) = self.claim(rule, tried, reach) {
+        // What failed once in panic deserves an endpoint that is known to be well, if there is any.
+        if plan.panics
+            && retry
+            && let Some(claim) = self.claim(rule, retry, all, favoured)
+        {
             return Pick::Claimed(claim);
         }
-        let within = |endpoint: &&Arc<Endpoint>| within(endpoint, rule, reach);
-        if self.endpoints.iter().filter(within).any(|endpoint| !tried.contains(&endpoint.id)) {
-            Pick::Full
-        } else if self.endpoints.iter().any(|endpoint| within(&endpoint)) {
+        if let Some(tier) = plan.turn(&self.shares) {
+            let fits = |endpoint: &Endpoint| {
+                endpoint.tier == tier && within(endpoint) && (tier.far || has_room_for_neighbours(endpoint, rule))
+            };
+            if let Some(claim) = self.claim(rule, retry, self.cursors.of(Some(tier)), fits) {
+                return Pick::Claimed(claim);
+            }
+        }
+        if let Some(claim) = self.claim(rule, retry, all, within) {
+            return Pick::Claimed(claim);
+        }
+        if self.endpoints.iter().any(|endpoint| within(endpoint)) {
+            return Pick::Full;
+        }
+        // An ejected endpoint or a backup is better than none.
+        let usable = |endpoint: &Endpoint| untried(endpoint) && endpoint.is_usable(trust);
+        if let Some(claim) = self.claim(rule, retry, all, usable) {
+            Pick::Claimed(claim)
+        } else if self.endpoints.iter().any(|endpoint| !endpoint.is_disabled() && plan.includes(endpoint, trust)) {
             Pick::NoneUntried
         } else {
             Pick::NoneUp
         }
     }
 
-    fn reach(&self, rule: &Rule) -> Reach {
-        let (usable, enabled) = self.count(rule.trust);
-        if enabled == 0 {
-            Reach::Nobody
-        } else if rule.trust == Trust::Always || self.is_in_panic(rule) {
-            Reach::Enabled
-        } else if usable > 0 {
-            Reach::Usable
-        } else {
-            match rule.when_all_down {
-                WhenAllDown::UseAll => Reach::Enabled,
-                WhenAllDown::Reject => Reach::Nobody,
+    /// The plan as of now; made anew only after a standing changed.
+    fn plan(&self, rule: &Rule) -> Guard<Option<Arc<Plan>>> {
+        // Read before the standings are, so that a change meanwhile makes the next pick look again.
+        let pulse = self.pulse.count();
+        let plan = self.plan.load();
+        if plan.as_ref().is_some_and(|plan| plan.holds(pulse, rule)) {
+            return plan;
+        }
+        self.plan.store(Some(Arc::new(Plan::new(pulse, rule, &self.endpoints))));
+        self.plan.load()
+    }
+
+    /// An ejected endpoint whose trial this exchange is to be.
+    fn try_out(&self, rule: &Rule, ask: &Ask<'_>) -> Option<Claim> {
+        // A tunnel's answer tells little: its token may be at fault.
+        if rule.kind == ClaimKind::Tunnel {
+            return None;
+        }
+        let usable = |endpoint: &&Arc<Endpoint>| !endpoint.is_disabled() && endpoint.is_usable(rule.trust);
+        self.endpoints.iter().filter(usable).find_map(|endpoint| {
+            let before = endpoint.vitals.take_trial(ask.expendable)?;
+            let claim = Claim::take(endpoint, rule, false);
+            if claim.is_none() {
+                endpoint.vitals.set_bench(before);
             }
-        }
+            claim
+        })
     }
 
-    /// How many are usable and how many are enabled, counted anew only after a standing changed.
-    fn count(&self, trust: Trust) -> (u32, u32) {
-        // Read before the standings are, so that a change during the count makes the next pick count again.
-        let pulse = self.pulse.count() << 2;
-        let key = u64::from(pulse | trust as u32) << 32;
-        let census = self.census.load(Ordering::Acquire);
-        let (usable, enabled) = ((census >> 16) & 0xffff, census & 0xffff);
-        if census >> 32 == key >> 32 && usable <= enabled {
-            return (u32::try_from(usable).unwrap_or_default(), u32::try_from(enabled).unwrap_or_default());
-        }
-
-        let (mut usable, mut enabled) = (0_u16, 0_u16);
-        for endpoint in self.endpoints.iter().filter(|endpoint| !endpoint.is_disabled()) {
-            enabled = enabled.saturating_add(1);
-            usable = usable.saturating_add(endpoint.is_usable(trust).into());
-        }
-        self.census.store(key | (u64::from(usable) << 16) | u64::from(enabled), Ordering::Release);
-        (usable.into(), enabled.into())
-    }
-
-    fn claim(&self, rule: &Rule, tried: &[EndpointId], reach: Reach) -> Option<Claim> {
-        let fits = |endpoint: &Endpoint| within(endpoint, rule, reach) && !tried.contains(&endpoint.id);
-        match rule.strategy {
-            Strategy::RoundRobin => self.in_turn(rule, fits),
-            Strategy::LeastConnection => self.least(rule, fits),
-        }
+    fn claim(&self, rule: &Rule, retry: bool, cursor: &AtomicUsize, fits: impl Fn(&Endpoint) -> bool) -> Option<Claim> {
+        let take = |endpoint: &Arc<Endpoint>| Claim::take(endpoint, rule, retry);
+        let chosen = match rule.strategy {
+            Strategy::RoundRobin => self.in_turn(cursor, &fits, take),
+            Strategy::LeastConnection => {
+                self.least(cursor, |endpoint| fits(endpoint) && endpoint.free(rule, retry), take)
+            }
+        };
+        // Others may have taken the turns and the last slots in between: nobody is told "full" while there is a slot.
+        chosen.or_else(|| {
+            let start = cursor.load(Ordering::Relaxed).checked_rem(self.endpoints.len())?;
+            self.from(start).filter(|endpoint| fits(endpoint)).find_map(take)
+        })
     }
 
     /// The endpoint whose turn it is. One that is passed over uses up its turn: were the search to go on without moving
     /// the cursor, the neighbour of an endpoint that is down would carry double.
-    fn in_turn(&self, rule: &Rule, fits: impl Fn(&Endpoint) -> bool) -> Option<Claim> {
+    fn in_turn(
+        &self,
+        cursor: &AtomicUsize,
+        fits: impl Fn(&Endpoint) -> bool,
+        take: impl Fn(&Arc<Endpoint>) -> Option<Claim>,
+    ) -> Option<Claim> {
         for _ in 0..self.turns.len().min(MAX_SKIPS) {
-            let turn = self.cursor.fetch_add(1, Ordering::Relaxed).checked_rem(self.turns.len())?;
+            let turn = cursor.fetch_add(1, Ordering::Relaxed).checked_rem(self.turns.len())?;
             let endpoint = self.endpoints.get(*self.turns.get(turn)? as usize)?;
             if fits(endpoint)
-                && let Some(claim) = Claim::take(endpoint, rule.kind, rule.slots())
+                && endpoint.vitals.takes_turn()
+                && let Some(claim) = take(endpoint)
             {
                 return Some(claim);
             }
         }
-        // Other workers may have taken the turns in between: nobody is told "full" while there is a slot.
-        self.first(rule, fits)
+        None
     }
 
     /// The endpoint that carries least for its weight; among equals each in turn, by weight.
-    fn least(&self, rule: &Rule, fits: impl Fn(&Endpoint) -> bool) -> Option<Claim> {
+    fn least(
+        &self,
+        cursor: &AtomicUsize,
+        fits: impl Fn(&Endpoint) -> bool,
+        take: impl Fn(&Arc<Endpoint>) -> Option<Claim>,
+    ) -> Option<Claim> {
         let count = self.endpoints.len();
-        let pick = self.cursor.fetch_add(1, Ordering::Relaxed);
+        let pick = cursor.fetch_add(1, Ordering::Relaxed);
         let (start, turn) = if count <= WINDOW {
             (0, pick)
         } else {
             // The window moves by one each pick, the turn within it by one each round: every endpoint comes equally often.
             (pick.checked_rem(count)?, pick.checked_div(count)?)
         };
-        let window = || self.from(start).take(WINDOW).filter(|endpoint| fits(endpoint) && endpoint.free(rule));
+        let window = || self.from(start).take(WINDOW).filter(|endpoint| fits(endpoint));
 
         let mut equals: [Option<&Arc<Endpoint>>; WINDOW] = [None; WINDOW];
         let (mut length, mut best) = (0_usize, None);
@@ -229,28 +276,21 @@ impl Roster {
         }
 
         let equals = || equals.iter().take(length).flatten();
-        let weight: usize = equals().map(|endpoint| usize::from(endpoint.weight.max(1))).sum();
-        let mut turn = turn.checked_rem(weight).unwrap_or_default();
+        let weight: usize = equals().map(|endpoint| share(endpoint)).sum();
+        // Where one is cold, shares are of hundredths: spread the turns, or one would be asked a hundred times in a row.
+        let cold = equals().any(|endpoint| endpoint.vitals.warmth() < WARM);
+        let mut turn = match cold {
+            true => spread(turn, weight),
+            false => turn.wrapping_mul(WARM.into()).checked_rem(weight).unwrap_or_default(),
+        };
         for endpoint in equals() {
-            let share = usize::from(endpoint.weight.max(1));
+            let share = share(endpoint);
             if turn < share {
-                if let Some(claim) = Claim::take(endpoint, rule.kind, rule.slots()) {
-                    return Some(claim);
-                }
-                break;
+                return take(endpoint);
             }
             turn = turn.saturating_sub(share);
         }
-        // Its last slot went to another worker this moment, or the window is full.
-        self.first(rule, fits)
-    }
-
-    /// Any endpoint with a free slot, the next in the list first.
-    fn first(&self, rule: &Rule, fits: impl Fn(&Endpoint) -> bool) -> Option<Claim> {
-        let start = self.cursor.load(Ordering::Relaxed).checked_rem(self.endpoints.len())?;
-        self.from(start)
-            .filter(|endpoint| fits(endpoint))
-            .find_map(|endpoint| Claim::take(endpoint, rule.kind, rule.slots()))
+        None
     }
 
     /// All endpoints, beginning with the one at `start`.
@@ -260,13 +300,18 @@ impl Roster {
     }
 }
 
-fn within(endpoint: &Endpoint, rule: &Rule, reach: Reach) -> bool {
-    !endpoint.is_disabled()
-        && match reach {
-            Reach::Usable => endpoint.is_usable(rule.trust),
-            Reach::Enabled => true,
-            Reach::Nobody => false,
-        }
+/// Whether an endpoint of the proxy's own zone is not yet so full that others should help.
+fn has_room_for_neighbours(endpoint: &Endpoint, rule: &Rule) -> bool {
+    let taken = match rule.kind {
+        ClaimKind::Exchange => endpoint.vitals.in_flight(),
+        ClaimKind::Tunnel => endpoint.vitals.tunnels(),
+    };
+    u64::from(taken).saturating_mul(100) < u64::from(rule.slots()).saturating_mul(rule.zone_fill.into())
+}
+
+/// What is due to an endpoint, in hundredths of its weight.
+fn share(endpoint: &Endpoint) -> usize {
+    usize::from(endpoint.weight.max(1)).saturating_mul(endpoint.vitals.warmth().into())
 }
 
 /// What an endpoint carries, per weight.
@@ -280,11 +325,11 @@ impl Load {
     fn of(endpoint: &Endpoint) -> Self {
         let vitals = &endpoint.vitals;
         let carried = u64::from(vitals.in_flight()).saturating_add(vitals.tunnels().into());
-        Self { carried, weight: u64::from(endpoint.weight).max(1) }
+        Self { carried, weight: u64::try_from(share(endpoint)).unwrap_or(u64::MAX) }
     }
 
     fn compare(self, other: Self) -> std::cmp::Ordering {
-        // Cross-multiplied: 2^33 × 2^16 fits.
+        // Cross-multiplied: 2^33 × 2^15 fits.
         self.carried.saturating_mul(other.weight).cmp(&other.carried.saturating_mul(self.weight))
     }
 }

@@ -9,7 +9,16 @@ use crate::config::pool::{Endpoint as Wanted, Strategy};
 use crate::lexicon::{EndpointName, ZoneName};
 
 fn wanted(name: &str, weight: u16) -> Wanted {
-    Wanted { name: EndpointName::new(name), host: name.into(), port: 8088, weight, zone: None, disabled: false }
+    Wanted {
+        name: EndpointName::new(name),
+        host: name.into(),
+        port: 8088,
+        weight,
+        zone: None,
+        near: false,
+        priority: 0,
+        disabled: false,
+    }
 }
 
 fn pool(weights: &[u16]) -> Vec<Wanted> {
@@ -21,6 +30,10 @@ fn rule(strategy: Strategy) -> Rule {
         strategy,
         max_in_flight: 1_000_000,
         max_tunnels: 1_000_000,
+        max_pending: 60_000,
+        max_retries: 60_000,
+        spill_below: 50,
+        zone_fill: 75,
         panic_threshold: 0,
         when_all_down: WhenAllDown::Reject,
         trust: Trust::Always,
@@ -38,8 +51,12 @@ fn all_up(roster: &Roster) {
     }
 }
 
+fn after(tried: &[EndpointId]) -> Ask<'_> {
+    Ask { tried, expendable: true }
+}
+
 fn claim(roster: &Roster, rule: &Rule, tried: &[EndpointId]) -> Option<Claim> {
-    match roster.pick(rule, tried) {
+    match roster.pick(rule, &after(tried)) {
         Pick::Claimed(claim) => Some(claim),
         Pick::Full | Pick::NoneUp | Pick::NoneUntried => None,
     }
@@ -130,7 +147,7 @@ fn full_is_said_only_when_every_slot_is_taken() {
         let held: Vec<Claim> = (0..6).filter_map(|_| claim(&roster, &rule, &[])).collect();
 
         assert_eq!(held.len(), 6);
-        assert!(matches!(roster.pick(&rule, &[]), Pick::Full));
+        assert!(matches!(roster.pick(&rule, &after(&[])), Pick::Full));
         drop(held);
         assert!(claim(&roster, &rule, &[]).is_some());
     }
@@ -144,8 +161,8 @@ fn tried_endpoints_are_avoided_and_told_apart_from_full_ones() {
 
     let second = claim(&roster, &rule, &ids[..1]).unwrap();
     assert_eq!(second.endpoint().id, ids[1]);
-    assert!(matches!(roster.pick(&rule, &ids[..1]), Pick::Full));
-    assert!(matches!(roster.pick(&rule, &ids), Pick::NoneUntried));
+    assert!(matches!(roster.pick(&rule, &after(&ids[..1])), Pick::Full));
+    assert!(matches!(roster.pick(&rule, &after(&ids)), Pick::NoneUntried));
 }
 
 #[test]
@@ -153,7 +170,7 @@ fn unproven_endpoints_wait_unless_presumed_well_or_unchecked() {
     let roster = Roster::new(&pool(&[1]));
     let proven = checked(Strategy::RoundRobin);
 
-    assert!(matches!(roster.pick(&proven, &[]), Pick::NoneUp));
+    assert!(matches!(roster.pick(&proven, &after(&[])), Pick::NoneUp));
     assert!(claim(&roster, &Rule { trust: Trust::Presumed, ..proven }, &[]).is_some());
     assert!(claim(&roster, &Rule { trust: Trust::Always, ..proven }, &[]).is_some());
     roster.endpoints()[0].vitals.set_standing(Standing::Late, "slow");
@@ -191,11 +208,11 @@ fn configuration_decides_when_all_are_down() {
         endpoint.vitals.set_standing(Standing::Down, "test");
     }
 
-    assert!(matches!(roster.pick(&reject, &[]), Pick::NoneUp));
+    assert!(matches!(roster.pick(&reject, &after(&[])), Pick::NoneUp));
     let use_all = Rule { when_all_down: WhenAllDown::UseAll, ..reject };
     assert!(claim(&roster, &use_all, &[]).is_some());
     roster.endpoints().iter().for_each(|endpoint| endpoint.vitals.set_drained(true));
-    assert!(matches!(roster.pick(&use_all, &[]), Pick::NoneUp));
+    assert!(matches!(roster.pick(&use_all, &after(&[])), Pick::NoneUp));
 }
 
 #[test]
@@ -205,7 +222,7 @@ fn drained_and_disabled_endpoints_get_nothing_even_when_alone() {
     let roster = Roster::new(&wanted);
     roster.endpoints()[1].vitals.set_drained(true);
 
-    assert!(matches!(roster.pick(&rule(Strategy::RoundRobin), &[]), Pick::NoneUp));
+    assert!(matches!(roster.pick(&rule(Strategy::RoundRobin), &after(&[])), Pick::NoneUp));
     roster.endpoints()[1].vitals.set_drained(false);
     assert_eq!(name(&roster, &rule(Strategy::RoundRobin)), "e1");
 }
@@ -214,17 +231,18 @@ fn drained_and_disabled_endpoints_get_nothing_even_when_alone() {
 fn empty_roster_has_nobody() {
     let roster = Roster::new(&[]);
 
-    assert!(matches!(roster.pick(&rule(Strategy::RoundRobin), &[]), Pick::NoneUp));
-    assert!(matches!(roster.pick(&rule(Strategy::LeastConnection), &[]), Pick::NoneUp));
+    assert!(matches!(roster.pick(&rule(Strategy::RoundRobin), &after(&[])), Pick::NoneUp));
+    assert!(matches!(roster.pick(&rule(Strategy::LeastConnection), &after(&[])), Pick::NoneUp));
 }
 
 #[test]
 fn least_connection_counts_tunnels_and_weight() {
     let roster = Roster::new(&pool(&[1, 4]));
     let rule = rule(Strategy::LeastConnection);
+    let tunnels = Rule { kind: ClaimKind::Tunnel, ..rule };
     let [light, heavy] = roster.endpoints() else { unreachable!() };
-    let _tunnels: Vec<Claim> = (0..3).filter_map(|_| Claim::take(heavy, ClaimKind::Tunnel, 10)).collect();
-    let _light = Claim::take(light, ClaimKind::Exchange, 10);
+    let _tunnels: Vec<Claim> = (0..3).filter_map(|_| Claim::take(heavy, &tunnels, false)).collect();
+    let _light = Claim::take(light, &rule, false);
 
     let fourth = claim(&roster, &rule, &[]).unwrap();
 
@@ -254,7 +272,7 @@ fn least_connection_finds_the_only_free_slot_of_a_thousand() {
     let held: Vec<Claim> = (0..1_000).filter_map(|_| claim(&roster, &rule, &[])).collect();
 
     assert_eq!(held.len(), 1_000);
-    assert!(matches!(roster.pick(&rule, &[]), Pick::Full));
+    assert!(matches!(roster.pick(&rule, &after(&[])), Pick::Full));
 }
 
 #[test]
@@ -263,9 +281,11 @@ fn claim_moves_to_a_tunnel_slot_or_stays_as_it_was() {
     let endpoint = &roster.endpoints()[0];
     let counts = || (endpoint.vitals.in_flight(), endpoint.vitals.tunnels());
 
-    let tunnel = Claim::take(endpoint, ClaimKind::Exchange, 2).unwrap().into_tunnel(1).unwrap();
+    let rule = Rule { max_in_flight: 2, ..rule(Strategy::RoundRobin) };
+
+    let tunnel = Claim::take(endpoint, &rule, false).unwrap().into_tunnel(1).unwrap();
     assert_eq!((tunnel.kind(), counts()), (ClaimKind::Tunnel, (0, 1)));
-    let kept = Claim::take(endpoint, ClaimKind::Exchange, 2).unwrap().into_tunnel(1).unwrap_err();
+    let kept = Claim::take(endpoint, &rule, false).unwrap().into_tunnel(1).unwrap_err();
     assert_eq!((kept.kind(), counts()), (ClaimKind::Exchange, (1, 1)));
     drop((tunnel, kept));
     assert_eq!(counts(), (0, 0));
@@ -473,7 +493,8 @@ proptest! {
             let standing = [Standing::Unknown, Standing::Up, Standing::Late, Standing::Down][usize::from(*standing)];
             endpoint.vitals.set_standing(standing, "test");
             endpoint.vitals.set_drained(*drained);
-            held.extend((0..*load).filter_map(|_| Claim::take(endpoint, ClaimKind::Exchange, 2)));
+            let two = Rule { max_in_flight: 2, ..checked(Strategy::RoundRobin) };
+            held.extend((0..*load).filter_map(|_| Claim::take(endpoint, &two, false)));
         }
         let tried: Vec<EndpointId> = tried.iter().map(|index| index.get(roster.endpoints()).id).collect();
         let rule = Rule {
@@ -491,7 +512,7 @@ proptest! {
         let untried: Vec<_> = reach.iter().filter(|endpoint| !tried.contains(&endpoint.id)).collect();
         let free = untried.iter().any(|endpoint| endpoint.vitals.in_flight() < 2);
 
-        match roster.pick(&rule, &tried) {
+        match roster.pick(&rule, &after(&tried)) {
             Pick::Claimed(claim) => {
                 prop_assert!(untried.iter().any(|endpoint| endpoint.id == claim.endpoint().id));
                 prop_assert!(claim.endpoint().vitals.in_flight() <= 2);
@@ -515,6 +536,271 @@ proptest! {
             let taken = turns.iter().filter(|turn| **turn as usize == index).count() as f64;
             let due = usize::from(*weight) as f64 / sum as f64 * turns.len() as f64;
             prop_assert!(taken >= 1.0 && (taken - due).abs() < 1.5, "{} turns for {}", taken, due);
+        }
+    }
+}
+
+fn tiered(tiers: &[(u8, bool)]) -> Vec<Wanted> {
+    let with = |(index, (priority, near)): (usize, &(u8, bool))| Wanted {
+        priority: *priority,
+        near: *near,
+        ..wanted(&format!("e{index}"), 1)
+    };
+    tiers.iter().enumerate().map(with).collect()
+}
+
+/// How often each endpoint is picked in `picks` turns, in the order of the roster.
+fn picks(roster: &Roster, rule: &Rule, picks: usize) -> Vec<usize> {
+    let mut counts: HashMap<EndpointId, usize> = HashMap::new();
+    for _ in 0..picks {
+        *counts.entry(claim(roster, rule, &[]).unwrap().endpoint().id).or_default() += 1;
+    }
+    roster.endpoints().iter().map(|endpoint| counts.get(&endpoint.id).copied().unwrap_or_default()).collect()
+}
+
+#[test]
+fn backups_serve_for_what_is_missing_of_the_first_group() {
+    let roster = Roster::new(&tiered(&[(0, false), (0, false), (0, false), (0, false), (1, false)]));
+    let rule = Rule { panic_threshold: 20, ..checked(Strategy::RoundRobin) };
+    all_up(&roster);
+    let down = |index: usize| roster.endpoints()[index].vitals.set_standing(Standing::Down, "test");
+
+    assert_eq!(picks(&roster, &rule, 400)[4], 0);
+    down(0);
+    down(1);
+    assert_eq!(picks(&roster, &rule, 400), [0, 0, 200, 200, 0], "half of it is enough");
+    down(2);
+    let shares = picks(&roster, &rule, 400);
+    assert!((198..=202).contains(&shares[3]) && (198..=202).contains(&shares[4]), "a quarter takes half: {shares:?}");
+    down(3);
+    assert!(!roster.is_in_panic(&rule), "the backup is well");
+    assert_eq!(picks(&roster, &rule, 40), [0, 0, 0, 0, 40]);
+}
+
+#[test]
+fn pool_is_in_panic_only_when_none_of_its_groups_is_well() {
+    let roster = Roster::new(&tiered(&[(0, false), (0, false), (1, false), (1, false)]));
+    let rule = Rule { panic_threshold: 50, ..checked(Strategy::RoundRobin) };
+    all_up(&roster);
+    let down = |index: usize| roster.endpoints()[index].vitals.set_standing(Standing::Down, "test");
+
+    down(0);
+    down(1);
+    assert!(!roster.is_in_panic(&rule));
+    down(2);
+    assert!(!roster.is_in_panic(&rule));
+    down(3);
+    assert!(roster.is_in_panic(&rule));
+    assert_eq!(picks(&roster, &rule, 40), [10, 10, 10, 10]);
+}
+
+#[test]
+fn own_zone_is_preferred_while_as_much_of_it_is_well_as_elsewhere() {
+    let zones = [(0, true), (0, true), (0, false), (0, false), (0, false), (0, false)];
+    let roster = Roster::new(&tiered(&zones));
+    let rule = Rule { panic_threshold: 20, ..checked(Strategy::RoundRobin) };
+    all_up(&roster);
+    let set = |index: usize, standing| _ = roster.endpoints()[index].vitals.set_standing(standing, "test");
+
+    assert_eq!(picks(&roster, &rule, 600), [300, 300, 0, 0, 0, 0]);
+    set(0, Standing::Down);
+    // Half of the zone is well and five of six in all: 3 in 5 stay.
+    let shares = picks(&roster, &rule, 1_000);
+    assert!((590..=610).contains(&shares[1]), "{shares:?}");
+    assert!(shares[2..].iter().all(|share| (95..=105).contains(share)), "{shares:?}");
+    set(1, Standing::Down);
+    assert_eq!(picks(&roster, &rule, 400), [0, 0, 100, 100, 100, 100], "the zone is gone");
+    set(0, Standing::Up);
+    set(1, Standing::Late);
+    assert_eq!(picks(&roster, &rule, 600), [300, 300, 0, 0, 0, 0], "and comes back");
+}
+
+#[test]
+fn other_zones_help_before_the_own_one_is_full() {
+    let roster = Roster::new(&tiered(&[(0, true), (0, false), (0, false)]));
+    let rule = Rule { max_in_flight: 8, ..checked(Strategy::LeastConnection) };
+    all_up(&roster);
+
+    let held: Vec<Claim> = (0..12).filter_map(|_| claim(&roster, &rule, &[])).collect();
+
+    let carried: Vec<u32> = roster.endpoints().iter().map(|endpoint| endpoint.vitals.in_flight()).collect();
+    assert_eq!((held.len(), carried), (12, vec![6, 3, 3]), "three quarters at home, the rest where least is carried");
+}
+
+#[test]
+fn ejected_endpoint_takes_nothing_while_another_can() {
+    for strategy in [Strategy::RoundRobin, Strategy::LeastConnection] {
+        let roster = Roster::new(&pool(&[1, 1]));
+        let rule = Rule { max_in_flight: 2, ..checked(strategy) };
+        all_up(&roster);
+        let [bad, good] = roster.endpoints() else { unreachable!() };
+        bad.vitals.set_bench(Bench::Out);
+
+        let held: Vec<Claim> = (0..2).filter_map(|_| claim(&roster, &rule, &[])).collect();
+        assert!(held.iter().all(|claim| claim.endpoint().id == good.id));
+        assert!(
+            matches!(roster.pick(&rule, &after(&[])), Pick::Full),
+            "waiting for who is well beats asking who is not"
+        );
+        assert_eq!(claim(&roster, &rule, &[good.id]).unwrap().endpoint().id, bad.id, "the last resort of a repeat");
+        good.vitals.set_standing(Standing::Down, "test");
+        assert_eq!(claim(&roster, &rule, &[]).unwrap().endpoint().id, bad.id, "better than nobody");
+    }
+}
+
+#[test]
+fn ejections_do_not_bring_a_pool_into_panic() {
+    let roster = Roster::new(&pool(&[1, 1, 1]));
+    let rule = Rule { panic_threshold: 50, ..checked(Strategy::RoundRobin) };
+    all_up(&roster);
+    let [dead, bad, good] = roster.endpoints() else { unreachable!() };
+    dead.vitals.set_standing(Standing::Down, "test");
+    bad.vitals.set_bench(Bench::Out);
+
+    assert!(!roster.is_in_panic(&rule));
+    assert!((0..9).all(|_| claim(&roster, &rule, &[]).unwrap().endpoint().id == good.id));
+}
+
+#[test]
+fn one_exchange_that_can_be_repeated_tries_an_ejected_endpoint_out() {
+    let roster = Roster::new(&pool(&[1, 1]));
+    let rule = checked(Strategy::LeastConnection);
+    all_up(&roster);
+    let [bad, good] = roster.endpoints() else { unreachable!() };
+    bad.vitals.set_bench(Bench::Trial);
+    let ask = |expendable| match roster.pick(&rule, &Ask { tried: &[], expendable }) {
+        Pick::Claimed(claim) => claim.endpoint().id,
+        other => panic!("{other:?}"),
+    };
+
+    assert_eq!(ask(false), good.id);
+    assert_eq!(ask(true), bad.id);
+    assert_eq!((bad.vitals.bench(), ask(true)), (Bench::OnTrial, good.id));
+    bad.vitals.set_bench(Bench::OpenTrial);
+    assert_eq!((ask(false), ask(false)), (bad.id, good.id));
+}
+
+#[test]
+fn cold_endpoint_takes_the_share_that_its_warmth_allows() {
+    for (strategy, within) in [(Strategy::RoundRobin, 195..=205), (Strategy::LeastConnection, 180..=240)] {
+        let roster = Roster::new(&pool(&[1, 1, 1]));
+        let rule = checked(strategy);
+        all_up(&roster);
+        roster.endpoints()[1].vitals.set_warmth(20);
+
+        let shares = picks(&roster, &rule, 2_200);
+
+        // 20 of 220 parts.
+        assert!(within.contains(&shares[1]), "{strategy:?}: {shares:?}");
+        assert!(shares[0].abs_diff(shares[2]) <= 60, "{strategy:?}: {shares:?}");
+    }
+}
+
+#[test]
+fn cold_endpoint_takes_more_rather_than_let_anybody_wait() {
+    let roster = Roster::new(&pool(&[1, 1]));
+    let rule = Rule { max_in_flight: 2, ..checked(Strategy::RoundRobin) };
+    all_up(&roster);
+    roster.endpoints()[0].vitals.set_warmth(1);
+
+    assert_eq!((0..4).filter_map(|_| claim(&roster, &rule, &[])).collect::<Vec<_>>().len(), 4);
+}
+
+#[test]
+fn endpoint_that_swallows_connects_holds_no_more_than_its_share() {
+    let roster = Roster::new(&pool(&[1]));
+    let rule = Rule { max_pending: 2, ..rule(Strategy::RoundRobin) };
+
+    let mut first = claim(&roster, &rule, &[]).unwrap();
+    let second = claim(&roster, &rule, &[]).unwrap();
+    assert!(matches!(roster.pick(&rule, &after(&[])), Pick::Full));
+    assert_eq!(first.settle(), 2);
+    assert_eq!(first.settle(), 0, "once only");
+    let third = claim(&roster, &rule, &[]).unwrap();
+
+    let vitals = &roster.endpoints()[0].vitals;
+    assert_eq!((vitals.in_flight(), vitals.pending(), vitals.reached().pending), (3, 2, 2));
+    drop((first, second, third));
+    assert_eq!((vitals.in_flight(), vitals.pending(), vitals.retries()), (0, 0, 0));
+}
+
+#[test]
+fn repeats_leave_slots_to_first_attempts() {
+    let roster = Roster::new(&pool(&[1, 1]));
+    let rule = Rule { max_retries: 1, max_in_flight: 3, ..rule(Strategy::RoundRobin) };
+    let failed = [roster.endpoints()[0].id];
+    let other = &roster.endpoints()[1].vitals;
+
+    let repeat = claim(&roster, &rule, &failed).unwrap();
+    assert!(matches!(roster.pick(&rule, &after(&failed)), Pick::Full));
+    let held: Vec<Claim> = (0..5).filter_map(|_| claim(&roster, &rule, &[])).collect();
+
+    assert_eq!((held.len(), other.in_flight(), other.retries()), (5, 3, 1));
+    drop(repeat);
+    assert_eq!((other.in_flight(), other.retries()), (2, 0));
+}
+
+#[test]
+fn rows_of_failures_are_told_apart() {
+    let roster = Roster::new(&pool(&[1]));
+    let vitals = &roster.endpoints()[0].vitals;
+
+    vitals.note_live(Live::ConnectFailed, 1);
+    let seen = vitals.note_live(Live::Silent, 2);
+    assert_eq!(seen, Seen { errors: 2, connects: 1, silences: 1, gateway: 2 });
+    let seen = vitals.note_live(Live::Unserved, 3);
+    assert_eq!(seen, Seen { errors: 3, connects: 0, silences: 0, gateway: 3 });
+    let seen = vitals.note_live(Live::Erred, 4);
+    assert_eq!(seen, Seen { errors: 4, ..Seen::default() });
+    assert_eq!(vitals.note_live(Live::Answered, 5), Seen::default());
+    assert_eq!(vitals.tally(), Tally { attempts: 5, errors: 4, seen: Seen::default() });
+}
+
+proptest! {
+    /// However endpoints are tiered, ill, ejected and full: a pick takes no one that is out while one that is well has
+    /// room, and says "full" only when that is so.
+    #[test]
+    fn tiers_and_ejections_never_cost_a_slot(
+        endpoints in prop::collection::vec((0_u8..3, any::<bool>(), 0_u8..4, any::<bool>(), 0_u32..3), 1..10), least: bool,
+        spill_below in 1_u8..=100, turns in 1_usize..20,
+    ) {
+        let tiers: Vec<(u8, bool)> = endpoints.iter().map(|(priority, near, ..)| (*priority, *near)).collect();
+        let roster = Roster::new(&tiered(&tiers));
+        let strategy = if least { Strategy::LeastConnection } else { Strategy::RoundRobin };
+        let rule = Rule { max_in_flight: 2, spill_below, ..checked(strategy) };
+        let mut held = Vec::new();
+        for (endpoint, (.., standing, ejected, load)) in roster.endpoints().iter().zip(&endpoints) {
+            endpoint.vitals.set_standing([Standing::Up, Standing::Up, Standing::Late, Standing::Down][usize::from(*standing)], "test");
+            if *ejected {
+                endpoint.vitals.set_bench(Bench::Out);
+            }
+            held.extend((0..*load).filter_map(|_| Claim::take(endpoint, &rule, false)));
+        }
+        let well = |endpoint: &&Arc<Endpoint>| endpoint.is_favoured(Trust::Proven);
+        let any_well = roster.endpoints().iter().any(|endpoint| well(&endpoint));
+        let any_usable = roster.endpoints().iter().any(|endpoint| endpoint.is_usable(Trust::Proven));
+        let shares = roster.shares(&rule);
+        prop_assert!(shares.iter().all(|(_, percent)| *percent <= 100));
+
+        for _ in 0..turns {
+            match roster.pick(&rule, &after(&[])) {
+                Pick::Claimed(claim) => {
+                    let endpoint = claim.endpoint();
+                    prop_assert!(endpoint.is_usable(Trust::Proven));
+                    prop_assert!(!any_well || well(&endpoint));
+                    prop_assert!(shares.is_empty() || shares.iter().any(|(tier, _)| tier.priority == endpoint.tier.priority));
+                    held.push(claim);
+                }
+                Pick::Full => {
+                    let in_reach = |endpoint: &&Arc<Endpoint>| {
+                        (well(endpoint) || (!any_well && endpoint.is_usable(Trust::Proven)))
+                            && (shares.is_empty() || shares.iter().any(|(tier, _)| tier.priority == endpoint.tier.priority))
+                    };
+                    prop_assert!(roster.endpoints().iter().filter(in_reach).all(|endpoint| endpoint.vitals.in_flight() == 2));
+                }
+                Pick::NoneUp => prop_assert!(!any_usable),
+                Pick::NoneUntried => prop_assert!(false, "nobody was tried"),
+            }
         }
     }
 }

@@ -9,34 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::load::{Load, Reached};
+use super::traffic::{Live, Recent, Seen, Tally, Traffic};
 use crate::lexicon::Standing;
-
-/// How an exchange of live traffic went, as far as it tells about the endpoint. A client's own misfortune (it went
-/// away, its token was refused) is not reported at all.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Live {
-    /// A response head came, whatever its status.
-    Answered,
-    /// No connection: refused, unreachable, or not established in time.
-    ConnectFailed,
-    /// Connected, but no response head in time.
-    Silent,
-    /// The connection died before its response was complete.
-    Broken,
-}
-
-/// What live traffic said of late. Times are in the caller's milliseconds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Recent {
-    /// When it last answered, to about 50 ms.
-    pub answered_at: Option<u64>,
-    /// When an exchange last failed.
-    pub failed_at: Option<u64>,
-    /// Failures of any kind since the last answer.
-    pub failures: u32,
-    /// Failed connects since the last answer.
-    pub connect_failures: u32,
-}
 
 /// Counts and health of an endpoint. Cloning shares.
 #[derive(Clone, Debug)]
@@ -46,17 +21,18 @@ pub struct Vitals(Arc<Shared>);
 #[derive(Debug)]
 #[repr(align(64))]
 struct Shared {
-    in_flight: AtomicU32,
+    load: Load,
     tunnels: AtomicU32,
-    failures: AtomicU32,
-    connect_failures: AtomicU32,
-    answered_at: AtomicU64,
-    failed_at: AtomicU64,
+    traffic: Traffic,
     standing: AtomicU8,
+    bench: AtomicU8,
+    warmth: AtomicU8,
+    turns: AtomicU32,
     since: AtomicU64,
     drained: AtomicBool,
     pulse: Pulse,
     reason: ArcSwap<Arc<str>>,
+    bench_reason: ArcSwap<Arc<str>>,
     addresses: ArcSwap<Arc<[SocketAddr]>>,
 }
 
@@ -77,30 +53,54 @@ impl Pulse {
 /// Stands for "never" in the atomics that hold times.
 const NEVER: u64 = u64::MAX;
 
-/// Answers within this many milliseconds of the last noted one are not noted again: one shared write less an exchange.
-const ANSWER_GRAIN: u64 = 50;
+/// Warmth of an endpoint that takes its whole share, in percent.
+pub const WARM: u8 = 100;
+
+/// What live traffic has made of an endpoint. One writer takes it out and back in; a pick takes the trial.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Bench {
+    /// In play.
+    In = 0,
+    /// Ejected: takes nothing while others can.
+    Out = 1,
+    /// Ejected, and one exchange that can be repeated elsewhere may try it out.
+    Trial = 2,
+    /// Ejected, and any exchange may try it out, since none came that could be repeated.
+    OpenTrial = 3,
+    /// Ejected, and an exchange is trying it out.
+    OnTrial = 4,
+}
+
+impl Bench {
+    /// Whether an exchange may try the endpoint out.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Trial | Self::OpenTrial)
+    }
+}
 
 impl Vitals {
     pub(super) fn new(pulse: Pulse, addresses: &[SocketAddr]) -> Self {
         Self(Arc::new(Shared {
-            in_flight: AtomicU32::new(0),
+            load: Load::default(),
             tunnels: AtomicU32::new(0),
-            failures: AtomicU32::new(0),
-            connect_failures: AtomicU32::new(0),
-            answered_at: AtomicU64::new(NEVER),
-            failed_at: AtomicU64::new(NEVER),
+            traffic: Traffic::default(),
             standing: AtomicU8::new(code(Standing::Unknown)),
+            bench: AtomicU8::new(Bench::In as u8),
+            warmth: AtomicU8::new(WARM),
+            turns: AtomicU32::new(0),
             since: AtomicU64::new(NEVER),
             drained: AtomicBool::new(false),
             pulse,
             reason: ArcSwap::from_pointee(Arc::from("")),
+            bench_reason: ArcSwap::from_pointee(Arc::from("")),
             addresses: ArcSwap::from_pointee(Arc::from(addresses)),
         }))
     }
 
     /// Exchanges under way.
     pub fn in_flight(&self) -> u32 {
-        self.0.in_flight.load(Ordering::Relaxed)
+        self.0.load.get().in_flight
     }
 
     /// Tunnels open.
@@ -157,47 +157,109 @@ impl Vitals {
         self.0.addresses.store(Arc::new(Arc::from(addresses)));
     }
 
-    /// Notes how an exchange of live traffic went. `now` in milliseconds since any fixed point, the same for all callers.
-    pub fn note_live(&self, live: Live, now: u64) {
-        let shared = &*self.0;
-        match live {
-            Live::Answered => {
-                let noted = shared.answered_at.load(Ordering::Relaxed);
-                if noted == NEVER || now >= noted.saturating_add(ANSWER_GRAIN) {
-                    shared.answered_at.store(now, Ordering::Relaxed);
-                }
-                if shared.failures.load(Ordering::Relaxed) != 0 {
-                    shared.failures.store(0, Ordering::Relaxed);
-                    shared.connect_failures.store(0, Ordering::Relaxed);
-                }
-            }
-            Live::ConnectFailed | Live::Silent | Live::Broken => {
-                shared.failed_at.store(now, Ordering::Relaxed);
-                if live == Live::ConnectFailed {
-                    shared.connect_failures.fetch_add(1, Ordering::Relaxed);
-                }
-                shared.failures.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+    /// Notes how an exchange of live traffic went; says what a row it makes. `now` in milliseconds since any fixed
+    /// point, the same for all callers.
+    pub fn note_live(&self, live: Live, now: u64) -> Seen {
+        self.0.traffic.note(live, now)
     }
 
     /// What live traffic said of late.
     pub fn recent(&self) -> Recent {
-        let time = |at: &AtomicU64| Some(at.load(Ordering::Relaxed)).filter(|at| *at != NEVER);
-        Recent {
-            answered_at: time(&self.0.answered_at),
-            failed_at: time(&self.0.failed_at),
-            failures: self.0.failures.load(Ordering::Relaxed),
-            connect_failures: self.0.connect_failures.load(Ordering::Relaxed),
-        }
+        self.0.traffic.recent()
     }
 
-    pub(super) fn in_flight_count(&self) -> &AtomicU32 {
-        &self.0.in_flight
+    /// All answers and errors of live traffic so far.
+    pub fn tally(&self) -> Tally {
+        self.0.traffic.tally()
+    }
+
+    /// Exchanges and tunnels that have no connection yet.
+    pub fn pending(&self) -> u32 {
+        self.0.load.get().pending
+    }
+
+    /// Repeats under way of what failed elsewhere.
+    pub fn retries(&self) -> u32 {
+        self.0.load.get().retries
+    }
+
+    /// How often a limit on what the endpoint may carry was reached.
+    pub fn reached(&self) -> Reached {
+        self.0.load.reached()
+    }
+
+    /// What live traffic has made of it.
+    pub fn bench(&self) -> Bench {
+        bench(self.0.bench.load(Ordering::Acquire))
+    }
+
+    /// Takes it out, opens a trial, or takes it back in. One writer: whoever judges the pool.
+    pub fn set_bench(&self, now: Bench) {
+        self.0.bench.store(now as u8, Ordering::Release);
+        self.0.pulse.beat();
+    }
+
+    /// Why it was last ejected, for operators. Empty if it never was.
+    pub fn bench_reason(&self) -> Arc<str> {
+        Arc::clone(&self.0.bench_reason.load())
+    }
+
+    /// Notes why it is ejected. One writer: whoever judges the pool.
+    pub fn set_bench_reason(&self, reason: &str) {
+        self.0.bench_reason.store(Arc::new(Arc::from(reason)));
+    }
+
+    /// Takes the trial for one exchange; says what was open. `None` when another has it, or when it is not for an
+    /// exchange of this sort.
+    pub(super) fn take_trial(&self, expendable: bool) -> Option<Bench> {
+        let open = self.bench();
+        if !(open == Bench::OpenTrial || (open == Bench::Trial && expendable)) {
+            return None;
+        }
+        let taken =
+            self.0.bench.compare_exchange(open as u8, Bench::OnTrial as u8, Ordering::AcqRel, Ordering::Relaxed);
+        taken.ok()?;
+        self.0.pulse.beat();
+        Some(open)
+    }
+
+    /// Share of its due that it takes, in percent; below [`WARM`] after a recovery.
+    pub fn warmth(&self) -> u8 {
+        self.0.warmth.load(Ordering::Relaxed)
+    }
+
+    /// Sets the share of its due that it takes. One writer: whoever judges the pool.
+    pub fn set_warmth(&self, percent: u8) {
+        self.0.warmth.store(percent.clamp(1, WARM), Ordering::Relaxed);
+    }
+
+    /// Whether it takes this turn of its own: always when warm, else so often as its warmth says, evenly spread.
+    pub(super) fn takes_turn(&self) -> bool {
+        let warmth = u64::from(self.warmth());
+        if warmth >= u64::from(WARM) {
+            return true;
+        }
+        let turn = u64::from(self.0.turns.fetch_add(1, Ordering::Relaxed));
+        let due = |turn: u64| turn.saturating_mul(warmth) / u64::from(WARM);
+        due(turn) != due(turn.saturating_add(1))
+    }
+
+    pub(super) fn load(&self) -> &Load {
+        &self.0.load
     }
 
     pub(super) fn tunnel_count(&self) -> &AtomicU32 {
         &self.0.tunnels
+    }
+}
+
+const fn bench(code: u8) -> Bench {
+    match code {
+        1 => Bench::Out,
+        2 => Bench::Trial,
+        3 => Bench::OpenTrial,
+        4 => Bench::OnTrial,
+        _ => Bench::In,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::config::{Config, Findings, Secret, SecretSource, secret};
 use crate::h1::head::parse_response;
 use crate::telemetry::events::Chain;
 
-/// Longest wait for the listener, for each read and write.
+/// Patience unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest answer: the status of a pool of thousands of endpoints.
@@ -80,6 +80,8 @@ impl Unreached {
 pub(super) struct Client {
     place: Place,
     token: Option<Secret>,
+    /// Longest wait for the connection, for each read and write.
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -99,23 +101,19 @@ impl Reach {
         let read = |source: Option<SecretSource>| source.map(|source| source.read()).transpose();
         if let Some(place) = &self.admin {
             let token = read(given).map_err(Unreached::Token)?;
-            let place = match place.strip_prefix("unix:") {
-                Some(path) => Place::Path(path.into()),
-                None => Place::Address(place.clone()),
-            };
-            return Ok(Client { place, token });
+            return Ok(Client { token, ..Client::at(place) });
         }
         let file = self.config.as_ref().ok_or(Unreached::Nowhere)?;
         let config = Config::load(file).map_err(Unreached::Configuration)?.config;
         let admin = config.admin.ok_or(Unreached::Off)?;
         if let Some(socket) = admin.socket {
-            return Ok(Client { place: Place::Path(socket.path), token: None });
+            return Ok(Client { place: Place::Path(socket.path), token: None, patience: PATIENCE });
         }
         let token = read(given.or(admin.token)).map_err(Unreached::Token)?;
         if admin.address.port() == 0 {
             return Err(Unreached::AnyPort);
         }
-        Ok(Client { place: Place::Address(reachable(admin.address).to_string()), token })
+        Ok(Client { place: Place::Address(reachable(admin.address).to_string()), token, patience: PATIENCE })
     }
 }
 
@@ -130,6 +128,20 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
 }
 
 impl Client {
+    /// The listener at `place`, HOST:PORT or unix:PATH, as somebody who may only look.
+    pub(super) fn at(place: &str) -> Self {
+        let place = match place.strip_prefix("unix:") {
+            Some(path) => Place::Path(path.into()),
+            None => Place::Address(place.to_owned()),
+        };
+        Self { place, token: None, patience: PATIENCE }
+    }
+
+    /// With another patience.
+    pub(super) fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Looks at something.
     pub(super) fn look(&self, path: &str) -> Result<(StatusCode, String), Unreached> {
         self.ask(&Method::GET, path, "")
@@ -160,12 +172,12 @@ impl Client {
         let failed = |error| Unreached::Io(self.to_string(), error);
         let answer = match &self.place {
             Place::Address(address) => {
-                connect(address).and_then(|stream| exchange(stream, &request)).map_err(failed)?
+                connect(address, self.patience).and_then(|stream| exchange(stream, &request)).map_err(failed)?
             }
             Place::Path(path) => {
                 let limited = |stream: UnixStream| {
-                    stream.set_read_timeout(Some(PATIENCE))?;
-                    stream.set_write_timeout(Some(PATIENCE))?;
+                    stream.set_read_timeout(Some(self.patience))?;
+                    stream.set_write_timeout(Some(self.patience))?;
                     Ok(stream)
                 };
                 let stream = UnixStream::connect(path).and_then(limited);
@@ -185,13 +197,13 @@ impl std::fmt::Display for Client {
     }
 }
 
-fn connect(address: &str) -> io::Result<TcpStream> {
+fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, patience) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))?;
                 return Ok(stream);
             }
             Err(error) => failure = error,

@@ -13,7 +13,6 @@ mod output;
 mod run;
 mod shell;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -65,9 +64,9 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check::run(&file, &mut output),
         Command::Drain { reach, what, how } => drain::drain(&reach, &what, &how, &mut output),
         Command::Undrain { reach, what } => drain::undrain(&reach, &what, &mut output),
-        Command::Health { address, live, timeout } => {
+        Command::Health { admin, live, timeout } => {
             let question = if live { Question::Live } else { Question::Ready };
-            health::run(question, address, timeout.0, &mut output)
+            health::run(question, &admin, timeout.0, &mut output)
         }
         Command::Demo { rows_to_stdout } => demo::run(rows_to_stdout, &mut output),
         Command::Schema => explain::schema(&mut output),
@@ -124,9 +123,9 @@ enum Command {
     /// Ask a running proxy whether it is ready, for container and keepalived checks
     #[command(after_help = AFTER_HEALTH)]
     Health {
-        /// Its admin listener, as in `admin.address`
-        #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_ADMIN", default_value = "127.0.0.1:9901")]
-        address: SocketAddr,
+        /// Its admin listener, HOST:PORT or unix:PATH
+        #[arg(long, value_name = "PLACE", env = "SLUICEGATE_ADMIN", default_value = "127.0.0.1:9901")]
+        admin: String,
         /// Ask only whether it lives: a proxy in a drain is not ready, and lives
         #[arg(long)]
         live: bool,
@@ -226,7 +225,7 @@ The configuration is not read: a broken edit must not make a proxy that serves b
 Examples:
   sluicegate health                                  is it ready for traffic?
   sluicegate health --live                           does it run?
-  sluicegate health --address 10.0.0.5:9901 --timeout 500ms
+  sluicegate health --admin 10.0.0.5:9901 --timeout 500ms
 
 Exit codes: 0 yes, 1 no, or no answer.";
 

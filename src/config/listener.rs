@@ -36,6 +36,8 @@ pub struct Listener {
     pub clocks: ClientClocks,
     /// HTTP/2.
     pub http2: Http2,
+    /// HTTP/3, on UDP at the same addresses; `None` on plain listeners and where it is switched off.
+    pub http3: Option<Http3>,
     /// Age after which a connection is asked to end at its next answer, so that load spreads again. Default 1 h.
     pub max_connection_age: Duration,
 }
@@ -72,6 +74,7 @@ impl Listener {
                 max_error_resets: 1,
                 max_frame: 16 * 1024,
             },
+            http3: None,
             max_connection_age: Duration::from_secs(3600),
         }
     }
@@ -126,6 +129,50 @@ pub struct Http2 {
     pub max_error_resets: usize,
     /// Largest frame we accept, bytes. Default 16 KiB.
     pub max_frame: u32,
+}
+
+/// HTTP/3 on a listener.
+#[derive(Clone, Debug)]
+pub struct Http3 {
+    /// Port in `Alt-Svc`; `None` is the bound one.
+    pub advertised_port: Option<u16>,
+    /// How long a client may remember that there is HTTP/3. Default 1 day.
+    pub advertise_for: Duration,
+    /// Concurrent requests per connection. Default 128.
+    pub max_streams: u32,
+    /// Receive window per stream, bytes. Default 256 KiB.
+    pub stream_window: u32,
+    /// Receive window per connection, bytes. Default 1 MiB.
+    pub connection_window: u32,
+    /// Response bytes per connection that wait to be sent or acknowledged. Default 2 MiB.
+    pub send_buffer: u64,
+    /// Malformed requests, and requests that the client resets before they are answered. Default 256.
+    pub max_error_resets: usize,
+    /// Largest frame of unknown type, bytes. Default 16 KiB.
+    pub max_unknown: u64,
+    /// Connections that wait for their handshake, per worker and address. Default 4,096.
+    pub max_incoming: usize,
+    /// Handshakes under way from which on clients must prove their address. Default 256.
+    pub retry_above: usize,
+    /// Congestion control. Default Cubic.
+    pub congestion: Congestion,
+    /// Largest UDP payload that is tried, bytes. Default 1,452; 1,200 tries none.
+    pub max_mtu: u16,
+    /// Whether the kernel cuts what we send into datagrams (GSO). Default true.
+    pub offload: bool,
+    /// Kernel buffers of each UDP socket, each way, bytes. Default 2 MiB. Needs restart.
+    pub socket_buffer: usize,
+}
+
+/// How much of a path a connection takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Congestion {
+    /// RFC 9438.
+    Cubic,
+    /// RFC 9002 §7.
+    NewReno,
+    /// Bottleneck bandwidth and round trip; experimental in quinn.
+    Bbr,
 }
 
 /// TLS on a listener.

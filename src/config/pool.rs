@@ -22,6 +22,11 @@ pub struct Pool {
     pub max_in_flight: u32,
     /// Tunnels per endpoint. Default 2,000.
     pub max_tunnels: u32,
+    /// Exchanges and tunnels per endpoint that have no connection yet. Default 10: an endpoint that swallows connects
+    /// holds no more than these.
+    pub max_pending: u32,
+    /// Repeats per endpoint of what failed elsewhere. Default 10: half of the slots stay for first attempts.
+    pub max_retries: u32,
     /// Waiting exchanges when every endpoint is full.
     pub queue: Queue,
     /// Clocks on the upstream side.
@@ -32,6 +37,15 @@ pub struct Pool {
     pub retry: Retry,
     /// Active checks; `None` trusts every endpoint.
     pub health: Option<Health>,
+    /// Ejection from live traffic; `None` leaves judgement to the checks.
+    pub outliers: Option<Outliers>,
+    /// How an endpoint grows into its share after a recovery; `None` gives it all at once.
+    pub slow_start: Option<SlowStart>,
+    /// Percent of a priority group's weight that must be well for it to take everything; beneath, the next group takes
+    /// what is missing in proportion. Default 50; 1 to 100.
+    pub spill_below: u8,
+    /// The proxy's own zone.
+    pub zones: Zones,
     /// When no endpoint is up. Default `Reject`.
     pub when_all_down: WhenAllDown,
     /// Share of endpoints, in percent, that must be up for health to be heeded; below it every endpoint that is not
@@ -39,6 +53,17 @@ pub struct Pool {
     pub panic_threshold: u8,
     /// Longest response head in bytes. Default 64 KiB. Beyond it: 502 `upstream_head`.
     pub head_bytes: usize,
+}
+
+impl Pool {
+    /// The pool as a proxy in `own` zone sees it.
+    #[must_use]
+    pub fn seen_from(mut self, own: Option<&ZoneName>) -> Self {
+        for endpoint in &mut self.endpoints {
+            endpoint.near = self.zones.prefer && own.is_some() && endpoint.zone.as_ref() == own;
+        }
+        self
+    }
 }
 
 /// One upstream address as configured.
@@ -54,6 +79,10 @@ pub struct Endpoint {
     pub weight: u16,
     /// Failure domain.
     pub zone: Option<ZoneName>,
+    /// Whether that is the proxy's own. Default: false, also where the proxy knows no zone.
+    pub near: bool,
+    /// Priority group, 0 to 9; a higher one is a backup of the lower ones. Default 0.
+    pub priority: u8,
     /// Taken out by configuration: no new exchanges, no probes.
     pub disabled: bool,
 }
@@ -81,10 +110,71 @@ pub enum WhenAllDown {
 /// Waiting exchanges.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// How many. Default 64; 0 refuses at once.
+    /// How many. Default 128; 0 refuses at once.
     pub length: usize,
+    /// How many of one client. Default 64, so that nobody fills the line alone.
+    pub per_client: usize,
     /// How long. Default 10 s.
     pub timeout: Duration,
+    /// Paths, with all below them, that wait in a lane of their own. Default: Superset's health and login paths.
+    pub express: Vec<String>,
+    /// How many wait there, beside `length`. Default 32.
+    pub express_length: usize,
+}
+
+impl Queue {
+    /// Whether an exchange on `path` waits in the lane of its own.
+    pub fn is_express(&self, path: &str) -> bool {
+        self.express.iter().any(|express| {
+            let rest = path.strip_prefix(express.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+}
+
+/// Ejection of endpoints that live traffic shows to be worse than the pool's others.
+#[derive(Clone, Debug)]
+pub struct Outliers {
+    /// Failures and `statuses` in a row; 0 does not look. Default 5.
+    pub gateway_errors: u32,
+    /// Failed connects in a row; 0 does not look. Default 3.
+    pub connect_failures: u32,
+    /// Attempts in a row without a response head in time; 0 does not look. Default 3.
+    pub timeouts: u32,
+    /// Answers that say "cannot serve", as a gateway would. Default 502 and 503. 504 is what Superset says of a slow
+    /// query.
+    pub statuses: Vec<StatusCode>,
+    /// Percentage points by which the share of errors (every 5xx and failure) must exceed that of the pool's others; 0
+    /// does not look. Default 30.
+    pub error_points: u8,
+    /// Attempts within `window`, here and on the others, below which shares say nothing. Default 5.
+    pub min_requests: u32,
+    /// Past that shares are taken of. Default 10 s.
+    pub window: Duration,
+    /// First ejection; each further one is twice as long. Default 10 s.
+    pub time: Duration,
+    /// Longest ejection; also how long an endpoint must behave for one of its ejections to be forgotten. Default 5 min.
+    pub max_time: Duration,
+    /// Most endpoints of the pool that may be ejected at once, in percent; one may always, the last never. Default 50.
+    pub max_ejected: u8,
+}
+
+/// How an endpoint grows into its share after a recovery.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SlowStart {
+    /// How long it takes. Default 30 s.
+    pub window: Duration,
+    /// Share of its due to begin with, in percent. Default 10; 1 to 100.
+    pub from: u8,
+}
+
+/// The proxy's own zone, as a pool heeds it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Zones {
+    /// Whether endpoints of the proxy's own zone are preferred. Default true.
+    pub prefer: bool,
+    /// Percent of its slots to which one of them is filled before the other zones help. Default 75; 1 to 100.
+    pub fill: u8,
 }
 
 /// Clocks on the upstream side.

@@ -9,6 +9,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 pub use super::secret::SecretSource;
+use crate::lexicon::ZoneName;
 
 /// `[process]`.
 #[derive(Clone, Debug)]
@@ -17,6 +18,9 @@ pub struct Process {
     pub workers: NonZeroUsize,
     /// Client connections over all listeners; beyond it new ones wait in the kernel's queue. Default 20,000.
     pub max_connections: usize,
+    /// Failure domain that this process runs in. Default: what the environment variable `SLUICEGATE_ZONE` says, else
+    /// none.
+    pub zone: Option<ZoneName>,
     /// Secret shared by all replicas of the fleet, from which ticket keys derive. Default: random at start.
     pub fleet_secret: Option<SecretSource>,
     /// How long `/ready` answers 503 before connections are refused, so that load balancers notice. Default 0 s.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Pool;
-use crate::config::pool::{Endpoint, Health, Queue, Retry, Strategy, UpstreamClocks, WhenAllDown};
+use crate::config::pool::{Endpoint, Health, Queue, Retry, Strategy, UpstreamClocks, WhenAllDown, Zones};
 use crate::lexicon::{EndpointName, PoolName};
 
 pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Pool> {
@@ -14,6 +14,8 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
         port: *port,
         weight: 1,
         zone: None,
+        near: false,
+        priority: 0,
         disabled: false,
     });
     Arc::new(Pool {
@@ -23,7 +25,15 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
         tls: None,
         max_in_flight: 20,
         max_tunnels: 20,
-        queue: Queue { length: 64, timeout: Duration::from_secs(10) },
+        max_pending: 20,
+        max_retries: 20,
+        queue: Queue {
+            length: 64,
+            per_client: 64,
+            timeout: Duration::from_secs(10),
+            express: Vec::new(),
+            express_length: 0,
+        },
         clocks: UpstreamClocks {
             connect: Duration::from_secs(2),
             write_idle: Duration::from_secs(60),
@@ -32,6 +42,10 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
         max_idle: 8,
         retry: Retry { attempts: 1, budget_percent: 10 },
         health,
+        outliers: None,
+        slow_start: None,
+        spill_below: 50,
+        zones: Zones { prefer: true, fill: 75 },
         when_all_down: WhenAllDown::Reject,
         panic_threshold: 50,
         head_bytes: 64 * 1024,

@@ -86,7 +86,8 @@ impl Clients {
         self.len() == 0
     }
 
-    fn key(&self, address: IpAddr) -> IpAddr {
+    /// What stands for the client at `address`: itself, or its IPv6 prefix.
+    pub fn key(&self, address: IpAddr) -> IpAddr {
         match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => {

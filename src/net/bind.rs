@@ -4,7 +4,7 @@
 //! a queue. Every address is bound before any is listened on, and every error is known before anything starts.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -31,6 +31,37 @@ pub fn bind(address: SocketAddr, sockets: usize) -> io::Result<Vec<TcpListener>>
             Ok(socket.into())
         })
         .collect()
+}
+
+/// Binds `address`, whose port is known, for UDP once for each of `sockets` workers, with kernel buffers of `buffer`
+/// bytes each way or as much as the system grants; how much that is.
+///
+/// # Errors
+/// Also when another process has the port.
+pub fn bind_udp(address: SocketAddr, sockets: usize, buffer: usize) -> io::Result<(Vec<UdpSocket>, usize)> {
+    drop(udp_socket(address, false)?);
+    let bound = (0..sockets).map(|_| udp_socket(address, true)).collect::<io::Result<Vec<_>>>()?;
+    let mut granted = buffer;
+    for socket in &bound {
+        socket.set_recv_buffer_size(buffer)?;
+        socket.set_send_buffer_size(buffer)?;
+        // Linux tells twice of what it grants: the other half is its own.
+        granted = granted.min(socket.recv_buffer_size()? / 2).min(socket.send_buffer_size()? / 2);
+    }
+    Ok((bound.into_iter().map(Into::into).collect(), granted))
+}
+
+fn udp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {

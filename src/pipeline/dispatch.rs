@@ -1,6 +1,7 @@
 //! Leases an endpoint, asks it, and tries again where that is safe.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request;
@@ -17,7 +18,7 @@ use crate::upstream::connect::connect;
 use crate::upstream::idle::Way;
 use crate::upstream::link::{Exchange, Home, Limits};
 use crate::upstream::pool::NoLease;
-use crate::upstream::{Failure, Idle, Lease, Link, Outcome, Sent};
+use crate::upstream::{Failure, Idle, Lease, Link, Outcome, Sent, Wish};
 
 use super::fault::Fault;
 use super::now_ms;
@@ -37,6 +38,24 @@ pub(super) struct Forward<'a> {
     pub upgrade: bool,
     /// Whether the request changes nothing.
     pub read_only: bool,
+    /// Whose it is, as far as clients are told apart.
+    pub client: IpAddr,
+}
+
+impl<'a> Forward<'a> {
+    /// The endpoint it wants, after those it has `tried`.
+    fn wish<'w>(&self, tried: &'w [EndpointId]) -> Wish<'w>
+    where
+        'a: 'w,
+    {
+        Wish {
+            kind: if self.upgrade { ClaimKind::Tunnel } else { ClaimKind::Exchange },
+            tried,
+            expendable: self.read_only && self.body.is_at_hand(),
+            client: self.client,
+            path: self.head.uri.path(),
+        }
+    }
 }
 
 /// A request body on its way to an endpoint.
@@ -86,7 +105,6 @@ pub(super) async fn dispatch(
         deadline: route.config.clocks.exchange.map(|whole| story.started() + whole),
         head_bytes: config.head_bytes,
     };
-    let kind = if forward.upgrade { ClaimKind::Tunnel } else { ClaimKind::Exchange };
     let mut tried: Vec<EndpointId> = Vec::new();
     let mut last: Option<Fault> = None;
     let mut left = config.retry.attempts;
@@ -94,9 +112,9 @@ pub(super) async fn dispatch(
     let mut leased: Option<Lease> = None;
     pool.upstream.budget.note_exchange(now_ms());
     loop {
-        let lease = match leased.take() {
+        let mut lease = match leased.take() {
             Some(lease) => lease,
-            None => lease(pool, kind, &tried, story, last).await?,
+            None => lease(pool, forward.wish(&tried), story, last).await?,
         };
         let endpoint = Arc::clone(lease.endpoint());
         let counts = pool.counts(&endpoint);
@@ -106,6 +124,7 @@ pub(super) async fn dispatch(
         let (failure, sent) = match obtain(pool, &lease, idle, reuse, &counts, story).await {
             Err(failure) => (failure, Sent::Nothing),
             Ok(link) => {
+                lease.settle();
                 story.reach(Stage::Head);
                 let asked = Instant::now();
                 let home = Home {
@@ -169,16 +188,10 @@ pub(super) async fn dispatch(
     }
 }
 
-async fn lease(
-    pool: &Pool,
-    kind: ClaimKind,
-    tried: &[EndpointId],
-    story: &mut Story,
-    last: Option<Fault>,
-) -> Result<Lease, Fault> {
+async fn lease(pool: &Pool, wish: Wish<'_>, story: &mut Story, last: Option<Fault>) -> Result<Lease, Fault> {
     story.reach(Stage::Queue);
     let since = Instant::now();
-    let lease = pool.upstream.lease(kind, tried).await;
+    let lease = pool.upstream.lease(wish).await;
     story.record().stages.queue += since.elapsed();
     match (lease, last) {
         (Ok(lease), _) => Ok(lease),

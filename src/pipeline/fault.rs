@@ -65,6 +65,8 @@ pub enum Fault {
     NoEndpoint,
     /// All endpoints are full and the line is, too.
     QueueFull,
+    /// All endpoints are full and as many of this client wait as may.
+    QueueClientFull,
     /// No endpoint became free in time.
     QueueLate,
     /// The endpoint's name has no address.
@@ -132,6 +134,7 @@ impl Fault {
             Self::BufferFull            => row(StatusCode::SERVICE_UNAVAILABLE,             "buffer_full",        Proxy,    Request, true),
             Self::NoEndpoint            => row(StatusCode::SERVICE_UNAVAILABLE,             "no_endpoint",        Upstream, Queue,   true),
             Self::QueueFull             => row(StatusCode::SERVICE_UNAVAILABLE,             "queue_full",         Proxy,    Queue,   true),
+            Self::QueueClientFull       => row(StatusCode::SERVICE_UNAVAILABLE,             "queue_client_full",  Client,   Queue,   true),
             Self::QueueLate             => row(StatusCode::SERVICE_UNAVAILABLE,             "queue_timeout",      Proxy,    Queue,   true),
             Self::Unresolved            => row(StatusCode::BAD_GATEWAY,                     "unresolved",         Upstream, Connect, true),
             Self::Connect               => row(StatusCode::BAD_GATEWAY,                     "connect",            Upstream, Connect, true),
@@ -214,6 +217,7 @@ impl From<NoLease> for Fault {
         match none {
             NoLease::NoneUp | NoLease::NoneUntried => Self::NoEndpoint,
             NoLease::QueueFull => Self::QueueFull,
+            NoLease::ClientFull => Self::QueueClientFull,
             NoLease::QueueLate => Self::QueueLate,
         }
     }

@@ -95,7 +95,7 @@ impl Handler for Pipeline {
         let mut answer =
             respond::answer(fault, &identity.request_id, accept, &snapshot.pages, &snapshot.config.shield.methods);
         answer.close = true;
-        rewrite::answer(&mut answer.head.headers, &identity, &connection);
+        rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         answer.body = Tail::ride(std::mem::take(&mut answer.body), story, None);
         answer
     }
@@ -167,7 +167,7 @@ impl Pipeline {
                 (answer, None)
             }
         };
-        rewrite::answer(&mut answer.head.headers, &identity, &connection);
+        rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         if story.record().fault.is_none() {
             let status = answer.head.status.as_u16();
             story.record().status = Some(status);
@@ -212,7 +212,8 @@ impl Pipeline {
             Some(upgrade) => Some(self.begin_tunnel(&mut head, upgrade, route, identity, &connection, &host)?),
         };
         let body = self.receive(body, &route.config, story).await?; // no endpoint waits for a slow client
-        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only };
+        let client = self.0.tunnels.key(identity.client.ip());
+        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only, client };
         let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
         match (outcome, handshake) {
             (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.would_open(head.status) => {
@@ -293,7 +294,7 @@ impl Pipeline {
     /// The answer that opens a tunnel, with everything that the tunnel holds on to.
     fn tunnel(&self, opened: Opened, mut story: Box<Story>, identity: &Identity, connection: &Connection) -> Answer {
         let Opened { mut head, endpoint, leftover, lease, permit, settings } = opened;
-        rewrite::answer(&mut head.headers, identity, connection);
+        rewrite::answer(&mut head.headers, identity, connection, self.0.life.phase());
         story.record().status = Some(head.status.as_u16());
         story.begin_tunnel();
         let life = self.0.life.clone();

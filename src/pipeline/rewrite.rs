@@ -1,6 +1,6 @@
 //! Takes out of a message what belongs to one hop, and puts in what the other side must know.
 
-use http::header::{EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, VIA};
+use http::header::{ALT_SVC, EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, request};
 
@@ -9,6 +9,7 @@ use crate::config::process::Clients;
 use crate::forwarded;
 use crate::headers::{self, Forwarding, Host};
 use crate::lexicon::Protocol;
+use crate::lifecycle::Phase;
 use crate::message::Connection;
 
 use super::fault::Fault;
@@ -63,6 +64,7 @@ pub(super) fn request(
         HeaderValue::from_static(match connection.protocol {
             Protocol::Http1 => "1.1 sluicegate",
             Protocol::Http2 => "2 sluicegate",
+            Protocol::Http3 => "3 sluicegate",
         }),
     );
     head.headers.insert(REQUEST_ID, identity.request_id.clone());
@@ -89,8 +91,13 @@ pub(super) fn switched(fields: &mut HeaderMap, route: &config::Route) {
 }
 
 /// What every answer carries, ours or an endpoint's.
-pub(super) fn answer(fields: &mut HeaderMap, identity: &Identity, connection: &Connection) {
+pub(super) fn answer(fields: &mut HeaderMap, identity: &Identity, connection: &Connection, phase: Phase) {
     fields.insert(REQUEST_ID, identity.request_id.clone());
+    if let Some(alternative) = &connection.alternative {
+        // RFC 7838 §3: nobody shall come to a process that is about to end.
+        let ends = phase >= Phase::Draining;
+        fields.insert(ALT_SVC, if ends { HeaderValue::from_static("clear") } else { alternative.clone() });
+    }
     // RFC 6797 §7.2: never over plain HTTP.
     if let (Some(hsts), Some(_)) = (&connection.listener.hsts, &connection.tls) {
         let subdomains = if hsts.include_subdomains { "; includeSubDomains" } else { "" };

@@ -1,11 +1,12 @@
 //! A listener as all workers share it: its settings of the moment and its counts.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderValue;
 use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,6 +15,8 @@ use crate::limit::{Clients, Permit};
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::tls;
 
+use super::quic;
+
 /// A listener. A reload changes its settings for connections to come; open ones keep theirs.
 #[derive(Debug)]
 pub struct Gate {
@@ -21,12 +24,16 @@ pub struct Gate {
     pub listener: ArcSwap<Listener>,
     /// TLS settings, certificates included; empty on a plain listener.
     pub tls: ArcSwapOption<ServerConfig>,
+    /// Settings of QUIC; empty where no HTTP/3 is spoken.
+    pub quic: ArcSwapOption<quic::Settings>,
     /// The certificates in use and when they expire, as of their loading.
     pub certificates: ArcSwap<Vec<(PathBuf, SystemTime)>>,
     /// What it counts.
     pub metrics: Arc<ListenerMetrics>,
     /// Handshakes that may be under way at once.
     pub handshakes: Semaphore,
+    /// Set once a UDP socket is bound.
+    quic_keys: OnceLock<quic::Keys>,
     open: Arc<AtomicUsize>,
     clients: Clients,
 }
@@ -71,6 +78,8 @@ impl Gate {
             ArcSwap::from_pointee(listener.tls.as_ref().map(tls::server::certificates).unwrap_or_default());
         Self {
             listener: ArcSwap::from(listener),
+            quic: ArcSwapOption::empty(),
+            quic_keys: OnceLock::new(),
             certificates,
             tls: ArcSwapOption::from(tls),
             metrics,
@@ -85,6 +94,34 @@ impl Gate {
         self.certificates.store(Arc::new(listener.tls.as_ref().map(tls::server::certificates).unwrap_or_default()));
         self.listener.store(listener);
         self.tls.store(tls);
+        self.renew_quic();
+    }
+
+    /// Speaks HTTP/3 from now on, where the listener wants it: its UDP sockets are bound.
+    pub fn open_quic(&self, keys: quic::Keys) {
+        self.quic_keys.get_or_init(|| keys);
+        self.renew_quic();
+    }
+
+    fn renew_quic(&self) {
+        let (Some(keys), Some(tls)) = (self.quic_keys.get(), self.tls.load_full()) else { return };
+        self.quic.store(quic::Settings::new(&self.listener.load(), &tls, keys).map(Arc::new));
+    }
+
+    /// What tells clients on `port` over TCP that HTTP/3 is spoken as well (RFC 7838 §3).
+    pub fn alternative(&self, port: u16) -> Option<HeaderValue> {
+        let listener = self.listener.load();
+        let http3 = listener.http3.as_ref().filter(|_| self.quic.load().is_some())?;
+        let (port, age) = (http3.advertised_port.unwrap_or(port), http3.advertise_for.as_secs());
+        HeaderValue::try_from(format!("h3=\":{port}\"; ma={age}")).ok()
+    }
+
+    /// Whether so many handshakes are under way that a client must prove its address first.
+    pub fn wants_proof(&self) -> bool {
+        let listener = self.listener.load();
+        let most = listener.tls.as_ref().map_or(0, |tls| tls.max_handshakes);
+        let under_way = most.saturating_sub(self.handshakes.available_permits());
+        listener.http3.as_ref().is_some_and(|http3| under_way >= http3.retry_above)
     }
 
     /// Open connections.

@@ -18,7 +18,6 @@
 
 mod body;
 mod exchange;
-mod head;
 mod ledger;
 mod send;
 mod tunnel;
@@ -35,13 +34,13 @@ use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use self::exchange::Ended;
 use self::ledger::{Charged, Ledger, Metered};
 use crate::config::Listener;
 use crate::config::listener::ClientClocks;
 use crate::lifecycle::{Life, Phase};
 use crate::message::{Connection, Handler, Sign};
 use crate::net::timer::Timer;
+use crate::serve::streams::Ended;
 
 /// How long a client may take for its part of the goodbye once nothing is open any more.
 const GOODBYE: Duration = Duration::from_secs(5);

@@ -5,6 +5,9 @@
 pub mod gate;
 pub mod h1;
 pub mod h2;
+pub mod h3;
+pub mod quic;
+mod streams;
 pub mod tcp;
 pub mod worker;
 

@@ -60,10 +60,12 @@ pub async fn serve<H: Handler>(
         }
     };
     let Ok((io, protocol)) = protocol(io, &listener).await else { return };
-    let connection = Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts });
+    let alternative = facts.as_ref().and_then(|_| gate.alternative(local.port()));
+    let connection = Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts, alternative });
     match protocol {
         Protocol::Http1 => h1::serve(io, connection, handler, life).await,
-        Protocol::Http2 => h2::serve(io, connection, handler, life).await,
+        // ALPN over TCP never says `h3`.
+        Protocol::Http2 | Protocol::Http3 => h2::serve(io, connection, handler, life).await,
     }
 }
 

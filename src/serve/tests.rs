@@ -96,7 +96,7 @@ impl Rig {
         let mirror = Mirror { asked: Arc::default(), release: Arc::default() };
         let start = |(index, door)| {
             let handler = mirror.clone();
-            let own = vec![(Arc::clone(&gate), sockets.remove(0))];
+            let own = worker::Sockets { tcp: vec![(Arc::clone(&gate), sockets.remove(0))], quic: Vec::new() };
             worker::start(index, own, door, shared.clone(), move || handler).unwrap()
         };
         let threads = doors.into_iter().enumerate().map(start).collect();

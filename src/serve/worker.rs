@@ -1,6 +1,6 @@
 //! One data-plane thread: its sockets, its connections, its runtime.
 //!
-//! A worker accepts on sockets of its own. Long-lived HTTP/2 connections and tunnels can land unevenly all the same: a
+//! A worker accepts on sockets of its own, TCP and UDP. Long-lived HTTP/2 connections and tunnels can land unevenly all the same: a
 //! worker that carries clearly more than a sibling hands the next socket over. Accepting ends when the drain begins,
 //! after everything that the kernel had already taken in; the thread ends when its last connection has, or when the
 //! process ends.
@@ -22,10 +22,13 @@ use crate::telemetry::events;
 use crate::telemetry::metrics::{self, ConnectionRefusal};
 
 use super::gate::{Gate, Place};
-use super::tcp;
+use super::{quic, tcp};
 
 /// Sockets that may wait to be taken over by a worker.
 const DOOR: usize = 64;
+
+/// How long clients of QUIC are told of the end.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// First and longest pause after the system refused to accept.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -41,6 +44,15 @@ pub struct Shared {
     pub life: Life,
     /// Threads for blocking work, per worker.
     pub blocking_threads: usize,
+}
+
+/// What a worker receives on.
+#[derive(Default)]
+pub struct Sockets {
+    /// Listening, with their listeners.
+    pub tcp: Vec<(Arc<Gate>, TcpListener)>,
+    /// For HTTP/3.
+    pub quic: Vec<quic::Bound>,
 }
 
 /// A worker as the others see it.
@@ -79,7 +91,7 @@ impl Sibling {
 /// When the system gives no thread or no runtime.
 pub fn start<H: Handler>(
     index: usize,
-    sockets: Vec<(Arc<Gate>, TcpListener)>,
+    sockets: Sockets,
     door: Door,
     shared: Shared,
     make: impl FnOnce() -> H + Send + 'static,
@@ -106,7 +118,20 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run<H: Handler>(self, sockets: Vec<(Arc<Gate>, TcpListener)>, mut door: Door, handler: H) {
+    async fn run<H: Handler>(self, sockets: Sockets, door: Door, handler: H) {
+        let mut endpoints = Vec::new();
+        for bound in sockets.quic {
+            // The kernel has refused a socket option: it knows no UDP as we need it, and TCP serves on.
+            let Ok(endpoint) = bound.open(self.index) else { continue };
+            let (worker, ours, handler) = (self.clone(), endpoint.clone(), handler.clone());
+            tokio::spawn(async move { worker.welcome(&ours, &handler).await });
+            endpoints.push(endpoint);
+        }
+        self.serve(sockets.tcp, door, handler).await;
+        futures_util::future::join_all(endpoints.into_iter().map(|endpoint| endpoint.end(FAREWELL))).await;
+    }
+
+    async fn serve<H: Handler>(&self, sockets: Vec<(Arc<Gate>, TcpListener)>, mut door: Door, handler: H) {
         let mut accepting = Vec::new();
         for (gate, socket) in sockets {
             let (worker, handler) = (self.clone(), handler.clone());
@@ -132,6 +157,34 @@ impl Worker {
             }
             if accepted && self.open() == 0 && door.0.is_empty() {
                 return;
+            }
+        }
+    }
+
+    /// Takes clients of QUIC, to the end: while the process drains they are turned away.
+    async fn welcome<H: Handler>(&self, endpoint: &quic::Endpoint, handler: &H) {
+        let gate = &endpoint.gate;
+        while let Some(arrival) = endpoint.next().await {
+            gate.metrics.accepted();
+            let place = match Arc::clone(&self.shared.connections).try_acquire_owned() {
+                _ if self.shared.life.phase() >= Phase::Draining => Err(ConnectionRefusal::Draining),
+                // UDP has no queue in the kernel that they could wait in.
+                Err(_) => Err(ConnectionRefusal::ListenerFull),
+                Ok(process) => gate.enter(process).ok_or(ConnectionRefusal::ListenerFull),
+            };
+            match place {
+                Ok(place) => {
+                    let open = Open::new(self.clone());
+                    let (gate, handler, life) = (Arc::clone(gate), handler.clone(), self.shared.life.clone());
+                    tokio::spawn(async move {
+                        quic::serve(arrival, gate, place, handler, life).await;
+                        drop(open);
+                    });
+                }
+                Err(cause) => {
+                    events::connection_refused(&gate.metrics, &gate.listener.load().name, arrival.peer(), cause);
+                    arrival.refuse();
+                }
             }
         }
     }

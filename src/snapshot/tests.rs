@@ -1,6 +1,6 @@
 use super::*;
-use crate::balance::ClaimKind;
 use crate::lexicon::Standing;
+use crate::upstream::pool::tests::wish;
 
 fn config(rest: &str) -> Config {
     let text = format!("[[listeners]]\naddress = \"127.0.0.1:1\"\n{rest}\n");
@@ -39,7 +39,7 @@ async fn reload_carries_claims_health_and_numbers_on() {
         known.vitals.set_standing(Standing::Up, "well");
     }
     let tried = [endpoint(&old, "10.0.0.1").id];
-    let lease = old.pools[0].upstream.lease(ClaimKind::Exchange, &tried).await.unwrap();
+    let lease = old.pools[0].upstream.lease(wish(&tried)).await.unwrap();
 
     let wanted = "[pools.a]\nendpoints = [\"10.0.0.2:1\", \"10.0.0.3:1\"]\nmax_in_flight = 1";
     let new = Snapshot::build(config(wanted), Some(&old), &metrics).unwrap();
@@ -58,13 +58,13 @@ async fn exchange_of_the_old_generation_counts_towards_the_cap_of_the_new_one() 
     let metrics = Metrics::new(1);
     let text = "[pools.a]\nendpoints = [\"10.0.0.1:1\"]\nhealth = false\nqueue = { length = 0, timeout = \"1s\" }\n";
     let old = Snapshot::build(config(text), None, &metrics).unwrap();
-    let lease = old.pools[0].upstream.lease(ClaimKind::Exchange, &[]).await.unwrap();
+    let lease = old.pools[0].upstream.lease(wish(&[])).await.unwrap();
 
     let new = Snapshot::build(config(&format!("{text}max_in_flight = 1")), Some(&old), &metrics).unwrap();
 
-    assert!(new.pools[0].upstream.lease(ClaimKind::Exchange, &[]).await.is_err());
+    assert!(new.pools[0].upstream.lease(wish(&[])).await.is_err());
     drop(lease);
-    assert!(new.pools[0].upstream.lease(ClaimKind::Exchange, &[]).await.is_ok());
+    assert!(new.pools[0].upstream.lease(wish(&[])).await.is_ok());
 }
 
 #[test]

@@ -258,6 +258,28 @@ pub fn handshake_failed(
     debug!(%listener, conn.id = %connection, cause = cause.as_str(), error, "handshake failed");
 }
 
+/// A client broke HTTP/3; its connection was ended.
+pub fn http3_offence(
+    metrics: &ListenerMetrics,
+    listener: &ListenerName,
+    connection: ConnectionId,
+    code: &'static str,
+    what: &'static str,
+) {
+    metrics.quic.offended(code);
+    debug!(%listener, conn.id = %connection, code, what, "connection broken off");
+}
+
+/// The system gives UDP sockets smaller buffers than the configuration wants: bursts may be lost.
+pub fn socket_buffer_capped(listener: &ListenerName, wanted: usize, granted: usize) {
+    warn!(%listener, wanted, granted, "UDP socket buffers are capped by net.core.rmem_max and wmem_max");
+}
+
+/// UDP is bound for HTTP/3.
+pub fn quic_bound(listener: &ListenerName, address: SocketAddr) {
+    info!(%listener, %address, "listening for HTTP/3");
+}
+
 /// Certificates were read anew.
 pub fn certificates_loaded(listener: &ListenerName, certificates: usize) {
     info!(%listener, certificates, "certificates loaded");

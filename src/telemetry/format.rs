@@ -215,6 +215,7 @@ impl Encoder {
         out.extend_from_slice(match record.protocol {
             Protocol::Http1 => b" HTTP/1.1\" ",
             Protocol::Http2 => b" HTTP/2.0\" ",
+            Protocol::Http3 => b" HTTP/3.0\" ",
         });
         match record.status {
             Some(status) => decimal(status.into(), 3, out),

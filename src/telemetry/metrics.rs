@@ -12,6 +12,7 @@ mod encode;
 mod exposition;
 mod families;
 mod handles;
+mod quic;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -20,13 +21,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, HandshakeFailure, LogDrop, ProbeResult,
+    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, Ejection, HandshakeFailure, LogDrop, ProbeResult,
     RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use quic::QuicMetrics;
 pub use rules::RuleMetrics;
 
 use crate::lexicon::{EndpointName, ListenerName, PoolName, RouteName, RuleName};
@@ -112,8 +114,25 @@ pub struct PoolState {
     pub name: PoolName,
     /// Exchanges waiting for a free endpoint.
     pub queue_length: u64,
+    /// Waits for a free endpoint that have ended, by lane and ending.
+    pub waits: Vec<(&'static str, &'static str, u64)>,
+    /// Where the traffic goes, where endpoints are not all alike.
+    pub shares: Vec<TierShare>,
+    /// Whether so few endpoints are up that health is not heeded.
+    pub panicking: bool,
     /// Its endpoints.
     pub endpoints: Vec<EndpointState>,
+}
+
+/// The share of the traffic that one tier takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TierShare {
+    /// Priority group.
+    pub priority: u8,
+    /// Not the proxy's own zone.
+    pub far: bool,
+    /// Of the pool's traffic.
+    pub percent: u32,
 }
 
 /// An endpoint now.
@@ -129,6 +148,16 @@ pub struct EndpointState {
     pub drained: bool,
     /// Exchanges in flight.
     pub in_flight: u64,
+    /// Exchanges and tunnels without a connection yet.
+    pub pending: u64,
+    /// Repeats in flight.
+    pub retries: u64,
+    /// How often each limit was reached.
+    pub reached: [(&'static str, u64); 3],
+    /// Ejected by live traffic.
+    pub ejected: bool,
+    /// Share of its due that it takes, in percent.
+    pub warmth: u8,
     /// Open tunnels.
     pub tunnels: u64,
 }

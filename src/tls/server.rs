@@ -53,6 +53,14 @@ pub fn load(wanted: &Tls, h2: bool, tickets: &Tickets) -> Result<Arc<ServerConfi
     Ok(Arc::new(config))
 }
 
+/// The settings of a listener for QUIC (RFC 9001, RFC 9114 §3.1): the same but for the protocol that they offer. TLS 1.3
+/// comes by itself there.
+pub fn over_quic(tcp: &ServerConfig) -> ServerConfig {
+    let mut config = tcp.clone();
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    config
+}
+
 /// Certificate files of a listener with their leaves' expiry. Reads the files; those that cannot be used are left out.
 pub fn certificates(wanted: &Tls) -> Vec<(PathBuf, SystemTime)> {
     let facts = wanted.certificates.iter().filter_map(|files| certificates::load_facts(&files.certificate).ok());
@@ -165,6 +173,15 @@ impl ClientCertVerifier for Nameable {
 
 /// What a completed handshake tells.
 pub fn facts(connection: &ServerConnection) -> TlsFacts {
+    facts_of(connection, connection.server_name())
+}
+
+/// What a completed handshake over QUIC tells.
+pub fn facts_over_quic(connection: &rustls::quic::ServerConnection) -> TlsFacts {
+    facts_of(connection, connection.server_name())
+}
+
+fn facts_of(connection: &rustls::CommonState, name: Option<&str>) -> TlsFacts {
     let leaf = connection.peer_certificates().and_then(|chain| chain.first());
     TlsFacts {
         version: match connection.protocol_version() {
@@ -172,7 +189,7 @@ pub fn facts(connection: &ServerConnection) -> TlsFacts {
             _ => "TLSv1.2",
         },
         cipher: connection.negotiated_cipher_suite().map_or("", |suite| iana_name(suite.suite())),
-        server_name: connection.server_name().map(|name| Arc::from(name.to_ascii_lowercase())),
+        server_name: name.map(|name| Arc::from(name.to_ascii_lowercase())),
         fingerprint: None,
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         // The handshake has refused those without a usable subject.

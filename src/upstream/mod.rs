@@ -8,6 +8,7 @@
 pub mod connect;
 pub mod error;
 pub mod idle;
+pub mod line;
 pub mod link;
 pub mod observer;
 pub mod pool;
@@ -19,4 +20,4 @@ pub mod tunnel;
 pub use error::{Failure, Sent};
 pub use idle::Idle;
 pub use link::{Exchange, Link, Outcome};
-pub use pool::{Lease, Pool};
+pub use pool::{Lease, Pool, Wish};

@@ -1,16 +1,18 @@
 //! A pool at run time and the leases on its endpoints.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use crate::balance::{Budget, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
+use crate::balance::{Ask, Budget, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
 use crate::config;
 
 use super::connect::Security;
-use super::queue::Queue;
+use super::line::{Bounds, Lane, NoPlace, Ticket};
+use super::queue::{Ending, Queue};
 
 /// A named set of interchangeable endpoints, as one generation configures it. What must outlive a generation (who the
 /// endpoints are, their claims and health, who waits) is shared with the generations before and after.
@@ -22,6 +24,7 @@ pub struct Pool {
     pub security: Option<Security>,
     /// Retries it may still spend.
     pub budget: Arc<Budget>,
+    exchanges: Rule,
     tunnels: Rule,
     lasting: Arc<Lasting>,
 }
@@ -46,8 +49,25 @@ pub enum NoLease {
     NoneUntried,
     /// All are full, and as many wait as may.
     QueueFull,
+    /// All are full, and as many of this client wait as may.
+    ClientFull,
     /// None became free in time.
     QueueLate,
+}
+
+/// What a lease is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// Exchange or tunnel.
+    pub kind: ClaimKind,
+    /// Endpoints that failed it already. With one, the lease counts as a repeat.
+    pub tried: &'a [EndpointId],
+    /// Whether it can be repeated elsewhere, so that an ejected endpoint may be tried out with it.
+    pub expendable: bool,
+    /// Whose it is: clients that wait are served in turn.
+    pub client: IpAddr,
+    /// Path of the request, for the lane it waits in.
+    pub path: &'a str,
 }
 
 /// A claim on an endpoint for one exchange or tunnel; dropping it gives the claim back and serves who waits.
@@ -82,7 +102,7 @@ impl Pool {
                 panicking: AtomicBool::new(true),
             }),
         };
-        let pool = Self { config, security, budget, tunnels, lasting };
+        let pool = Self { config, security, budget, exchanges: rule, tunnels, lasting };
         pool.lasting.roster.store(Arc::new(roster));
         pool.lasting.rule.store(Arc::new(rule));
         pool
@@ -98,19 +118,30 @@ impl Pool {
         self.lasting.queue.len()
     }
 
+    /// Those who wait, and what became of those who did.
+    pub fn queue(&self) -> &Queue {
+        &self.lasting.queue
+    }
+
+    /// How endpoints are picked for exchanges.
+    pub const fn rule(&self) -> &Rule {
+        &self.exchanges
+    }
+
     /// Whether so few endpoints are up that health is ignored, when that has changed since the last call.
     pub fn panic_changed(&self) -> Option<bool> {
         let now = self.lasting.roster.load().is_in_panic(&self.lasting.rule.load());
         (self.lasting.panicking.swap(now, Ordering::Relaxed) != now).then_some(now)
     }
 
-    /// Leases an endpoint that is not among `tried`, waiting in line when all are full.
+    /// Leases an endpoint that is not among those tried, waiting in line when all are full.
     ///
     /// # Errors
     /// [`NoLease`]. Tunnels do not wait: [`NoLease::QueueFull`] at once.
-    pub async fn lease(&self, kind: ClaimKind, tried: &[EndpointId]) -> Result<Lease, NoLease> {
-        if kind == ClaimKind::Tunnel {
-            return match self.lasting.roster.load().pick(&self.tunnels, tried) {
+    pub async fn lease(&self, wish: Wish<'_>) -> Result<Lease, NoLease> {
+        let ask = Ask { tried: wish.tried, expendable: wish.expendable };
+        if wish.kind == ClaimKind::Tunnel {
+            return match self.lasting.roster.load().pick(&self.tunnels, &ask) {
                 Pick::Claimed(claim) => Ok(self.leased(claim)),
                 Pick::Full => Err(NoLease::QueueFull),
                 Pick::NoneUp => Err(NoLease::NoneUp),
@@ -119,21 +150,33 @@ impl Pool {
         }
         // Nobody overtakes those who wait.
         if self.lasting.queue.is_empty() {
-            match self.lasting.pick(tried) {
+            match self.lasting.pick(&ask) {
                 Pick::Claimed(claim) => return Ok(self.leased(claim)),
                 Pick::Full => {}
                 Pick::NoneUp => return Err(NoLease::NoneUp),
                 Pick::NoneUntried => return Err(NoLease::NoneUntried),
             }
         }
-        let queue = &self.config.queue;
-        let (ticket, call) = self.lasting.queue.join(tried, queue.length).ok_or(NoLease::QueueFull)?;
-        let mut place = Place { lasting: &self.lasting, ticket, call };
+        let config = &self.config.queue;
+        let bounds =
+            Bounds { length: config.length, per_client: config.per_client, express_length: config.express_length };
+        let lane = if config.is_express(wish.path) { Lane::Express } else { Lane::Main };
+        let (ticket, call) = self.lasting.queue.join(&ask, lane, wish.client, &bounds)?;
+        let mut place = Place { lasting: &self.lasting, ticket, call, ending: Ending::Left };
         self.lasting.pump();
-        match tokio::time::timeout(queue.timeout, &mut place.call).await {
-            Ok(Ok(claim)) => Ok(self.leased(claim)),
-            Ok(Err(_)) => Err(NoLease::NoneUp),
-            Err(_) => Err(NoLease::QueueLate),
+        match tokio::time::timeout(config.timeout, &mut place.call).await {
+            Ok(Ok(claim)) => {
+                place.ending = Ending::Served;
+                Ok(self.leased(claim))
+            }
+            Ok(Err(_)) => {
+                place.ending = Ending::NoneUp;
+                Err(NoLease::NoneUp)
+            }
+            Err(_) => {
+                place.ending = Ending::Late;
+                Err(NoLease::QueueLate)
+            }
         }
     }
 
@@ -149,25 +192,42 @@ impl Pool {
 }
 
 impl Lasting {
-    fn pick(&self, tried: &[EndpointId]) -> Pick {
-        self.roster.load().pick(&self.rule.load(), tried)
+    fn pick(&self, ask: &Ask<'_>) -> Pick {
+        self.roster.load().pick(&self.rule.load(), ask)
     }
 
     fn pump(&self) {
-        self.queue.pump(|tried| self.pick(tried));
+        self.queue.pump(|ask| self.pick(ask));
+    }
+
+    /// Serves who waits, if anybody does, after something was given back.
+    fn freed(&self) {
+        if self.queue.is_awaited() {
+            self.pump();
+        }
     }
 }
 
 /// A place in the line. Dropping it leaves the line and passes on a claim that came too late.
 struct Place<'a> {
     lasting: &'a Lasting,
-    ticket: u64,
+    ticket: Ticket,
     call: oneshot::Receiver<Claim>,
+    ending: Ending,
+}
+
+impl From<NoPlace> for NoLease {
+    fn from(none: NoPlace) -> Self {
+        match none {
+            NoPlace::Full => Self::QueueFull,
+            NoPlace::ClientFull => Self::ClientFull,
+        }
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.lasting.queue.leave(self.ticket);
+        self.lasting.queue.leave(&self.ticket, self.ending);
         self.call.close();
         if let Ok(claim) = self.call.try_recv() {
             drop(claim);
@@ -186,21 +246,25 @@ impl Lease {
     pub fn into_tunnel(mut self, most: u32) -> Option<Self> {
         let claim = self.claim.take()?;
         self.claim = Some(claim.into_tunnel(most).ok()?);
-        if self.lasting.queue.is_awaited() {
-            self.lasting.pump();
-        }
+        self.lasting.freed();
         Some(self)
+    }
+
+    /// There is a connection: whoever waited for one fewer to be without is served.
+    pub fn settle(&mut self) {
+        let pending = self.claim.as_mut().map_or(0, Claim::settle);
+        if pending >= self.lasting.rule.load().max_pending {
+            self.lasting.freed();
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         drop(self.claim.take());
-        if self.lasting.queue.is_awaited() {
-            self.lasting.pump();
-        }
+        self.lasting.freed();
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -149,3 +149,58 @@ async fn nothing_is_connected_before_it_is_needed() {
 
     assert_eq!(upstream.connections(), 0);
 }
+
+/// A pool `tiers` of endpoints with these further settings, and a route to it.
+fn tiers(endpoints: &[(&Upstream, &str)], pool: &str) -> String {
+    let list: Vec<String> =
+        endpoints.iter().map(|(upstream, more)| format!("{{ address = \"{}\", {more} }}", upstream.address)).collect();
+    format!("[[routes]]\npool = \"tiers\"\n[pools.tiers]\nendpoints = [{}]\n{pool}\n", list.join(", "))
+}
+
+#[tokio::test]
+async fn backup_serves_when_no_other_can() {
+    let upstreams = [Upstream::named("a").await, Upstream::named("backup").await];
+    let first = format!("weight = 1, disabled = false, priority = {}", 0);
+    let rest = tiers(&[(&upstreams[0], &first), (&upstreams[1], "priority = 1")], "health = false");
+    let rig = Rig::setup().endpoint(&upstreams[0]).rest(&rest).start().await;
+    for _ in 0..6 {
+        assert_eq!(rig.get("/").await.text(), "a");
+    }
+
+    rig.write_config(&rig.config().replace("disabled = false", "disabled = true"));
+    rig.status_where("the second generation", |status| status["generation"].as_u64() >= Some(2)).await;
+
+    for _ in 0..6 {
+        assert_eq!(rig.get("/").await.text(), "backup");
+    }
+}
+
+#[tokio::test]
+async fn endpoints_of_the_own_zone_are_preferred_until_they_are_gone() {
+    let upstreams = three().await;
+    let near = [(&upstreams[0], "zone = \"north\", disabled = false"), (&upstreams[1], "zone = \"south\"")];
+    let rest = tiers(&[near[0], near[1], (&upstreams[2], "zone = \"west\"")], "health = false");
+    let rig = Rig::setup().process("zone = \"north\"").endpoint(&upstreams[0]).rest(&rest).start().await;
+    for _ in 0..6 {
+        assert_eq!(rig.get("/").await.text(), "a");
+    }
+
+    rig.write_config(&rig.config().replace("disabled = false", "disabled = true"));
+    rig.status_where("the second generation", |status| status["generation"].as_u64() >= Some(2)).await;
+    for _ in 0..6 {
+        rig.get("/").await;
+    }
+
+    assert_eq!(upstreams.each_ref().map(|upstream| upstream.requests().len()), [6, 3, 3]);
+}
+
+#[tokio::test]
+async fn zone_is_known_from_the_environment_too() {
+    let upstreams = three().await;
+    let rest = tiers(&[(&upstreams[0], "zone = \"south\""), (&upstreams[1], "zone = \"north\"")], "health = false");
+    let rig = Rig::setup().environment("SLUICEGATE_ZONE", "north").endpoint(&upstreams[0]).rest(&rest).start().await;
+
+    for _ in 0..4 {
+        assert_eq!(rig.get("/").await.text(), "b");
+    }
+}

@@ -163,3 +163,84 @@ async fn client_that_goes_away_frees_its_endpoint() {
     assert_eq!(record["end"], "CH");
     assert!(record["status"].is_null());
 }
+
+/// A connection that says it is of the client at `address`.
+async fn asks(rig: &Rig, path: &str, address: &str) -> crate::rig::Peer {
+    let mut client = rig.client().await;
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {address}\r\n\r\n")).await;
+    client
+}
+
+const BEHIND_A_PROXY: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
+
+#[tokio::test]
+async fn clients_that_wait_are_served_in_turn() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let rig = Rig::setup().clients(BEHIND_A_PROXY).endpoint(&upstream).pool("max_in_flight = 1").start().await;
+    let mut clients = vec![asks(&rig, "/chart/0", "10.0.0.1").await];
+    upstream.received(1).await;
+    for (index, (path, address)) in
+        [("/chart/1", "10.0.0.1"), ("/chart/2", "10.0.0.1"), ("/chart/3", "10.0.0.1"), ("/other", "10.0.0.2")]
+            .into_iter()
+            .enumerate()
+    {
+        clients.push(asks(&rig, path, address).await);
+        rig.status_where("one more in the line", |status| waiting(status) == index as u64 + 1).await;
+    }
+
+    gate.let_pass(5);
+    for client in &mut clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+
+    let order: Vec<String> = upstream.requests().iter().map(|request| request.target().to_owned()).collect();
+    assert_eq!(order, ["/chart/0", "/chart/1", "/other", "/chart/2", "/chart/3"]);
+    assert_eq!(rig.metric("sluicegate_queue_waits_total{pool=\"app\",lane=\"main\",ending=\"served\"}").await, 4.0);
+}
+
+#[tokio::test]
+async fn login_waits_in_a_lane_of_its_own() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let rig = Rig::setup().endpoint(&upstream).pool("max_in_flight = 1\nqueue = { length = 2 }").start().await;
+    let mut clients = vec![asks(&rig, "/first", "-").await];
+    upstream.received(1).await;
+    for (index, path) in ["/query/1", "/query/2", "/login/"].into_iter().enumerate() {
+        clients.push(asks(&rig, path, "-").await);
+        rig.status_where("one more in the line", |status| waiting(status) == index as u64 + 1).await;
+    }
+
+    assert_eq!(rig.get("/query/3").await.status, 503, "the main lane is full");
+    gate.let_pass(4);
+    for client in &mut clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+
+    let order: Vec<String> = upstream.requests().iter().map(|request| request.target().to_owned()).collect();
+    assert_eq!(order, ["/first", "/login/", "/query/1", "/query/2"]);
+}
+
+#[tokio::test]
+async fn one_client_cannot_fill_the_line() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let pool = "max_in_flight = 1\nqueue = { length = 3, per_client = 1 }";
+    let rig = Rig::setup().clients(BEHIND_A_PROXY).endpoint(&upstream).pool(pool).start().await;
+    let mut clients = vec![asks(&rig, "/0", "10.0.0.1").await];
+    upstream.received(1).await;
+    clients.push(asks(&rig, "/1", "10.0.0.1").await);
+    rig.status_where("one in the line", |status| waiting(status) == 1).await;
+
+    let mut refused = asks(&rig, "/2", "10.0.0.1").await;
+    let answer = refused.response().await;
+    assert_eq!((answer.status, answer.get("retry-after").is_some()), (503, true));
+    assert_eq!(rig.record("/2").await["fault"], "queue_client_full");
+    clients.push(asks(&rig, "/3", "10.0.0.2").await);
+    rig.status_where("the other client waits", |status| waiting(status) == 2).await;
+
+    gate.let_pass(3);
+    for client in &mut clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+}

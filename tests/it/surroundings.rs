@@ -10,7 +10,7 @@ use crate::rig::{Rig, Upstream, soon};
 /// Runs `sluicegate health` against `rig`.
 async fn health(rig: &Rig, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
-    command.arg("health").arg("--address").arg(rig.admin.to_string()).arg("--timeout").arg("10s").args(arguments);
+    command.arg("health").arg("--admin").arg(rig.admin.to_string()).arg("--timeout").arg("10s").args(arguments);
     soon("sluicegate health", command.output()).await.unwrap()
 }
 
@@ -32,6 +32,39 @@ async fn health_command_tells_ready_from_draining_and_draining_from_dead() {
     assert_eq!(draining.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&draining.stderr), "sluicegate: not ready: unready\n");
     assert_eq!((living.status.code(), dead.status.code()), (Some(0), Some(1)));
+}
+
+#[tokio::test]
+async fn process_1_of_a_container_reloads_and_drains_when_told() {
+    let upstream = Upstream::named("a").await;
+    let mut rig = Rig::setup().endpoint(&upstream).in_a_container().start().await;
+    assert_eq!(rig.get("/").await.text(), "a");
+
+    rig.signal("HUP").await;
+    rig.status_where("the next generation", |status| status["generation"] == 2).await;
+    rig.signal("TERM").await;
+
+    // The kernel hands no signal to process 1 that it has no handler for.
+    assert_eq!(rig.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn configuration_in_a_volume_of_kubernetes_is_followed() {
+    let old = Upstream::named("old").await;
+    let new = Upstream::named("new").await;
+    let rig = Rig::setup().endpoint(&old).in_a_volume().start().await;
+    let text = rig.config().replace(&old.address.to_string(), &new.address.to_string());
+
+    // The kubelet puts a new directory in place by renaming one link, and removes the old one.
+    let volume = rig.directory.path();
+    std::fs::create_dir(volume.join("..second")).unwrap();
+    std::fs::write(volume.join("..second/sluicegate.toml"), text).unwrap();
+    std::os::unix::fs::symlink("..second", volume.join("..data_tmp")).unwrap();
+    std::fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    std::fs::remove_dir_all(volume.join("..first")).unwrap();
+
+    rig.status_where("the next generation", |status| status["generation"].as_u64() > Some(1)).await;
+    assert_eq!(rig.get("/").await.text(), "new");
 }
 
 /// A service manager's end of the notifications.

@@ -156,6 +156,7 @@ impl Stage {
             proxied: None,
             protocol: Protocol::Http1,
             tls: None,
+            alternative: None,
         })
     }
 }

@@ -28,6 +28,7 @@ fn rig() -> Rig {
             proxied: None,
             protocol: Protocol::Http1,
             tls: None,
+            alternative: None,
         }),
     }
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::super::listener::{Certificate, ClientClocks, Hsts, Http2, Listener, RedirectToHttps, RequestLimits, Tls};
+use super::super::listener::{
+    Certificate, ClientClocks, Hsts, Http2, Http3, Listener, RedirectToHttps, RequestLimits, Tls,
+};
+use super::http3::{HTTP3, http3};
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
     Bytes, DAY, File, Flag, HOUR, KIB, Lasting, MIB, MINUTE, Parsed, SECOND, WATCHED, Whole, bytes, lasting, network,
@@ -51,6 +54,9 @@ section! {
         timeouts: Sub<Timeouts> = sub(&TIMEOUTS, timeouts), Or("{}");
         /// HTTP/2 and its bounds.
         http2: Sub<Http2> = sub(&HTTP2, http2), Or("{}");
+        /// HTTP/3 on UDP at the same addresses, which answers over TCP name in `Alt-Svc`. Listeners with TLS only. To
+        /// switch it on or off needs a restart.
+        http3: Switch<Sub<Http3>> = switch(sub(&HTTP3, http3)), Or("true");
         /// Age after which a connection is asked to end at its next answer, so that load spreads again.
         max_connection_age: Lasting = lasting(MINUTE, 7 * DAY), Or("'1h'");
     }
@@ -70,6 +76,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
     let limits = table.get(&LISTENER.limits);
     let timeouts = table.get(&LISTENER.timeouts);
     let http2 = table.get(&LISTENER.http2);
+    let http3 = table.get(&LISTENER.http3);
     let max_connection_age = table.get(&LISTENER.max_connection_age);
 
     if proxy_protocol.iter().flatten().any(|network: &IpNet| network.prefix_len() == 0) {
@@ -87,6 +94,10 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
     }
     if encrypted == Some(true) && http2.as_ref().is_some_and(|http2: &Http2| http2.cleartext) {
         table.warn(&LISTENER.http2, Words::new("has `cleartext`, which has no effect on a TLS listener"));
+    }
+    if encrypted == Some(false) && table.has(&LISTENER.http3) && matches!(http3, Some(Some(_))) {
+        let words = Words::new("needs TLS, and this listener is plain").expected("`certificate` and `key`");
+        table.error(&LISTENER.http3, words.help("RFC 9001: QUIC has no unencrypted form"));
     }
     let addresses: Vec<At<SocketAddr>> = addresses?;
     let first = addresses.first().map(|at| at.value.to_string());
@@ -115,6 +126,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
                 min_body_rate,
             },
             http2: http2?,
+            http3: http3?.filter(|_| encrypted == Some(true)),
             max_connection_age: max_connection_age?,
         },
     })

@@ -9,6 +9,7 @@ mod bans;
 mod built_in;
 mod edits;
 mod health;
+mod http3;
 mod json;
 pub(super) mod key;
 mod kinds;
@@ -20,6 +21,7 @@ mod rule;
 mod shapes;
 mod sheet;
 mod shield;
+mod steady;
 mod transport;
 mod words;
 
@@ -121,6 +123,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         admin: admin.as_ref().and_then(Option::as_ref),
     };
     parts.check(table);
+    let own_zone = process.as_ref().and_then(|process| process.zone.clone());
     let routes = match routes? {
         written if written.is_empty() => across::default_route(table)?,
         written => whole_list(written)?,
@@ -129,7 +132,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         process: process?,
         clients: clients?,
         listeners: across::distinct_names(whole_list(listeners?)?).into_iter().map(Arc::new).collect(),
-        pools: whole_list(pools?)?.into_iter().map(Arc::new).collect(),
+        pools: whole_list(pools?)?.into_iter().map(|pool| Arc::new(pool.seen_from(own_zone.as_ref()))).collect(),
         routes: built_in::complete(&routes).into_iter().map(Arc::new).collect(),
         shield: Shield { rules: whole_list(rules?)?, ..shield? },
         admin: admin?,

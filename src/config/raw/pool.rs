@@ -1,6 +1,9 @@
 //! `[pools.NAME]` as written; `health` has its own file.
 
-use super::super::pool::{Endpoint, Health, Pool, Queue, Retry, Strategy, UpstreamClocks, UpstreamTls, WhenAllDown};
+use super::super::pool::{
+    Endpoint, Health, Outliers, Pool, Queue, Retry, SlowStart, Strategy, UpstreamClocks, UpstreamTls, WhenAllDown,
+    Zones,
+};
 use super::health::{HEALTH, health};
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
@@ -9,6 +12,7 @@ use super::kinds::{
 };
 use super::shapes::{At, Brief, List, Sub, Switch, brief, list, sub, switch};
 use super::sheet::Words;
+use super::steady::{OUTLIERS, QUEUE, SLOW_START, ZONES, outliers, queue, slow_start, zones};
 use super::words::{host_name, host_with_port, name};
 use crate::lexicon::{EndpointName, PoolName, ZoneName};
 
@@ -28,6 +32,11 @@ section! {
         max_in_flight: Whole<u32> = whole(1, 100_000), Or("20");
         /// Tunnels (WebSockets) per endpoint.
         max_tunnels: Whole<u32> = whole(0, 1_000_000), Or("2_000");
+        /// Exchanges and tunnels per endpoint that have no connection yet: no more are held by one that swallows
+        /// connects.
+        max_pending: Whole<u32> = whole(1, 60_000), Or("10");
+        /// Repeats per endpoint of what failed elsewhere, at once: the rest of its slots stays for first attempts.
+        max_retries: Whole<u32> = whole(1, 60_000), Or("10");
         /// Exchanges that wait when every endpoint is full.
         queue: Sub<Queue> = sub(&QUEUE, queue), Or("{}");
         /// Clocks on the upstream side.
@@ -38,6 +47,16 @@ section! {
         retry: Sub<Retry> = sub(&RETRY, retry), Or("{}");
         /// Active checks. `false` trusts every endpoint.
         health: Switch<Sub<Health>> = switch(sub(&HEALTH, health)), Or("true");
+        /// Ejection of endpoints that live traffic shows to be worse than the pool's others, whatever their checks say.
+        /// `false` leaves judgement to the checks.
+        outliers: Switch<Sub<Outliers>> = switch(sub(&OUTLIERS, outliers)), Or("true");
+        /// How an endpoint grows into its share after a recovery, or when it joins. `false` gives it all at once.
+        slow_start: Switch<Sub<SlowStart>> = switch(sub(&SLOW_START, slow_start)), Or("true");
+        /// Percent of a priority group's weight that must be well for it to take everything; beneath, the next group
+        /// takes what is missing, in proportion.
+        spill_below: Whole<u8> = whole(1, 100), Or("50");
+        /// What the proxy's own zone (`process.zone`) means to the pool.
+        zones: Sub<Zones> = sub(&ZONES, zones), Or("{}");
         /// When no endpoint is up: answer 503 `no_endpoint`, or try all that are not disabled.
         when_all_down: Choice<WhenAllDown> =
             choice(&[("reject", WhenAllDown::Reject), ("use-all", WhenAllDown::UseAll)]), Or("'reject'");
@@ -56,11 +75,17 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
     let tls = table.get(&POOL.tls);
     let max_in_flight = table.get(&POOL.max_in_flight);
     let max_tunnels = table.get(&POOL.max_tunnels);
+    let max_pending = table.get(&POOL.max_pending);
+    let max_retries = table.get(&POOL.max_retries);
     let queue = table.get(&POOL.queue);
     let clocks = table.get(&POOL.timeouts);
     let max_idle = table.get(&POOL.max_idle);
     let retry = table.get(&POOL.retry);
     let health = table.get(&POOL.health);
+    let outliers = table.get(&POOL.outliers);
+    let slow_start = table.get(&POOL.slow_start);
+    let spill_below = table.get(&POOL.spill_below);
+    let zones = table.get(&POOL.zones);
     let when_all_down = table.get(&POOL.when_all_down);
     let panic_threshold = table.get(&POOL.panic_threshold);
     let head_bytes = table.get(&POOL.head_bytes);
@@ -80,11 +105,17 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
         tls: tls?,
         max_in_flight: max_in_flight?,
         max_tunnels: max_tunnels?,
+        max_pending: max_pending?,
+        max_retries: max_retries?,
         queue: queue?,
         clocks: clocks?,
         max_idle: max_idle?,
         retry: retry?,
         health: health?,
+        outliers: outliers?,
+        slow_start: slow_start?,
+        spill_below: spill_below?,
+        zones: zones?,
         when_all_down: when_all_down?,
         panic_threshold: panic_threshold?,
         head_bytes: head_bytes?,
@@ -117,6 +148,8 @@ section! {
         weight: Whole<u16> = whole(1, 256), Or("1");
         /// Failure domain, such as a rack or an availability zone.
         zone: Parsed<String> = parsed("name", name), May("none");
+        /// Priority group. 0 serves; a higher one is a backup, for when too little of the lower ones is well.
+        priority: Whole<u8> = whole(0, 9), Or("0");
         /// Taken out: no new exchanges and no checks.
         disabled: Flag = Flag, Or("false");
     }
@@ -126,8 +159,10 @@ fn endpoint(table: &Table<'_>) -> Option<Endpoint> {
     let address = table.get(&ENDPOINT.address);
     let weight = table.get(&ENDPOINT.weight);
     let zone = table.get(&ENDPOINT.zone);
+    let priority = table.get(&ENDPOINT.priority);
     let disabled = table.get(&ENDPOINT.disabled);
-    Some(Endpoint { weight: weight?, zone: zone?.map(|zone| ZoneName::new(&zone)), disabled: disabled?, ..address? })
+    let zone = zone?.map(|zone| ZoneName::new(&zone));
+    Some(Endpoint { weight: weight?, zone, priority: priority?, disabled: disabled?, ..address? })
 }
 
 fn endpoint_text(text: &str) -> Result<Endpoint, String> {
@@ -138,22 +173,8 @@ fn endpoint_text(text: &str) -> Result<Endpoint, String> {
     if port == 0 {
         return Err("has port 0".into());
     }
-    Ok(Endpoint { name: EndpointName::new(text), host, port, weight: 1, zone: None, disabled: false })
-}
-
-section! {
-    /// Exchanges that wait when every endpoint is full, first in, first out.
-    QUEUE: QueueKeys {
-        /// How many may wait; 0 refuses at once. Beyond it: 503 with `Retry-After`.
-        length: Whole<usize> = whole(0, 100_000), Or("64");
-        /// How long an exchange waits at most. Beyond it: 503 with `Retry-After`.
-        timeout: Lasting = lasting(10, 10 * MINUTE), Or("'10s'");
-    }
-}
-
-fn queue(table: &Table<'_>) -> Option<Queue> {
-    let (length, timeout) = (table.get(&QUEUE.length), table.get(&QUEUE.timeout));
-    Some(Queue { length: length?, timeout: timeout? })
+    let name = EndpointName::new(text);
+    Ok(Endpoint { name, host, port, weight: 1, zone: None, near: false, priority: 0, disabled: false })
 }
 
 section! {

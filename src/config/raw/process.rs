@@ -18,7 +18,13 @@ use super::kinds::{
 };
 use super::shapes::{List, Sub, list, sub, values};
 use super::sheet::{Words, Written};
-use super::words::{header_name, host_name, short_text};
+use super::words::{header_name, host_name, name, short_text};
+use crate::lexicon::ZoneName;
+
+/// The zone that whoever starts the process knows, as Kubernetes' downward API hands it over.
+fn zone_of_environment() -> Option<String> {
+    std::env::var("SLUICEGATE_ZONE").ok().and_then(|zone| name(&zone).ok())
+}
 
 section! {
     /// The process as a whole: threads, bounds over all listeners, the drain.
@@ -27,6 +33,8 @@ section! {
         workers: Whole<usize> = whole(1, 256), May("the CPUs this process may use (its CPU set and cgroup quota)");
         /// Client connections over all listeners; beyond it new ones wait in the kernel's queue.
         max_connections: Whole<usize> = whole(1, 10_000_000), Or("20_000");
+        /// Failure domain that the proxy runs in, such as an availability zone; endpoints of the same `zone` are preferred.
+        zone: Parsed<String> = parsed("name", name), May("environment variable `SLUICEGATE_ZONE`, else none");
         /// Secret shared by all replicas of the fleet, from which session-ticket keys derive, so that a client can
         /// resume its TLS session on any of them.
         fleet_secret: Secret = Secret, May("random at each start, so that sessions resume on this process only");
@@ -55,6 +63,7 @@ section! {
 pub(super) fn process(table: &Table<'_>) -> Option<Process> {
     let workers = table.get(&PROCESS.workers);
     let max_connections = table.get(&PROCESS.max_connections);
+    let zone = table.get(&PROCESS.zone);
     let fleet_secret = table.get(&PROCESS.fleet_secret);
     let unready_for = table.get(&PROCESS.unready_for);
     let drain_timeout = table.get(&PROCESS.drain_timeout);
@@ -72,6 +81,7 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
     Some(Process {
         workers: workers?.and_then(NonZeroUsize::new).unwrap_or_else(available_cpus),
         max_connections: max_connections?,
+        zone: zone?.or_else(zone_of_environment).map(|zone| ZoneName::new(&zone)),
         fleet_secret: fleet_secret?,
         unready_for: unready_for?,
         drain_timeout: drain_timeout?,

@@ -50,7 +50,16 @@ fn a_key_is_explained_by_its_whole_or_shortened_path() {
     assert_eq!((&whole, &whole), (&placeholder, &short));
     assert_eq!((whole.default.as_deref(), whole.range.as_str()), (Some("\"5s\""), "100ms to 1h"));
     assert_eq!(found.key, "routes.timeouts.first_byte");
-    assert_eq!(section.below, ["pools.NAME.queue.length", "pools.NAME.queue.timeout"]);
+    assert_eq!(
+        section.below,
+        [
+            "pools.NAME.queue.length",
+            "pools.NAME.queue.per_client",
+            "pools.NAME.queue.timeout",
+            "pools.NAME.queue.express",
+            "pools.NAME.queue.express_length"
+        ]
+    );
     assert!(whole.to_string().contains("default  \"5s\""));
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::listener::TlsVersion;
-use crate::config::pool::{Check, HttpCheck, Strategy, WhenAllDown};
+use crate::config::pool::{Check, HttpCheck, SlowStart, Strategy, WhenAllDown};
 use crate::config::process::{LogFormat, LogTarget};
 use crate::config::route::Action;
 
@@ -30,7 +30,12 @@ fn every_shipped_file_is_without_findings() {
     for entry in std::fs::read_dir(repository("config")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".toml") {
-            assert_eq!(shipped(&name).warnings.to_string(), "", "{name}");
+            let warnings = shipped(&name).warnings.to_string();
+            // In a pod, probes and scrapes come from outside of it; a network policy stands around.
+            let of_pods = matches!(name.as_str(), "kubernetes.toml" | "sidecar.toml")
+                && warnings.lines().count() == 1
+                && warnings.contains("`admin.address` shows everything");
+            assert!(warnings.is_empty() || of_pods, "{name}: {warnings}");
         }
     }
 }
@@ -111,7 +116,16 @@ fn a_pool_has_its_documented_defaults() {
     assert_eq!((endpoint.weight, endpoint.zone.is_none(), endpoint.disabled), (1, true, false));
     assert_eq!((pool.strategy, pool.when_all_down), (Strategy::RoundRobin, WhenAllDown::Reject));
     assert_eq!((pool.max_in_flight, pool.max_tunnels, pool.max_idle), (20, 2_000, 8));
-    assert_eq!((pool.queue.length, pool.queue.timeout), (64, 10 * SECOND));
+    assert_eq!((pool.queue.length, pool.queue.timeout), (128, 10 * SECOND));
+    assert_eq!((pool.queue.per_client, pool.queue.express_length), (64, 32));
+    assert!(pool.queue.is_express("/login/") && pool.queue.is_express("/health") && !pool.queue.is_express("/loginx"));
+    assert_eq!((pool.max_pending, pool.max_retries, pool.spill_below), (10, 10, 50));
+    assert_eq!(pool.slow_start, Some(SlowStart { window: 30 * SECOND, from: 10 }));
+    assert_eq!((pool.zones.prefer, pool.zones.fill, endpoint.near, endpoint.priority), (true, 75, false, 0));
+    let outliers = pool.outliers.as_ref().unwrap();
+    assert_eq!((outliers.gateway_errors, outliers.connect_failures, outliers.timeouts), (5, 3, 3));
+    assert_eq!((outliers.error_points, outliers.min_requests, outliers.max_ejected), (30, 5, 50));
+    assert_eq!((outliers.window, outliers.time, outliers.max_time), (10 * SECOND, 10 * SECOND, 300 * SECOND));
     assert_eq!((pool.clocks.connect, pool.clocks.write_idle), (2 * SECOND, 60 * SECOND));
     assert_eq!((pool.clocks.idle, pool.tls.is_none()), (Duration::from_millis(1_500), true));
     assert_eq!((pool.retry.attempts, pool.retry.budget_percent), (1, 10));

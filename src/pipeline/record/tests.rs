@@ -9,13 +9,13 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::*;
-use crate::balance::ClaimKind;
 use crate::config::process::{LogFormat, LogTarget};
 use crate::config::{self, Config};
 use crate::lexicon::{ConnectionId, Protocol};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
+use crate::upstream::pool::tests::wish;
 
 /// A place where stories are told.
 pub(in crate::pipeline) struct Told {
@@ -55,6 +55,7 @@ impl Told {
             proxied: None,
             protocol: Protocol::Http1,
             tls: None,
+            alternative: None,
         };
         let head = http::Request::builder().method(Method::POST).uri("/x").body(()).unwrap().into_parts().0;
         let id = HeaderValue::from_static("id-1");
@@ -75,7 +76,7 @@ impl Told {
     }
 
     async fn lease(&self) -> Lease {
-        self.snapshot.pools[0].upstream.lease(ClaimKind::Exchange, &[]).await.unwrap()
+        self.snapshot.pools[0].upstream.lease(wish(&[])).await.unwrap()
     }
 
     fn in_flight(&self) -> u32 {

@@ -48,6 +48,7 @@ fn connection(tls: bool) -> Connection {
         proxied: None,
         protocol: Protocol::Http1,
         tls: tls.then_some(facts),
+        alternative: None,
     }
 }
 

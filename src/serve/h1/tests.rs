@@ -91,6 +91,7 @@ fn connection_on(settings: &str) -> Arc<Connection> {
         proxied: None,
         protocol: Protocol::Http1,
         tls: None,
+        alternative: None,
     })
 }
 

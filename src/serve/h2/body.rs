@@ -6,19 +6,17 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use h2::RecvStream;
 use http::{HeaderMap, StatusCode, header, request};
-use tokio::time::Instant;
 
-use super::head;
 use super::ledger::Ledger;
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::Listener;
 use crate::lexicon::Clock;
 use crate::message::Interim;
-use crate::net::timer::Timer;
+use crate::serve::streams::head;
+use crate::serve::streams::pace::Pace;
 
 /// A request body on its way in.
 struct Incoming {
@@ -118,79 +116,4 @@ impl Incoming {
 /// What a stream's error means for its body.
 fn broken(error: h2::Error) -> BodyError {
     if error.is_library() { BodyError::Malformed("stream error") } else { BodyError::Gone(error.into_io()) }
-}
-
-/// The clocks on a request body: no long pause, and a least average rate after a grace. Time in which nobody waits
-/// for the client does not count against it.
-struct Pace {
-    idle: Duration,
-    rate: u64,
-    received: u64,
-    waited: Duration,
-    since: Option<Instant>,
-    timer: Timer,
-}
-
-impl Pace {
-    const fn new(idle: Duration, rate: u64) -> Self {
-        Self { idle, rate, received: 0, waited: Duration::ZERO, since: None, timer: Timer::new() }
-    }
-
-    /// Notes that the wait is over.
-    fn stop(&mut self, frame: &Option<Result<Frame, BodyError>>) {
-        if let Some(since) = self.since.take() {
-            self.waited = self.waited.saturating_add(since.elapsed());
-            self.timer.disarm();
-        }
-        if let Some(Ok(Frame::Data(data))) = frame {
-            self.received = self.received.saturating_add(data.len() as u64);
-        }
-    }
-
-    /// Ready once the client is too slow.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            // What was received entitles to this much waiting in all.
-            let earned = self.received.checked_div(self.rate).map_or(self.idle, Duration::from_secs);
-            let left = self.idle.saturating_add(earned).saturating_sub(self.waited);
-            self.timer.arm(left.min(self.idle));
-        }
-        self.timer.poll(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn steady_trickle_below_the_rate_is_late() {
-        let mut pace = Pace::new(Duration::from_secs(30), 240);
-        let start = Instant::now();
-
-        loop {
-            let byte = tokio::time::sleep(Duration::from_secs(1));
-            tokio::select! {
-                biased;
-                () = std::future::poll_fn(|cx| pace.poll_late(cx)) => break,
-                () = byte => pace.stop(&Some(Ok(Frame::Data(Bytes::from_static(b"x"))))),
-            }
-        }
-
-        assert_eq!(start.elapsed().as_secs(), 30);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pause_at_full_rate_is_late_after_the_idle_clock() {
-        let mut pace = Pace::new(Duration::from_secs(30), 240);
-        pace.stop(&Some(Ok(Frame::Data(Bytes::from(vec![0; 1 << 20])))));
-        let start = Instant::now();
-
-        std::future::poll_fn(|cx| pace.poll_late(cx)).await;
-
-        assert_eq!(start.elapsed().as_secs(), 30);
-    }
 }

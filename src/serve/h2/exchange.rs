@@ -12,23 +12,11 @@ use h2::{Reason, RecvStream};
 use http::{Request as HttpRequest, StatusCode, request};
 
 use super::ledger::{Charged, Ledger};
-use super::send::{self, Cut, Panicked, guarded};
-use super::{body, head, tunnel};
+use super::send::{self, Cut};
+use super::{body, tunnel};
 use crate::body::Body;
 use crate::message::{Answer, Connection, Handler, Interim, Refusal, Refused, Request};
-
-/// How a stream ended, as far as the connection minds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ended {
-    /// Nothing to do.
-    Well,
-    /// The handler wishes the connection to end.
-    Close,
-    /// The client sent what it must not send; too many of these end the connection.
-    Malformed,
-    /// The client reset the stream before there was an answer; if it does little else, it is asked to leave.
-    Abandoned,
-}
+use crate::serve::streams::{Ended, Panicked, guarded, head};
 
 /// Serves one stream.
 pub(super) async fn serve<H: Handler>(
@@ -44,7 +32,9 @@ pub(super) async fn serve<H: Handler>(
         return Ended::Abandoned;
     }
     let (mut head, stream) = request.into_parts();
-    let ask = match head::admit(&mut head, &connection.listener.limits) {
+    let protocol = head.extensions.remove::<h2::ext::Protocol>();
+    let protocol = protocol.as_ref().map(|protocol| protocol.as_str().as_bytes());
+    let ask = match head::admit(&mut head, protocol, &connection.listener.limits) {
         Ok(ask) => ask,
         Err(refusal) => return refuse(refusal, head, &mut respond, connection, &handler, &ledger).await,
     };

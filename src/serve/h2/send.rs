@@ -5,7 +5,6 @@
 //! END_STREAM that would make a torn answer look whole. Deliberately absent: what to answer.
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,48 +12,19 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, response};
+use http::{HeaderMap, Method, Response, StatusCode, response};
 
-use super::head;
 use super::ledger::{Charged, Ledger};
 use crate::body::{Body, BodyError, Frame};
 use crate::net::date;
-use crate::net::timer::Timer;
+use crate::serve::streams::pace::Patience;
+use crate::serve::streams::{Panicked, guarded, head, prepare};
 
 /// The sending half of a stream after its head.
 pub(super) struct Sending {
     stream: SendStream<Charged>,
     ledger: Arc<Ledger>,
     patience: Patience,
-}
-
-/// How long a client may take nothing.
-pub(super) struct Patience {
-    longest: Duration,
-    timer: Timer,
-    waiting: bool,
-}
-
-impl Patience {
-    /// Lasts `longest` for each wait.
-    pub(super) const fn new(longest: Duration) -> Self {
-        Self { longest, timer: Timer::new(), waiting: false }
-    }
-
-    /// Ready when it is over; the first call begins the wait.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.waiting {
-            self.waiting = true;
-            self.timer.arm(self.longest);
-        }
-        self.timer.poll(cx)
-    }
-
-    /// Ends the wait.
-    pub(super) const fn rest(&mut self) {
-        self.waiting = false;
-        self.timer.disarm();
-    }
 }
 
 /// Why an answer was not sent whole. The stream is reset already.
@@ -75,27 +45,6 @@ pub(super) fn interim(respond: &mut SendResponse<Charged>, waiting: Vec<(StatusC
         // Fails on a dead stream alone, which whoever waits for the answer sees.
         drop(respond.send_informational(response));
     }
-}
-
-/// Makes the head of an answer fit for HTTP/2, and tells whether content follows.
-fn prepare(head: &mut response::Parts, body: &Body, method: &Method) -> bool {
-    head::strip(&mut head.headers);
-    date::stamp(&mut head.headers);
-    // RFC 9110 §6.4.1: these have no content, whatever the endpoint sends.
-    let bodiless = *method == Method::HEAD
-        || head.status == StatusCode::NO_CONTENT
-        || head.status == StatusCode::NOT_MODIFIED
-        || head.status.is_informational();
-    if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
-        // RFC 9110 §8.6.
-        head.headers.remove(header::CONTENT_LENGTH);
-    } else if !bodiless
-        && let header::Entry::Vacant(vacant) = head.headers.entry(header::CONTENT_LENGTH)
-        && let Some(length) = body.remaining()
-    {
-        vacant.insert(HeaderValue::from(length));
-    }
-    !bodiless && !body.is_end()
 }
 
 /// Sends the head of an answer whose stream stays open as a tunnel.
@@ -228,23 +177,6 @@ pub(super) fn poll_window(
                 patience.rest();
                 return Poll::Ready(Ok(window));
             }
-        }
-    }
-}
-
-/// Something panicked.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Panicked;
-
-/// Polls what is not ours: a panic there is one exchange's misfortune, not its connection's. What panicked is dropped
-/// by the caller and never polled again.
-pub(super) fn guarded<T>(poll: impl FnOnce() -> Poll<T>) -> Poll<Result<T, Panicked>> {
-    match catch_unwind(AssertUnwindSafe(poll)) {
-        Ok(polled) => polled.map(Ok),
-        Err(payload) => {
-            // The panic hook has told about it already.
-            drop(payload);
-            Poll::Ready(Err(Panicked))
         }
     }
 }

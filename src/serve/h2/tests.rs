@@ -24,6 +24,7 @@ use crate::message::{Answer, Answering, Refusal, Refused, Request, Upgrade};
 
 fn listener() -> Listener {
     Listener {
+        http3: None,
         name: ListenerName::new("test"),
         addresses: Vec::new(),
         tls: None,
@@ -100,6 +101,7 @@ impl Rig {
             proxied: None,
             protocol: Protocol::Http2,
             tls: None,
+            alternative: None,
         });
         let lifecycle = Lifecycle::new();
         let handler = Does(Arc::new(move |request| Box::pin(does(request))), sender);

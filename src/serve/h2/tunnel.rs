@@ -14,7 +14,8 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ledger::{Charged, Ledger};
-use super::send::{Patience, poll_window};
+use super::send::poll_window;
+use crate::serve::streams::pace::Patience;
 
 /// Bytes taken from a writer at once.
 const PIECE: usize = 16 << 10;

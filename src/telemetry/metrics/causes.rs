@@ -135,6 +135,19 @@ causes! {
         /// Out.
         Down = "down",
     }
+    /// Why an endpoint was ejected.
+    Ejection {
+        /// Failures and answers that say "cannot serve", in a row.
+        Gateway = "gateway_errors",
+        /// Failed connects in a row.
+        Connect = "connect_failures",
+        /// Attempts in a row without a response head in time.
+        Silent = "timeouts",
+        /// A share of errors well above that of the others.
+        Errors = "error_rate",
+        /// The exchange that tried it out failed.
+        Trial = "trial",
+    }
     /// Direction in a tunnel.
     Direction {
         /// From the client to the endpoint.

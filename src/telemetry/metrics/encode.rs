@@ -153,6 +153,9 @@ fn exchanges(listeners: &[(ListenerName, Arc<ListenerMetrics>)], encoder: &mut D
             })?;
             by_class(samples, &[name.as_str(), Protocol::Http2.as_str()], |class| {
                 listener.shards.sum(|shard| shard.http2.get(class))
+            })?;
+            by_class(samples, &[name.as_str(), Protocol::Http3.as_str()], |class| {
+                listener.shards.sum(|shard| shard.http3.get(class))
             })
         })
     })?;
@@ -230,6 +233,20 @@ fn connections(
     family(encoder, &f::HANDSHAKE_FAILURES, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             by_cause(samples, &[name.as_str()], |cause| listener.handshake_failures.get(cause))
+        })
+    })?;
+    family(encoder, &f::QUIC_RETRIES, |samples| {
+        per_listener(samples, listeners, |listener| listener.quic.retries.get())
+    })?;
+    family(encoder, &f::QUIC_FORWARDED, |samples| {
+        per_listener(samples, listeners, |listener| listener.quic.forwarded.get())
+    })?;
+    family(encoder, &f::QUIC_LOST, |samples| per_listener(samples, listeners, |listener| listener.quic.lost.get()))?;
+    family(encoder, &f::QUIC_OFFENCES, |samples| {
+        listeners.iter().try_for_each(|(name, listener)| {
+            let mut codes = BTreeMap::new();
+            listener.quic.offences.add_to(&mut codes);
+            codes.iter().try_for_each(|(code, count)| samples.counter(&[name.as_str(), code], *count))
         })
     })?;
     family(encoder, &f::CERTIFICATE_EXPIRY, |samples| {

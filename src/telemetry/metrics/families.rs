@@ -77,6 +77,10 @@ families! {
     ACCEPT_BACKOFFS = Counter "accept_backoffs", None, ["listener"], "Pauses of accept after an error of the system";
     HANDSHAKES = Counter "tls_handshakes", None, ["listener", "version", "resumed"], "TLS handshakes completed";
     HANDSHAKE_FAILURES = Counter "tls_handshake_failures", None, ["listener", "cause"], "TLS handshakes that did not complete";
+    QUIC_RETRIES = Counter "quic_retries", None, ["listener"], "Clients of QUIC asked to prove their address first";
+    QUIC_FORWARDED = Counter "quic_datagrams_forwarded", None, ["listener"], "Datagrams handed to the worker that has their connection, after a client's address changed";
+    QUIC_LOST = Counter "quic_datagrams_lost", None, ["listener"], "Datagrams for another worker that its letter box did not take";
+    QUIC_OFFENCES = Counter "quic_offences", None, ["listener", "code"], "HTTP/3 connections ended for what the client sent, by error code";
     CERTIFICATE_EXPIRY = Gauge "tls_certificate_expiry", Seconds, ["listener", "certificate"], "When a certificate expires, as Unix time";
 
     ROUTE_EXCHANGES = Counter "route_exchanges", None, ["route", "status"], "Exchanges ended on a route, by status class";
@@ -86,6 +90,9 @@ families! {
     POOL_EXCHANGES = Counter "pool_exchanges", None, ["pool", "status"], "Exchanges ended that asked a pool, by status class";
     DURATION = Histogram "exchange_duration", Seconds, ["pool", "stage"], "Where the time of exchanges went: queue, connect (new connections only), first_byte, total";
     QUEUE = Gauge "queue_length", None, ["pool"], "Exchanges waiting for a free endpoint";
+    QUEUE_WAITS = Counter "queue_waits", None, ["pool", "lane", "ending"], "Waits for a free endpoint that ended: served, late, left, none_up; or did not begin: full, client_full";
+    TIER_SHARE = Gauge "tier_share_percent", None, ["pool", "priority", "zone"], "Share of the traffic that a priority group takes, in the proxy's own zone (near) and elsewhere (far); absent where endpoints are all alike";
+    PANICKING = Gauge "pool_panicking", None, ["pool"], "1 while so few endpoints are up that health is not heeded";
     RETRIES = Counter "retries", None, ["pool", "cause"], "Further attempts, by what failed before";
     RETRIES_REFUSED = Counter "retries_refused", None, ["pool"], "Further attempts that the retry budget did not allow";
     RACES = Counter "keepalive_races", None, ["pool", "outcome"], "Idle connections found closed by the endpoint: avoided before anything was sent, lost after";
@@ -101,6 +108,12 @@ families! {
     DISABLED = Gauge "endpoint_disabled", None, ["pool", "endpoint"], "1 when taken out by configuration or drained";
     DRAINED = Gauge "endpoint_drained", None, ["pool", "endpoint"], "1 when taken out by an operator";
     IN_FLIGHT = Gauge "endpoint_in_flight", None, ["pool", "endpoint"], "Exchanges in flight";
+    PENDING = Gauge "endpoint_pending", None, ["pool", "endpoint"], "Exchanges and tunnels that have no connection yet";
+    RETRIES_OPEN = Gauge "endpoint_retries_in_flight", None, ["pool", "endpoint"], "Repeats in flight of what failed elsewhere";
+    LIMIT_REACHED = Counter "endpoint_limit_reached", None, ["pool", "endpoint", "limit"], "How often an endpoint came to carry all that it may: in_flight, pending, retries";
+    EJECTED = Gauge "endpoint_ejected", None, ["pool", "endpoint"], "1 while ejected for what live traffic showed";
+    EJECTIONS = Counter "endpoint_ejections", None, ["pool", "endpoint", "cause"], "Ejections for what live traffic showed, by cause";
+    WARMTH = Gauge "endpoint_warmth_percent", None, ["pool", "endpoint"], "Share of its due that an endpoint takes; below 100 after a recovery";
     TUNNELS_OPEN = Gauge "endpoint_tunnels_open", None, ["pool", "endpoint"], "Tunnels open now";
 
     BANS = Counter "bans", None, ["cause"], "Bans imposed, by what they were for; operator and fleet are those from elsewhere";

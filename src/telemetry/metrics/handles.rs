@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use super::Cause;
 use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
+use super::quic::QuicMetrics;
 use super::{
-    ConnectResult, ConnectionRefusal, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause, Standing,
+    ConnectResult, ConnectionRefusal, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause,
+    Standing,
 };
 use crate::lexicon::{EndpointName, Protocol};
 use crate::telemetry::record::{End, Kind, Record};
@@ -25,6 +27,8 @@ pub struct ListenerMetrics {
     pub(super) handshakes: [[Count; 2]; TLS_VERSIONS.len()],
     pub(super) handshake_failures: Causes<HandshakeFailure>,
     pub(super) backoffs: Count,
+    /// What happens over QUIC alone.
+    pub quic: QuicMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +36,7 @@ pub(super) struct ListenerShard {
     pub(super) accepted: Count,
     pub(super) http1: Statuses,
     pub(super) http2: Statuses,
+    pub(super) http3: Statuses,
     pub(super) ends: Ends,
     pub(super) faults: Codes,
     pub(super) bytes_in: Count,
@@ -49,6 +54,7 @@ impl ListenerMetrics {
             handshakes: Default::default(),
             handshake_failures: Causes::default(),
             backoffs: Count::default(),
+            quic: QuicMetrics::default(),
         }
     }
 
@@ -90,6 +96,7 @@ impl ListenerMetrics {
         match record.protocol {
             Protocol::Http1 => shard.http1.inc(record.status),
             Protocol::Http2 => shard.http2.inc(record.status),
+            Protocol::Http3 => shard.http3.inc(record.status),
         }
         shard.ends.inc(record.end);
         // A tunnel's bytes are no bodies; its pool counts them.
@@ -282,6 +289,7 @@ pub struct EndpointMetrics {
     pub(super) shards: Shards<Statuses>,
     pub(super) connections: Causes<ConnectResult>,
     pub(super) flips: Causes<Standing>,
+    pub(super) ejections: Causes<Ejection>,
     pub(super) probes: Causes<ProbeResult>,
 }
 
@@ -291,6 +299,7 @@ impl EndpointMetrics {
             shards: Shards::new(workers),
             connections: Causes::default(),
             flips: Causes::default(),
+            ejections: Causes::default(),
             probes: Causes::default(),
         }
     }
@@ -319,6 +328,7 @@ impl EndpointMetrics {
             checks,
             checks_failed: checks - self.probes.get(ProbeResult::Good).min(checks),
             flips: Standing::ALL.iter().map(|standing| self.flips.get(*standing)).sum(),
+            ejections: Ejection::ALL.iter().map(|cause| self.ejections.get(*cause)).sum(),
         }
     }
 
@@ -330,6 +340,11 @@ impl EndpointMetrics {
     /// The standing has changed.
     pub fn flip(&self, to: Standing) {
         self.flips.inc(to);
+    }
+
+    /// Live traffic has ejected it.
+    pub fn eject(&self, cause: Ejection) {
+        self.ejections.inc(cause);
     }
 
     /// A check has ended.
@@ -355,6 +370,8 @@ pub struct EndpointCounts {
     pub checks_failed: u64,
     /// Changes of standing.
     pub flips: u64,
+    /// Ejections by live traffic.
+    pub ejections: u64,
 }
 
 /// The access log.

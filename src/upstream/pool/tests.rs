@@ -15,7 +15,8 @@ use crate::config::Config;
 fn configured(endpoints: &str, cap: u32, queue: usize, timeout: &str) -> Arc<config::Pool> {
     let text = format!(
         "[[listeners]]\naddress = \"127.0.0.1:1\"\n[pools.p]\nendpoints = [{endpoints}]\nmax_in_flight = {cap}\n\
-         health = false\nqueue = {{ length = {queue}, timeout = \"{timeout}\" }}\n"
+         health = false\nqueue = {{ length = {queue}, per_client = {each}, timeout = \"{timeout}\" }}\n",
+        each = queue.max(1),
     );
     let loaded = Config::parse(&text, "p.toml".as_ref()).unwrap_or_else(|findings| panic!("{findings}"));
     Arc::clone(&loaded.config.pools[0])
@@ -27,6 +28,12 @@ fn pool(endpoints: &str, cap: u32, queue: usize) -> Pool {
 
 const TWO: &str = "\"10.0.0.1:1\", \"10.0.0.2:1\"";
 const ONE: &str = "\"10.0.0.1:1\"";
+
+/// What somebody wants, after those it has tried.
+pub(crate) fn wish(tried: &[EndpointId]) -> Wish<'_> {
+    let client = IpAddr::from([10, 9, 9, 9]);
+    Wish { kind: ClaimKind::Exchange, tried, expendable: true, client, path: "/" }
+}
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Lease, NoLease>> + 'a>>;
 
@@ -41,16 +48,16 @@ fn in_flight(pool: &Pool) -> u32 {
 #[tokio::test(start_paused = true)]
 async fn freed_slot_goes_to_who_waited_longest() {
     let pool = pool(ONE, 1, 8);
-    let held = pool.lease(ClaimKind::Exchange, &[]).await.unwrap();
-    let mut first: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
-    let mut second: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+    let held = pool.lease(wish(&[])).await.unwrap();
+    let mut first: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
+    let mut second: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
     assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
 
     drop(held);
 
     assert!(poll(&mut second).is_pending(), "the second overtook the first");
     let Poll::Ready(Ok(lease)) = poll(&mut first) else { panic!("not served") };
-    let mut newcomer: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+    let mut newcomer: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
     assert!(poll(&mut newcomer).is_pending());
     drop(lease);
     assert!(poll(&mut newcomer).is_pending(), "a newcomer overtook who waited");
@@ -60,11 +67,11 @@ async fn freed_slot_goes_to_who_waited_longest() {
 #[tokio::test(start_paused = true)]
 async fn line_is_bounded_and_waiting_ends() {
     let pool = Pool::new(configured(ONE, 1, 1, "250ms"), None, None);
-    let _held = pool.lease(ClaimKind::Exchange, &[]).await.unwrap();
-    let mut waiting: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+    let _held = pool.lease(wish(&[])).await.unwrap();
+    let mut waiting: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
     assert!(poll(&mut waiting).is_pending());
 
-    assert_eq!(pool.lease(ClaimKind::Exchange, &[]).await.unwrap_err(), NoLease::QueueFull);
+    assert_eq!(pool.lease(wish(&[])).await.unwrap_err(), NoLease::QueueFull);
     let began = tokio::time::Instant::now();
     assert_eq!(waiting.await.unwrap_err(), NoLease::QueueLate);
     assert_eq!(began.elapsed().as_millis(), 250);
@@ -74,9 +81,9 @@ async fn line_is_bounded_and_waiting_ends() {
 #[tokio::test(start_paused = true)]
 async fn slot_that_comes_too_late_is_handed_on() {
     let pool = pool(ONE, 1, 8);
-    let held = pool.lease(ClaimKind::Exchange, &[]).await.unwrap();
-    let mut gone: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
-    let mut next: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+    let held = pool.lease(wish(&[])).await.unwrap();
+    let mut gone: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
+    let mut next: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
     assert!(poll(&mut gone).is_pending() && poll(&mut next).is_pending());
 
     drop(held);
@@ -88,11 +95,11 @@ async fn slot_that_comes_too_late_is_handed_on() {
 #[tokio::test(start_paused = true)]
 async fn second_attempt_at_the_front_does_not_hold_up_who_can_be_served() {
     let pool = pool(TWO, 1, 8);
-    let hanging = pool.lease(ClaimKind::Exchange, &[]).await.unwrap();
-    let other = pool.lease(ClaimKind::Exchange, &[]).await.unwrap();
+    let hanging = pool.lease(wish(&[])).await.unwrap();
+    let other = pool.lease(wish(&[])).await.unwrap();
     let tried = [other.endpoint().id];
-    let mut again: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &tried));
-    let mut behind: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+    let mut again: Waiting<'_> = Box::pin(pool.lease(wish(&tried)));
+    let mut behind: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
     assert!(poll(&mut again).is_pending() && poll(&mut behind).is_pending());
 
     drop(other);
@@ -107,8 +114,8 @@ async fn second_attempt_at_the_front_does_not_hold_up_who_can_be_served() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_hears_that_nobody_is_left() {
     let pool = Pool::new(configured(ONE, 1, 8, "10s"), None, None);
-    let held = pool.lease(ClaimKind::Exchange, &[]).await.unwrap();
-    let mut waiting: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+    let held = pool.lease(wish(&[])).await.unwrap();
+    let mut waiting: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
     assert!(poll(&mut waiting).is_pending());
 
     held.endpoint().vitals.set_drained(true);
@@ -120,8 +127,8 @@ async fn who_waits_hears_that_nobody_is_left() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_served_by_the_next_generation() {
     let pool = Pool::new(configured(ONE, 1, 8, "10s"), None, None);
-    let _held = pool.lease(ClaimKind::Exchange, &[]).await.unwrap();
-    let mut waiting: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+    let _held = pool.lease(wish(&[])).await.unwrap();
+    let mut waiting: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
     assert!(poll(&mut waiting).is_pending());
 
     let next = Pool::new(configured(TWO, 1, 8, "10s"), None, Some(&pool));
@@ -135,8 +142,8 @@ async fn who_waits_is_served_by_the_next_generation() {
 #[tokio::test(start_paused = true)]
 async fn tunnels_do_not_wait_and_free_their_exchange_slot() {
     let pool = pool(ONE, 1, 8);
-    let exchange = pool.lease(ClaimKind::Exchange, &[]).await.unwrap();
-    let mut waiting: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+    let exchange = pool.lease(wish(&[])).await.unwrap();
+    let mut waiting: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
     assert!(poll(&mut waiting).is_pending());
 
     let tunnel = exchange.into_tunnel(1).unwrap();
@@ -155,7 +162,7 @@ fn no_wake_up_is_lost_and_no_slot_either() {
     let (most, served) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let task = async |pool: Arc<Pool>, most: Arc<AtomicU32>, served: Arc<AtomicU32>| {
         for round in 0..ROUNDS {
-            let lease = pool.lease(ClaimKind::Exchange, &[]);
+            let lease = pool.lease(wish(&[]));
             if fastrand::u8(..) < 64 {
                 // A client that goes away while it waits, at whatever moment.
                 let patience = Duration::from_micros(fastrand::u64(..200));
@@ -207,7 +214,7 @@ proptest! {
             match step {
                 // Somebody comes.
                 0 | 1 => {
-                    let mut coming: Waiting<'_> = Box::pin(pool.lease(ClaimKind::Exchange, &[]));
+                    let mut coming: Waiting<'_> = Box::pin(pool.lease(wish(&[])));
                     match poll(&mut coming) {
                         Poll::Ready(Ok(lease)) => {
                             prop_assert!(line.is_empty() && held.len() < 4);

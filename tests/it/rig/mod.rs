@@ -4,6 +4,7 @@
 //! Whatever is awaited is awaited for [`PATIENCE`] at most, and by an event, never by the clock.
 
 pub(crate) mod h2;
+pub(crate) mod h3;
 pub(crate) mod lines;
 pub(crate) mod peer;
 pub(crate) mod pki;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 pub(crate) use h2::H2;
+pub(crate) use h3::H3;
 pub(crate) use lines::Lines;
 pub(crate) use peer::{Peer, Response};
 pub(crate) use pki::Pki;
@@ -50,9 +52,23 @@ pub(crate) struct Setup {
     weights: Vec<u16>,
     files: Vec<(String, String)>,
     environment: Vec<(&'static str, OsString)>,
+    volume: bool,
+    process_1: bool,
 }
 
 impl Setup {
+    /// The configuration is linked to as in a volume of Kubernetes.
+    pub(crate) fn in_a_volume(mut self) -> Self {
+        self.volume = true;
+        self
+    }
+
+    /// As process 1 of a namespace of its own, as in a container.
+    pub(crate) fn in_a_container(mut self) -> Self {
+        self.process_1 = true;
+        self
+    }
+
     /// A variable of its environment.
     pub(crate) fn environment(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
@@ -160,7 +176,20 @@ impl Setup {
         }
         let file = directory.path().join("sluicegate.toml");
         std::fs::write(&file, self.text(directory.path())).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        if self.volume {
+            let data = directory.path().join("..first");
+            std::fs::create_dir(&data).unwrap();
+            std::fs::rename(&file, data.join("sluicegate.toml")).unwrap();
+            std::os::unix::fs::symlink("..first", directory.path().join("..data")).unwrap();
+            std::os::unix::fs::symlink("..data/sluicegate.toml", &file).unwrap();
+        }
+        let binary = env!("CARGO_BIN_EXE_sluicegate");
+        let mut command = if self.process_1 { Command::new("unshare") } else { Command::new(binary) };
+        if self.process_1 {
+            // Whoever is not root may do this in a user namespace only.
+            command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", binary]);
+        }
+        let mut child = command
             .arg("run")
             .arg("--config")
             .arg(&file)
@@ -182,6 +211,7 @@ impl Setup {
             records,
             events,
             child,
+            process_1: self.process_1,
         };
         rig.event("serving").await;
         for event in rig.events.all() {
@@ -214,6 +244,7 @@ pub(crate) struct Rig {
     /// Standard error.
     pub(crate) events: Lines,
     child: Child,
+    process_1: bool,
 }
 
 impl Rig {
@@ -235,6 +266,11 @@ impl Rig {
     /// An HTTP/2 connection over TLS.
     pub(crate) async fn h2(&self) -> H2 {
         H2::over(self.pki.connect(self.secure, "h2", false).await.unwrap()).await
+    }
+
+    /// An HTTP/3 connection.
+    pub(crate) async fn h3(&self) -> H3 {
+        H3::connect(self.secure, self.pki.client("h3", false)).await.unwrap()
     }
 
     /// GET of `path` on a connection of its own.
@@ -323,9 +359,21 @@ impl Rig {
 
     /// Sends a signal: `TERM`, `HUP`.
     pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs");
+        let mut pid = self.child.id().expect("it runs");
+        if self.process_1 {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+            pid = children.trim().parse().unwrap();
+        }
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await.unwrap();
         assert!(sent.success());
+    }
+
+    /// Its resident memory in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
     /// Waits until it has ended.

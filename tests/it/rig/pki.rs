@@ -50,8 +50,8 @@ impl Pki {
         self.over(stream, alpn, with_certificate).await
     }
 
-    /// TLS over a connection that is there.
-    pub(crate) async fn over(&self, stream: TcpStream, alpn: &str, with_certificate: bool) -> io::Result<Peer> {
+    /// Settings of a client that offers `alpn`, with its certificate if so wished.
+    pub(crate) fn client(&self, alpn: &str, with_certificate: bool) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -64,6 +64,12 @@ impl Pki {
             config.with_no_client_auth()
         };
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        config
+    }
+
+    /// TLS over a connection that is there.
+    pub(crate) async fn over(&self, stream: TcpStream, alpn: &str, with_certificate: bool) -> io::Result<Peer> {
+        let config = self.client(alpn, with_certificate);
         let name = ServerName::try_from("localhost").unwrap();
         let tls = soon("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await?;
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));

@@ -35,6 +35,24 @@ pub(super) fn of_pools(
     family(encoder, &f::QUEUE, |samples| {
         state.pools.iter().try_for_each(|pool| samples.gauge(&[pool.name.as_str()], pool.queue_length))
     })?;
+    family(encoder, &f::QUEUE_WAITS, |samples| {
+        state.pools.iter().try_for_each(|pool| {
+            pool.waits
+                .iter()
+                .try_for_each(|(lane, ending, count)| samples.counter(&[pool.name.as_str(), lane, ending], *count))
+        })
+    })?;
+    family(encoder, &f::TIER_SHARE, |samples| {
+        state.pools.iter().try_for_each(|pool| {
+            pool.shares.iter().try_for_each(|share| {
+                let zone = if share.far { "far" } else { "near" };
+                samples.gauge(&[pool.name.as_str(), &share.priority.to_string(), zone], u64::from(share.percent))
+            })
+        })
+    })?;
+    family(encoder, &f::PANICKING, |samples| {
+        state.pools.iter().try_for_each(|pool| samples.gauge(&[pool.name.as_str()], u64::from(pool.panicking)))
+    })?;
     let each = |samples: &mut Samples<'_>, count: fn(&PoolMetrics) -> &Count| {
         pools.iter().try_for_each(|(name, pool)| samples.counter(&[name.as_str()], count(pool).get()))
     };
@@ -115,6 +133,28 @@ pub(super) fn of_endpoints(
     })?;
     family(encoder, &f::IN_FLIGHT, |samples| {
         now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.in_flight))
+    })?;
+    family(encoder, &f::PENDING, |samples| {
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.pending))
+    })?;
+    family(encoder, &f::RETRIES_OPEN, |samples| {
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.retries))
+    })?;
+    family(encoder, &f::LIMIT_REACHED, |samples| {
+        now.iter().try_for_each(|(pool, name, endpoint)| {
+            endpoint.reached.iter().try_for_each(|(limit, count)| samples.counter(&[*pool, *name, *limit], *count))
+        })
+    })?;
+    family(encoder, &f::EJECTED, |samples| {
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], u64::from(endpoint.ejected)))
+    })?;
+    family(encoder, &f::EJECTIONS, |samples| {
+        endpoints.iter().try_for_each(|(pool, name, endpoint)| {
+            by_cause(samples, &[*pool, name.as_str()], |cause| endpoint.ejections.get(cause))
+        })
+    })?;
+    family(encoder, &f::WARMTH, |samples| {
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], u64::from(endpoint.warmth)))
     })?;
     family(encoder, &f::TUNNELS_OPEN, |samples| {
         now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], endpoint.tunnels))

@@ -8,7 +8,9 @@ fn limits() -> RequestLimits {
 
 fn judged(request: request::Builder) -> Result<(Ask, HeaderMap), Refusal> {
     let (mut head, ()) = request.body(()).unwrap().into_parts();
-    admit(&mut head, &limits()).map(|ask| (ask, head.headers))
+    let protocol = head.extensions.remove::<h2::ext::Protocol>();
+    admit(&mut head, protocol.as_ref().map(|protocol| protocol.as_str().as_bytes()), &limits())
+        .map(|ask| (ask, head.headers))
 }
 
 fn get(uri: &str) -> request::Builder {

@@ -1,10 +1,11 @@
-//! Judges the head of an HTTP/2 request.
+//! Judges the head of an HTTP/2 or HTTP/3 request.
 //!
-//! Floor 6. In: a head as the h2 crate decoded it. Out: the head as the pipeline shall see it, or why it is refused.
-//! The crate refuses by itself (stream or connection error PROTOCOL_ERROR): upper-case names, CR, LF and NUL,
+//! Floor 6. In: a head as the h2 crate or our [`crate::h3`] decoded it. Out: the head as the pipeline shall see it, or
+//! why it is refused. Both refuse by themselves (stream or connection error): upper-case names, CR, LF and NUL,
 //! connection-specific fields, `te` other than `trailers`, repeated, unknown or misplaced pseudo-headers, `:status`,
-//! content lengths that differ from each other or from the content. Here stands what it lets pass, but for
-//! pseudo-headers among trailers: those it drops unseen (h2 0.4.20). Deliberately absent: repair. Nothing but cookie crumbs is put together.
+//! content lengths that differ from each other or from the content. Here stands what the h2 crate lets pass, but for
+//! pseudo-headers among trailers: those it drops unseen (h2 0.4.20). Deliberately absent: repair. Nothing but cookie
+//! crumbs is put together.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, request};
@@ -14,34 +15,38 @@ use crate::message::{Refusal, Upgrade};
 
 /// What a head asks for.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Ask {
+pub(in crate::serve) enum Ask {
     /// An ordinary exchange.
     Exchange,
-    /// A tunnel (RFC 8441 §4).
+    /// A tunnel (RFC 8441 §4, RFC 9220 §3).
     Tunnel(Upgrade),
     /// Extended CONNECT with a `:protocol` that we do not know.
     UnknownProtocol,
 }
 
-/// Checks `head` and completes it with `Host`.
+/// Checks `head` and completes it with `Host`. `protocol` is its `:protocol`.
 ///
 /// # Errors
 /// Why it is refused; [`Refusal::MalformedHead`] and [`Refusal::AmbiguousFraming`] are malformed in the sense of
-/// RFC 9113 §8.1.1, the others are answered.
-pub(super) fn admit(head: &mut request::Parts, limits: &RequestLimits) -> Result<Ask, Refusal> {
+/// RFC 9113 §8.1.1 and RFC 9114 §4.1.2, the others are answered.
+pub(in crate::serve) fn admit(
+    head: &mut request::Parts,
+    protocol: Option<&[u8]>,
+    limits: &RequestLimits,
+) -> Result<Ask, Refusal> {
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.uri_bytes) {
         return Err(Refusal::UriTooLong);
     }
     join_cookies(&mut head.headers);
     bounds(head, limits)?;
     values(&head.headers)?;
-    let ask = target(head)?;
+    let ask = target(head, protocol)?;
     authority(head)?;
     framing(&head.headers)?;
     Ok(ask)
 }
 
-/// RFC 9113 §8.2.3: crumbs are joined before the field goes to HTTP/1.1.
+/// RFC 9113 §8.2.3, RFC 9114 §4.2.1: crumbs are joined before the field goes to HTTP/1.1.
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter();
     if crumbs.next().is_none() || crumbs.next().is_none() {
@@ -73,14 +78,14 @@ fn bounds(head: &request::Parts, limits: &RequestLimits) -> Result<(), Refusal> 
 }
 
 /// Bytes of a field section as over HTTP/1.1: name, colon, space, value, line end.
-pub(super) fn size(headers: &HeaderMap) -> usize {
+pub(in crate::serve) fn size(headers: &HeaderMap) -> usize {
     headers.iter().fold(0_usize, |sum, (name, value)| {
         sum.saturating_add(name.as_str().len()).saturating_add(value.len()).saturating_add(4)
     })
 }
 
-/// RFC 9113 §8.2.1: a value neither starts nor ends with white space. (The crate has refused control characters.)
-pub(super) fn values(headers: &HeaderMap) -> Result<(), Refusal> {
+/// RFC 9113 §8.2.1: a value neither starts nor ends with white space. (Control characters are refused already.)
+pub(in crate::serve) fn values(headers: &HeaderMap) -> Result<(), Refusal> {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     for value in headers.values() {
         if blank(value.as_bytes().first()) || blank(value.as_bytes().last()) {
@@ -91,20 +96,19 @@ pub(super) fn values(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// RFC 9113 §8.3.1, §8.5: what must be present for which method.
-fn target(head: &mut request::Parts) -> Result<Ask, Refusal> {
+fn target(head: &request::Parts, protocol: Option<&[u8]>) -> Result<Ask, Refusal> {
     if head.uri.scheme().is_some_and(|scheme| scheme != "https" && scheme != "http") {
         return Err(Refusal::MalformedHead(":scheme is neither http nor https"));
     }
-    let extended = head.extensions.remove::<h2::ext::Protocol>();
     if head.method == Method::CONNECT {
         if head.uri.authority().is_none() {
             return Err(Refusal::MalformedHead("CONNECT without :authority"));
         }
-        let Some(protocol) = extended else {
+        let Some(protocol) = protocol else {
             return Ok(Ask::Exchange);
         };
         require_path(head)?;
-        return Ok(if protocol.as_str().eq_ignore_ascii_case("websocket") {
+        return Ok(if protocol.eq_ignore_ascii_case(b"websocket") {
             Ask::Tunnel(Upgrade::ExtendedConnect)
         } else {
             Ask::UnknownProtocol
@@ -127,7 +131,7 @@ fn require_path(head: &request::Parts) -> Result<(), Refusal> {
     }
 }
 
-/// RFC 9113 §8.3.1: `:authority` has no user information, and `Host` names the same entity. Leaves exactly one `Host`
+/// RFC 9113 §8.3.1, RFC 9114 §4.3.1: `:authority` has no user information, and `Host` names the same entity. Leaves exactly one `Host`
 /// when the client named one at all.
 fn authority(head: &mut request::Parts) -> Result<(), Refusal> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
@@ -162,7 +166,7 @@ fn same_entity(uri: &Uri, authority: &str, host: &[u8]) -> bool {
     bare(authority).eq_ignore_ascii_case(bare(host))
 }
 
-/// RFC 9110 §8.6: one length at most. (The crate has compared it with the content already.)
+/// RFC 9110 §8.6: one length at most. (The h2 crate has compared it with the content already.)
 fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let first = lengths.next();
@@ -176,7 +180,7 @@ fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Fields that belong to one hop of HTTP/1.1 and have no place in HTTP/2 (RFC 9113 §8.2.2).
+/// Fields that belong to one hop of HTTP/1.1 and have no place here (RFC 9113 §8.2.2, RFC 9114 §4.2).
 const CONNECTION_SPECIFIC: [HeaderName; 6] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -187,7 +191,7 @@ const CONNECTION_SPECIFIC: [HeaderName; 6] = [
 ];
 
 /// Removes connection-specific fields from what we send.
-pub(super) fn strip(headers: &mut HeaderMap) {
+pub(in crate::serve) fn strip(headers: &mut HeaderMap) {
     if let Some(named) = headers.remove(header::CONNECTION) {
         // RFC 9110 §7.6.1: the fields that `Connection` names go with it.
         for name in named.as_bytes().split(|byte| *byte == b',') {

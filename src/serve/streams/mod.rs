@@ -1,0 +1,65 @@
+//! What HTTP/2 and HTTP/3 have in common: judged heads, clocks, the head of an answer, caught panics.
+//!
+//! Floor 6. Deliberately absent: frames and windows, which the protocols have of their own.
+
+pub(super) mod head;
+pub(super) mod pace;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+
+use http::{HeaderValue, Method, StatusCode, header, response};
+
+use crate::body::Body;
+use crate::net::date;
+
+/// How a stream ended, as far as its connection minds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// Nothing to do.
+    Well,
+    /// The handler wishes the connection to end.
+    Close,
+    /// The client sent what it must not send; too many of these end the connection.
+    Malformed,
+    /// The client reset the stream before there was an answer; if it does little else, it is asked to leave.
+    Abandoned,
+}
+
+/// Makes the head of an answer fit for a stream, and tells whether content follows.
+pub(super) fn prepare(head: &mut response::Parts, body: &Body, method: &Method) -> bool {
+    head::strip(&mut head.headers);
+    date::stamp(&mut head.headers);
+    // RFC 9110 §6.4.1: these have no content, whatever the endpoint sends.
+    let bodiless = *method == Method::HEAD
+        || head.status == StatusCode::NO_CONTENT
+        || head.status == StatusCode::NOT_MODIFIED
+        || head.status.is_informational();
+    if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
+        // RFC 9110 §8.6.
+        head.headers.remove(header::CONTENT_LENGTH);
+    } else if !bodiless
+        && let header::Entry::Vacant(vacant) = head.headers.entry(header::CONTENT_LENGTH)
+        && let Some(length) = body.remaining()
+    {
+        vacant.insert(HeaderValue::from(length));
+    }
+    !bodiless && !body.is_end()
+}
+
+/// Something panicked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panicked;
+
+/// Polls what is not ours: a panic there is one exchange's misfortune, not its connection's. What panicked is dropped
+/// by the caller and never polled again.
+pub(super) fn guarded<T>(poll: impl FnOnce() -> Poll<T>) -> Poll<Result<T, Panicked>> {
+    match catch_unwind(AssertUnwindSafe(poll)) {
+        Ok(polled) => polled.map(Ok),
+        Err(payload) => {
+            // The panic hook has told about it already.
+            drop(payload);
+            Poll::Ready(Err(Panicked))
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! HTTP/3 connections over time: cancelled, drained, reloaded, moved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Buf as _, Bytes};
+use futures_util::StreamExt as _;
+use http::{Method, StatusCode};
+
+use crate::rig::h3::{reply, request};
+use crate::rig::upstream::named;
+use crate::rig::{Gate, H3, Rig, Upstream, soon};
+
+async fn gated(gate: &Gate) -> Upstream {
+    let gate = gate.clone();
+    Upstream::playing(move |mut peer, seen| {
+        let gate = gate.clone();
+        async move {
+            while let Some(request) = peer.request().await {
+                seen.note(request);
+                gate.pass().await;
+                drop(peer.try_send(named("held")).await);
+            }
+        }
+    })
+    .await
+}
+
+async fn rig(upstream: &Upstream) -> Rig {
+    Rig::setup().secure("http3 = true").endpoint(upstream).start().await
+}
+
+#[tokio::test]
+async fn client_that_stops_a_request_frees_the_endpoint_at_once() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let rig = rig(&upstream).await;
+    let mut client = rig.h3().await;
+    let mut stream = client.start(request(Method::GET, "/stopped")).await;
+    stream.finish().await.unwrap();
+    upstream.received(1).await;
+
+    stream.stop_sending(h3::error::Code::H3_REQUEST_CANCELLED);
+
+    rig.status_where("the endpoint is free", |status| status["pools"][0]["endpoints"][0]["in_flight"] == 0).await;
+    let end = rig.record("/stopped").await["end"].as_str().unwrap().to_owned();
+    assert!(end.starts_with('C'), "{end}");
+    // One for the script that was left alone.
+    gate.let_pass(2);
+    assert_eq!(client.get("/next").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn client_that_resets_its_upload_frees_what_it_took() {
+    let upstream = Upstream::named("a").await;
+    let rig = rig(&upstream).await;
+    let mut client = rig.h3().await;
+    let mut head = request(Method::POST, "/reset");
+    head.headers_mut().insert("expect", "100-continue".parse().unwrap());
+    let mut stream = client.start(head).await;
+    // Now the request has been taken up.
+    assert_eq!(soon("an interim answer", stream.recv_response()).await.unwrap().status(), 100);
+    stream.send_data(Bytes::from(vec![0; 100_000])).await.unwrap();
+
+    stream.stop_stream(h3::error::Code::H3_REQUEST_CANCELLED);
+
+    let record = rig.record("/reset").await;
+    assert!(record["end"].as_str().unwrap().starts_with('C'), "{record}");
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn answer_that_breaks_off_never_looks_complete() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let upstream = Upstream::playing(move |mut peer, _| {
+        let gate = held.clone();
+        async move {
+            peer.request().await;
+            peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").await;
+            gate.pass().await;
+        }
+    })
+    .await;
+    let rig = rig(&upstream).await;
+    let mut client = rig.h3().await;
+    let mut stream = client.start(request(Method::GET, "/torn")).await;
+    stream.finish().await.unwrap();
+    soon("a head", stream.recv_response()).await.unwrap();
+    assert_eq!(soon("a piece", stream.recv_data()).await.unwrap().unwrap().remaining(), 5);
+
+    gate.let_pass(1);
+
+    let broken = format!("{:?}", soon("the end", stream.recv_data()).await.err().expect("a reset"));
+    // RFC 9114 §8.1: H3_INTERNAL_ERROR.
+    assert!(broken.contains("H3_INTERNAL_ERROR") || broken.contains("258"), "{broken}");
+}
+
+#[tokio::test]
+async fn endpoint_is_held_back_by_a_client_that_does_not_read() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let upstream = Upstream::playing(move |mut peer, _| {
+        let sent = Arc::clone(&counted);
+        async move {
+            peer.request().await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 52428800\r\n\r\n").await;
+            let block = vec![b'x'; 1 << 20];
+            for _ in 0..50 {
+                if peer.try_send(&block).await.is_err() {
+                    return;
+                }
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let rig = rig(&upstream).await;
+    let mut client = rig.h3().await;
+    let mut stream = client.start(request(Method::GET, "/large")).await;
+    stream.finish().await.unwrap();
+    soon("a head", stream.recv_response()).await.unwrap();
+
+    for _ in 0..20 {
+        rig.status().await;
+    }
+
+    assert!(sent.load(Ordering::Relaxed) < 30, "50 MiB went into memory");
+    let mut received = 0;
+    soon("the whole body", async {
+        while let Some(piece) = stream.recv_data().await.unwrap() {
+            received += piece.remaining();
+        }
+    })
+    .await;
+    assert_eq!(received, 52_428_800);
+}
+
+#[tokio::test]
+async fn drain_finishes_what_is_under_way_and_takes_nothing_new() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let mut rig = rig(&upstream).await;
+    let mut client = rig.h3().await;
+    let mut held = client.start(request(Method::GET, "/held")).await;
+    held.finish().await.unwrap();
+    upstream.received(1).await;
+    let mut idle = rig.h3().await;
+    let mut other = idle.start(request(Method::GET, "/other")).await;
+    other.finish().await.unwrap();
+    upstream.received(2).await;
+
+    rig.signal("TERM").await;
+    // Both steps of the goodbye are over once new streams are rejected, by the client's library or by the proxy.
+    let refused = async {
+        loop {
+            let Ok(mut stream) = client.try_start(request(Method::GET, "/late")).await else { return };
+            drop(stream.finish().await);
+            match tokio::time::timeout(std::time::Duration::from_millis(100), stream.recv_response()).await {
+                Ok(Err(error)) => {
+                    let error = format!("{error:?}");
+                    assert!(error.contains("REJECTED") || error.contains("267") || error.contains("0x10b"), "{error}");
+                    return;
+                }
+                // Taken before the goodbye was final: to be finished as well.
+                _ => gate.let_pass(1),
+            }
+        }
+    };
+    soon("requests to be rejected", refused).await;
+    assert!(rig.runs());
+    assert!(H3::connect(rig.secure, rig.pki.client("h3", false)).await.is_err(), "a new connection was taken");
+    gate.let_pass(10);
+
+    assert_eq!(reply(&mut held).await.unwrap().body, b"held");
+    assert_eq!(reply(&mut other).await.unwrap().body, b"held");
+    assert_eq!(rig.ended().await.code(), Some(0));
+    assert_eq!(rig.record("/held").await["end"], "--");
+    let error = format!("{:?}", client.ended().await);
+    assert!(error.contains("H3_NO_ERROR") || error.contains("256") || error.contains("0x100"), "{error}");
+}
+
+#[tokio::test]
+async fn answers_over_tcp_take_the_alternative_back_in_a_drain() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let mut rig = rig(&upstream).await;
+    let mut client = rig.secure_client().await;
+    client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    upstream.received(1).await;
+
+    rig.signal("TERM").await;
+    rig.event("phase entered").await;
+    rig.status_where("the drain", |status| status["phase"] == "draining").await;
+    gate.let_pass(1);
+
+    assert_eq!(client.response().await.get("alt-svc").as_deref(), Some("clear"));
+    drop(client);
+    assert_eq!(rig.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn deadline_of_a_drain_is_hard() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let mut rig =
+        Rig::setup().process("drain_timeout = \"500ms\"").secure("http3 = true").endpoint(&upstream).start().await;
+    let mut client = rig.h3().await;
+    let mut held = client.start(request(Method::GET, "/held")).await;
+    held.finish().await.unwrap();
+    upstream.received(1).await;
+
+    rig.signal("TERM").await;
+
+    assert!(reply(&mut held).await.is_err());
+    rig.ended().await;
+    assert!(rig.record("/held").await["end"].as_str().unwrap() != "--");
+}
+
+#[tokio::test]
+async fn reload_touches_no_connection() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let rig = rig(&upstream).await;
+    let mut client = rig.h3().await;
+    let mut held = client.start(request(Method::GET, "/held")).await;
+    held.finish().await.unwrap();
+    upstream.received(1).await;
+
+    // Another certificate and another setting.
+    crate::rig::Pki::new().write(rig.directory.path());
+    rig.write_config(&rig.config().replace("http3 = true", "http3 = { advertised_port = 444 }"));
+    rig.event("configuration loaded").await;
+    gate.let_pass(2);
+
+    assert_eq!(reply(&mut held).await.unwrap().body, b"held");
+    assert_eq!(client.get("/after").await.body, b"held");
+    assert!(H3::connect(rig.secure, rig.pki.client("h3", false)).await.is_err(), "the old authority still vouches");
+}
+
+/// Moves a client to another port, as a NAT would.
+fn moved(client: &H3) {
+    let before = client.endpoint.local_addr().unwrap();
+    client.endpoint.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+    assert_ne!(client.endpoint.local_addr().unwrap(), before);
+}
+
+#[tokio::test]
+async fn client_that_changes_its_port_in_a_download_loses_nothing_whichever_worker_gets_its_packets() {
+    let upstream = Upstream::answering(|_| {
+        let body: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes(), body].concat()
+    })
+    .await;
+    let rig = Rig::setup().process("workers = 4").secure("http3 = true").endpoint(&upstream).start().await;
+    let expected: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let mut client = rig.h3().await;
+    let mut stream = client.start(request(Method::GET, "/download")).await;
+    stream.finish().await.unwrap();
+    soon("a head", stream.recv_response()).await.unwrap();
+    let mut received = Vec::new();
+    let mut moves = 0;
+
+    while let Some(mut piece) = soon("a piece", stream.recv_data()).await.unwrap() {
+        received.extend_from_slice(&piece.copy_to_bytes(piece.remaining()));
+        // Eight moves: the kernel sends at least one of them to another of four workers, but for once in 65,536.
+        if received.len() > (moves + 1) * 900_000 && moves < 8 {
+            moved(&client);
+            moves += 1;
+        }
+    }
+
+    assert!(received == expected, "{} of {}", received.len(), expected.len());
+    assert_eq!(moves, 8);
+    assert!(rig.metric("sluicegate_quic_datagrams_forwarded_total{listener=\"secure\"}").await > 0.0);
+    let record = rig.record("/download").await;
+    assert_eq!((&record["client"], &record["end"]), (&"127.0.0.1".into(), &"--".into()));
+}
+
+#[tokio::test]
+async fn client_that_changes_its_port_in_an_upload_loses_nothing() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().process("workers = 4").secure("http3 = true").endpoint(&upstream).start().await;
+    let mut client = rig.h3().await;
+    let before = client.endpoint.local_addr().unwrap().port();
+    let body: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let mut stream = client.start(request(Method::POST, "/upload")).await;
+
+    for piece in body.chunks(500_000) {
+        soon("room for a piece", stream.send_data(Bytes::copy_from_slice(piece))).await.unwrap();
+        moved(&client);
+    }
+    stream.finish().await.unwrap();
+
+    assert_eq!(reply(&mut stream).await.unwrap().status, StatusCode::OK);
+    assert!(upstream.received(1).await[0].body == body);
+    let record = rig.record("/upload").await;
+    assert_eq!(record["client_port"], before, "the record keeps the identity that the connection began with");
+}
+
+#[tokio::test]
+async fn websocket_passes_both_ways() {
+    let upstream = Upstream::playing(|mut peer, seen| async move {
+        let Some(request) = peer.request().await else { return };
+        let key = request.head.get("sec-websocket-key").unwrap_or_default();
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        seen.note(request);
+        peer.send(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        ))
+        .await;
+        let role = tungstenite::protocol::Role::Server;
+        let mut socket = tokio_tungstenite::WebSocketStream::from_raw_socket(peer.into_io(), role, None).await;
+        while let Some(Ok(message)) = socket.next().await {
+            use futures_util::SinkExt as _;
+            if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let rig = rig(&upstream).await;
+    let (_endpoint, quic) = crate::rig::h3::quic(rig.secure, rig.pki.client("h3", false)).await.unwrap();
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+    let mut section = bytes::BytesMut::new();
+    sluicegate::h3::qpack::begin(&mut section);
+    for (name, value) in [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":authority", "test"),
+        (":path", "/ws"),
+        ("sec-websocket-version", "13"),
+        ("origin", "https://test"),
+    ] {
+        sluicegate::h3::qpack::put_line(&mut section, name, value.as_bytes(), false);
+    }
+    let framed = |kind, payload: &[u8]| {
+        let mut bytes = Vec::new();
+        sluicegate::h3::frame::put_head(&mut bytes, kind, payload.len());
+        [bytes, payload.to_vec()].concat()
+    };
+
+    send.write_all(&framed(sluicegate::h3::frame::HEADERS, &section)).await.unwrap();
+    // A short masked text frame, "hi", and a Close (RFC 6455 §5.2).
+    let text = [0x81, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2];
+    send.write_all(&framed(sluicegate::h3::frame::DATA, &text)).await.unwrap();
+    let close = [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xe8 ^ 2];
+    send.write_all(&framed(sluicegate::h3::frame::DATA, &close)).await.unwrap();
+    send.finish().unwrap();
+    let answer = soon("the end of the tunnel", recv.read_to_end(10_000)).await.unwrap();
+
+    let echoed = [0x81, 2, b'h', b'i'];
+    assert!(answer.windows(4).any(|window| window == echoed), "{answer:x?}");
+    let end = rig.record_where("its end", |record| record["kind"] == "tunnel_end").await;
+    assert_eq!((&end["messages_in"], &end["messages_out"]), (&1.into(), &1.into()));
+    assert_eq!(upstream.requests()[0].head.get("upgrade").as_deref(), Some("websocket"));
+}
