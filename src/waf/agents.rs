@@ -127,4 +127,28 @@ mod tests {
             assert_eq!(classify(Some(agent.as_bytes())), class, "{agent}");
         }
     }
+
+    /// How many user agents of a file are taken for a robot, and how many there are.
+    fn robots(file: &str) -> (u32, u32) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agents").join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().fold((0, 0), |(robots, all), agent| {
+            let is_robot = classify(Some(agent.as_bytes())) != AgentClass::Browser;
+            (robots + u32::from(is_robot), all + 1)
+        })
+    }
+
+    #[test]
+    fn robots_are_told_from_browsers() {
+        let (found, robots_in_all) = robots("robots.txt");
+        let (wrong, browsers) = robots("browsers.txt");
+        let (odd, devices) = robots("devices.txt");
+        let recall = f64::from(found) / f64::from(robots_in_all);
+        let precision = f64::from(found) / f64::from(found + wrong + odd);
+
+        eprintln!("recall {recall:.3}: {found} of {robots_in_all}; precision {precision:.3}");
+        eprintln!("taken for robots: {wrong} of {browsers} browsers of today, {odd} of {devices} old devices");
+        assert!(recall > 0.92 && precision > 0.98, "{recall} {precision}");
+        assert_eq!(wrong, 0);
+    }
 }

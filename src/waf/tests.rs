@@ -13,7 +13,7 @@ pub(super) fn shield(rest: &str) -> Shield {
     let lists = Lists {
         allow: Networks::new(config.allow.networks.iter().copied()),
         deny: Networks::new(config.deny.networks.iter().copied()),
-        crawlers: Networks::default(),
+        crawlers: Networks::new(config.crawlers.networks.iter().copied()),
         countries: None,
     };
     Shield::new(&config, lists)
