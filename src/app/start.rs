@@ -20,6 +20,7 @@ use crate::lexicon::ListenerName;
 use crate::lifecycle::Lifecycle;
 use crate::limit::{Bans, Clients};
 use crate::net::bind::{bind, bind_udp};
+use crate::net::descriptors;
 use crate::pipeline::receive::Vault;
 use crate::pipeline::{self, Pipeline, Sentry, now_ms};
 use crate::serve::gate::Gate;
@@ -122,8 +123,13 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     }
 
     let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
+    let limit = descriptors::raise();
+    let connections = descriptors::for_clients(config.process.max_connections, limit);
+    if connections < config.process.max_connections {
+        events::descriptors_short(config.process.max_connections, connections, limit);
+    }
     let shared = Shared {
-        connections: Arc::new(Semaphore::new(config.process.max_connections.min(Semaphore::MAX_PERMITS))),
+        connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
         siblings: siblings.into(),
         life: lifecycle.life(),
         blocking_threads: config.process.file_threads.div_ceil(workers),

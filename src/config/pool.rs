@@ -184,6 +184,9 @@ pub struct UpstreamClocks {
     pub connect: Duration,
     /// Longest pause while the endpoint takes the request body. Default 60 s.
     pub write_idle: Duration,
+    /// How long the endpoint's host may acknowledge nothing before a connection counts as dead. Default 12 s, at least
+    /// 3 s. Its kernel answers however busy Superset is: only a dead host or a cut wire meets this.
+    pub unacknowledged: Duration,
     /// Age of an idle connection at which it is not used again. Default 1.5 s: Gunicorn closes after 2 s.
     pub idle: Duration,
 }
@@ -204,7 +207,7 @@ pub struct UpstreamTls {
 /// Retries (RFC 9110 §9.2.2).
 #[derive(Clone, Debug)]
 pub struct Retry {
-    /// Further attempts per exchange. Default 1; 0 to 5.
+    /// Further attempts per exchange, beside those of which not a byte was sent. Default 1; 0 to 5.
     pub attempts: u32,
     /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second. Default 10.
     pub budget_percent: u8,

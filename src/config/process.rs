@@ -16,12 +16,13 @@ use crate::lexicon::ZoneName;
 pub struct Process {
     /// Data-plane threads. Default: the CPUs this process may use (its CPU set and cgroup quota). 1 to 256. Needs restart.
     pub workers: NonZeroUsize,
-    /// Client connections over all listeners; beyond it new ones wait in the kernel's queue. Default 20,000.
+    /// Client connections over all listeners, or half of the open files that the process may have if that is less; beyond
+    /// it new ones wait in the kernel's queue. Default 20,000.
     pub max_connections: usize,
     /// Failure domain that this process runs in. Default: what the environment variable `SLUICEGATE_ZONE` says, else
     /// none.
     pub zone: Option<ZoneName>,
-    /// Secret shared by all replicas of the fleet, from which ticket keys derive. Default: random at start.
+    /// Secret shared by all replicas of the fleet, from which the keys of tickets and tokens derive. Default: random at start.
     pub fleet_secret: Option<SecretSource>,
     /// How long `/ready` answers 503 before connections are refused, so that load balancers notice. Default 0 s.
     pub unready_for: Duration,

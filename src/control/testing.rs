@@ -37,6 +37,7 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
         clocks: UpstreamClocks {
             connect: Duration::from_secs(2),
             write_idle: Duration::from_secs(60),
+            unacknowledged: Duration::from_secs(12),
             idle: Duration::from_millis(1_500),
         },
         max_idle: 8,

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
@@ -97,6 +97,16 @@ impl UpstreamIo {
         }
     }
 
+    /// How long the other end may leave what was sent untaken or unacknowledged; what it was before. Linux counts a
+    /// window that stays closed as silence, though it is acknowledged.
+    pub fn allow_closed_window(&self, limit: Option<Duration>) -> Option<Duration> {
+        let socket = SockRef::from(self.tcp());
+        let before = socket.tcp_user_timeout().ok().flatten();
+        // A socket that is already dead says so again at the first write.
+        drop(socket.set_tcp_user_timeout(limit));
+        before
+    }
+
     /// Whether an idle connection is open and has said nothing, so that it can carry another exchange.
     ///
     /// Anything that arrived between two exchanges makes it unfit: an end, a TLS alert, an answer nobody asked for.
@@ -113,6 +123,17 @@ impl UpstreamIo {
         // The byte is lost, but so is the connection.
         matches!(self.tcp().try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+/// Has the kernel end a connection whose other end has acknowledged nothing for `limit`, be it what was sent or, in a
+/// silence, the question whether anybody is there (RFC 9293 §3.8.4). The other end's kernel answers for it, however busy
+/// the program is.
+pub fn expect_life(tcp: &TcpStream, limit: Duration) {
+    let socket = SockRef::from(tcp);
+    let questions = TcpKeepalive::new().with_time(limit / 2).with_interval(limit / 6).with_retries(3);
+    // A socket that is already dead says so again at the first write.
+    drop(socket.set_tcp_keepalive(&questions));
+    drop(socket.set_tcp_user_timeout(Some(limit)));
 }
 
 impl Transport for ClientIo {

@@ -4,6 +4,7 @@
 
 pub mod bind;
 pub mod date;
+pub mod descriptors;
 pub mod io;
 pub mod outbox;
 pub mod proxy_protocol;

@@ -173,14 +173,18 @@ pub(super) async fn dispatch(
             leased = Some(lease);
             continue;
         }
-        if left == 0 {
-            return Err(fault);
+        // Of what never left nobody has done any work: to ask the next endpoint adds no load that attempts and budget
+        // would have to bound. It ends with the endpoints that are untried.
+        if sent != Sent::Nothing {
+            if left == 0 {
+                return Err(fault);
+            }
+            if !pool.upstream.budget.try_retry(now_ms()) {
+                pool.metrics.retry_refused();
+                return Err(fault);
+            }
+            left -= 1;
         }
-        if !pool.upstream.budget.try_retry(now_ms()) {
-            pool.metrics.retry_refused();
-            return Err(fault);
-        }
-        left -= 1;
         refreshed = false;
         pool.metrics.retry(retry_cause(&failure, sent));
         tried.push(endpoint.id);
@@ -219,7 +223,7 @@ async fn obtain(
     let since = Instant::now();
     let addresses = endpoint.vitals.addresses();
     let clocks = &pool.upstream.config.clocks;
-    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks.connect).await;
+    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
     story.record().stages.connect = since.elapsed();
     metrics.connection(match &link {
         Ok(_) => ConnectResult::Opened,

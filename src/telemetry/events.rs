@@ -160,6 +160,14 @@ pub fn configuration_warning(finding: &dyn fmt::Display) {
     warn!(%finding, "configuration warning");
 }
 
+/// The limit on open files allows fewer client connections than the configuration.
+pub fn descriptors_short(configured: usize, allowed: usize, limit: Option<u64>) {
+    warn!(
+        configured,
+        allowed, limit, "the limit on open files allows fewer client connections than process.max_connections"
+    );
+}
+
 /// The admin listener accepts connections.
 pub fn admin_bound(address: SocketAddr) {
     info!(%address, "admin listening");

@@ -4,14 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::config::pool::UpstreamClocks;
 use crate::lexicon::Clock;
-use crate::net::io::UpstreamIo;
+use crate::net::io::{UpstreamIo, expect_life};
 
 use super::error::Failure;
 use super::link::Link;
@@ -39,7 +39,7 @@ impl Security {
     }
 }
 
-/// Opens a connection to the first of `addresses` that accepts one, TLS included, within `limit`.
+/// Opens a connection to the first of `addresses` that accepts one, TLS included, within `clocks.connect`.
 ///
 /// # Errors
 /// [`Failure::Unresolved`], [`Failure::Connect`], [`Failure::Tls`], [`Failure::Late`]: nothing was sent in any case.
@@ -47,19 +47,27 @@ pub async fn connect(
     addresses: &[SocketAddr],
     host: &str,
     security: Option<&Security>,
-    limit: Duration,
+    clocks: &UpstreamClocks,
 ) -> Result<Link, Failure> {
-    match tokio::time::timeout(limit, establish(addresses, host, security)).await {
+    match tokio::time::timeout(clocks.connect, establish(addresses, host, security, clocks)).await {
         Ok(done) => done,
         Err(_) => Err(Failure::Late(Clock::Connect)),
     }
 }
 
-async fn establish(addresses: &[SocketAddr], host: &str, security: Option<&Security>) -> Result<Link, Failure> {
+async fn establish(
+    addresses: &[SocketAddr],
+    host: &str,
+    security: Option<&Security>,
+    clocks: &UpstreamClocks,
+) -> Result<Link, Failure> {
     let mut failure = Failure::Unresolved;
     for address in addresses {
         match TcpStream::connect(address).await {
-            Ok(tcp) => return secure(tcp, host, security).await.map(Link::new),
+            Ok(tcp) => {
+                expect_life(&tcp, clocks.unacknowledged);
+                return secure(tcp, host, security).await.map(Link::new);
+            }
             Err(error) => failure = Failure::Connect(error),
         }
     }

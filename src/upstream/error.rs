@@ -21,8 +21,8 @@ pub enum Failure {
     /// A clock ran out: connect, upstream write, first byte, exchange.
     #[error("{0} clock ran out")]
     Late(Clock),
-    /// The connection ended before the first byte of a response.
-    #[error("closed before the first byte of the response")]
+    /// The connection ended before the response head was whole.
+    #[error("closed before the end of the response head")]
     Closed(#[source] Option<io::Error>),
     /// The bytes are no response.
     #[error(transparent)]

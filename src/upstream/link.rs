@@ -38,6 +38,9 @@ pub(super) const READ: usize = 16 * 1024;
 /// most of what hundreds of HTTP/2 streams with closed windows cost.
 const HEAD_READ: usize = 4 * 1024;
 
+/// Request content that fits into any window (RFC 7323 §2.2: 64 KiB unscaled), so that none ever closes on it.
+const SMALL: u64 = 48 * 1024;
+
 /// Interim responses of one exchange; more are a fault of the endpoint.
 const MAX_INTERIM: u32 = 16;
 
@@ -48,6 +51,8 @@ pub struct Link {
     pub(super) timer: Timer,
     outbox: Outbox,
     reused: bool,
+    /// What the kernel is to take for death again once a large request is over.
+    silence: Option<Option<Duration>>,
 }
 
 /// What is asked of an endpoint.
@@ -115,7 +120,8 @@ pub enum Outcome {
 impl Link {
     /// A fresh connection.
     pub fn new(io: UpstreamIo) -> Self {
-        Self { io, received: BytesMut::new(), timer: Timer::new(), outbox: Outbox::default(), reused: false }
+        let (timer, outbox) = (Timer::new(), Outbox::default());
+        Self { io, received: BytesMut::new(), timer, outbox, reused: false, silence: None }
     }
 
     /// Whether the connection has carried an exchange before.
@@ -141,6 +147,10 @@ impl Link {
             (false, false) => Persistence::Default,
         };
         encode::request_head(self.outbox.head(), head, delimiting, persistence);
+        if body.remaining().is_none_or(|length| length > SMALL) {
+            // The endpoint may take its time over it: `write_idle` says how long.
+            self.silence = Some(self.io.allow_closed_window(Some(limits.write_idle)));
+        }
         let mut sending = Sending::new(body, delimiting);
         let mut scan = HeadScan::default();
         let mut interims = 0_u32;
@@ -315,8 +325,8 @@ impl Link {
             }
             match ready!(self.poll_read(cx, HEAD_READ)) {
                 Ok(1..) => {}
-                Ok(0) if self.received.is_empty() => return Poll::Ready(Err(Failure::Closed(None))),
-                Ok(0) => return Poll::Ready(Err(MalformedResponse("incomplete head").into())),
+                // Also in its middle: a head that is not whole is no answer yet, and nobody has seen any of it.
+                Ok(0) => return Poll::Ready(Err(Failure::Closed(None))),
                 Err(error) => return Poll::Ready(Err(Failure::Closed(Some(error)))),
             }
         }
@@ -332,6 +342,9 @@ impl Link {
     pub(super) fn rest(mut self, home: &Home) {
         if self.received.is_empty() && self.outbox.is_empty() {
             self.reused = true;
+            if let Some(limit) = self.silence.take() {
+                let _large = self.io.allow_closed_window(limit);
+            }
             self.received = BytesMut::new();
             self.timer.disarm();
             home.idle.put(home.way, self, home.most, home.limit);

@@ -40,13 +40,31 @@ pub(crate) struct Finding {
 /// Which losses a scenario states beforehand.
 pub(crate) type Allowed<'a> = &'a dyn Fn(&Fate) -> bool;
 
-/// Allows what cannot be asked again of what was under way at one of `moments`: the fault takes a moment, too.
-pub(crate) fn under_way_at(moments: &[Instant]) -> impl Fn(&Fate) -> bool {
-    const FAULT: Duration = Duration::from_millis(250);
-    move |fate| {
-        let met = |moment: &Instant| fate.began <= *moment + FAULT && fate.ended >= *moment;
-        !fate.is_needless() && moments.iter().any(met)
+/// When something was broken: from just before to just after. On a busy machine a fault takes its time, too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken {
+    pub(crate) from: Instant,
+    pub(crate) to: Instant,
+}
+
+impl Broken {
+    /// Breaks something.
+    pub(crate) async fn by(fault: impl Future<Output = ()>) -> Self {
+        let from = Instant::now();
+        fault.await;
+        Self { from, to: Instant::now() }
     }
+
+    /// Whether `fate` was under way then. What was sent in the same moment may have met the fault.
+    pub(crate) fn met(&self, fate: &Fate) -> bool {
+        const SENT: Duration = Duration::from_millis(100);
+        fate.began <= self.to + SENT && fate.ended >= self.from
+    }
+}
+
+/// Allows what cannot be asked again of what was under way at one of `faults`.
+pub(crate) fn under_way_at(faults: &[Broken]) -> impl Fn(&Fate) -> bool {
+    move |fate| !fate.is_needless() && faults.iter().any(|fault| fault.met(fate))
 }
 
 /// Allows nothing.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::load::tunnels::{End, Seen, Tunnels};
 use crate::load::{Load, Shape};
-use crate::report::{Finding, under_way_at};
+use crate::report::{Broken, Finding, under_way_at};
 use crate::stage::{Form, Proxy, Stage};
 use crate::{machine, readme};
 
@@ -71,8 +71,7 @@ pub(crate) async fn run(time: Duration, write: bool) -> ExitCode {
             let replica = fleet.replica(turn % fleet.replicas.len());
             match turn % 3 {
                 0 => {
-                    deaths.push(Instant::now());
-                    replica.kill().await;
+                    deaths.push(Broken::by(replica.kill()).await);
                     let _address = replica.start().await;
                 }
                 1 => {

@@ -133,6 +133,33 @@ async fn post_on_a_reused_connection_that_dies_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn safe_request_survives_a_response_head_that_breaks_off() {
+    let dying = Upstream::playing(|mut peer, seen| async move {
+        if let Some(request) = peer.request().await {
+            seen.note(request);
+            peer.send("HTTP/1.1 200 OK\r\nContent-Le").await;
+        }
+    })
+    .await;
+    let well = Upstream::named("well").await;
+    let rig = Rig::setup().process("workers = 1").endpoint(&dying).endpoint(&well).start().await;
+    let mut client = rig.client().await;
+
+    for _ in 0..4 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.text(), "well");
+    }
+
+    assert!(!dying.requests().is_empty());
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    client.response().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    client.response().await;
+    let posts = |upstream: &Upstream| upstream.requests().iter().filter(|request| request.method() == "POST").count();
+    assert_eq!(posts(&dying) + posts(&well), 2, "a POST was repeated");
+}
+
+#[tokio::test]
 async fn slow_answer_is_never_asked_for_again() {
     let slow = || async {
         Upstream::playing(|mut peer, seen| async move {
@@ -158,8 +185,16 @@ async fn slow_answer_is_never_asked_for_again() {
 #[tokio::test]
 async fn retries_end_with_their_budget() {
     // A floor of 3 a second and nothing beyond it.
-    let dead = [Upstream::nobody().await, Upstream::nobody().await];
-    let setup = Rig::setup().process("workers = 1").endpoint_at(dead[0], 1).endpoint_at(dead[1], 1);
+    let dying = || async {
+        Upstream::playing(|mut peer, seen| async move {
+            if let Some(request) = peer.request().await {
+                seen.note(request);
+            }
+        })
+        .await
+    };
+    let upstreams = [dying().await, dying().await];
+    let setup = Rig::setup().process("workers = 1").endpoint(&upstreams[0]).endpoint(&upstreams[1]);
     let rig = setup.pool("retry = { attempts = 1, budget_percent = 0 }").start().await;
     let mut client = rig.client().await;
 
@@ -169,6 +204,23 @@ async fn retries_end_with_their_budget() {
     }
 
     assert!(rig.metric("sluicegate_retries_refused_total{pool=\"app\"}").await > 0.0);
+    assert!(upstreams[0].requests().len() + upstreams[1].requests().len() < 100);
+}
+
+#[tokio::test]
+async fn request_of_which_nothing_was_sent_needs_no_budget() {
+    let well = Upstream::named("well").await;
+    let dead = [Upstream::nobody().await, Upstream::nobody().await];
+    let setup = Rig::setup().process("workers = 1").endpoint_at(dead[0], 1).endpoint_at(dead[1], 1).endpoint(&well);
+    let rig = setup.pool("retry = { attempts = 0, budget_percent = 0 }").start().await;
+    let mut client = rig.client().await;
+
+    for _ in 0..50 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+        assert_eq!(client.response().await.text(), "well");
+    }
+
+    assert_eq!(well.requests().len(), 50);
 }
 
 #[tokio::test]

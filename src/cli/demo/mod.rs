@@ -14,7 +14,7 @@ mod superset;
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -220,7 +220,8 @@ fn certify(directory: &Path) -> Result<(), DemoError> {
 
 /// Loopback addresses of both families, where there are both, on `port` or, when it is taken, on a free one.
 fn loopback(port: u16) -> io::Result<Vec<SocketAddr>> {
-    let four = free(port)?;
+    // HTTP/3 wants the same port for UDP.
+    let four = free(port).and_then(|four| UdpSocket::bind(four).map(|_| four)).or_else(|_| free(0))?;
     let six = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), four.port());
     Ok(if TcpListener::bind(six).is_ok() { vec![four, six] } else { vec![four] })
 }

@@ -184,6 +184,9 @@ section! {
         connect: Lasting = lasting(10, 5 * MINUTE), Or("'2s'");
         /// Longest pause while the endpoint takes the request body.
         write_idle: Lasting = lasting(100, HOUR), Or("'60s'");
+        /// How long the endpoint's host may acknowledge nothing before a connection counts as dead. Its kernel answers
+        /// however busy Superset is, so that only a dead host or a cut wire meets this. Whole seconds count.
+        unacknowledged: Lasting = lasting(3_000, HOUR), Or("'12s'");
         /// Age of an idle connection at which it is not used again. Gunicorn closes after 2 s: stay below it.
         idle: Lasting = lasting(0, DAY), Or("'1.5s'");
     }
@@ -191,19 +194,20 @@ section! {
 
 fn timeouts(table: &Table<'_>) -> Option<UpstreamClocks> {
     let (connect, write_idle) = (table.get(&TIMEOUTS.connect), table.get(&TIMEOUTS.write_idle));
-    let idle = table.get(&TIMEOUTS.idle);
+    let (unacknowledged, idle) = (table.get(&TIMEOUTS.unacknowledged), table.get(&TIMEOUTS.idle));
     if idle.is_some_and(|idle| idle.as_millis() >= u128::from(2 * SECOND)) {
         let words = Words::new("meets connections that Gunicorn is closing: its keep-alive ends after 2s");
         let words = words.expected("less than Gunicorn's `--keep-alive`");
         table.warn(&TIMEOUTS.idle, words.help("right only if every endpoint keeps idle connections for longer"));
     }
-    Some(UpstreamClocks { connect: connect?, write_idle: write_idle?, idle: idle? })
+    Some(UpstreamClocks { connect: connect?, write_idle: write_idle?, unacknowledged: unacknowledged?, idle: idle? })
 }
 
 section! {
     /// Repeating what failed before an answer began: safe methods, unsent requests, and a route's `read_only_posts`.
     RETRY: RetryKeys {
-        /// Further attempts per exchange.
+        /// Further attempts per exchange, beside those of which not a byte was sent: these go on while there is an
+        /// endpoint to try.
         attempts: Whole<u32> = whole(0, 5), Or("1");
         /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second.
         budget_percent: Whole<u8> = whole(0, 100), Or("10");

@@ -31,12 +31,13 @@ section! {
     pub(super) PROCESS: ProcessKeys {
         /// Data-plane threads, each with its own listeners and upstream connections. Needs a restart.
         workers: Whole<usize> = whole(1, 256), May("the CPUs this process may use (its CPU set and cgroup quota)");
-        /// Client connections over all listeners; beyond it new ones wait in the kernel's queue.
+        /// Client connections over all listeners, or half of the open files that the process may have (RLIMIT_NOFILE)
+        /// if that is less; beyond it new ones wait in the kernel's queue.
         max_connections: Whole<usize> = whole(1, 10_000_000), Or("20_000");
         /// Failure domain that the proxy runs in, such as an availability zone; endpoints of the same `zone` are preferred.
         zone: Parsed<String> = parsed("name", name), May("environment variable `SLUICEGATE_ZONE`, else none");
-        /// Secret shared by all replicas of the fleet, from which session-ticket keys derive, so that a client can
-        /// resume its TLS session on any of them.
+        /// Secret shared by all replicas of the fleet, from which the keys of session tickets derive, so that a
+        /// client can resume its TLS session on any of them, and those of QUIC's Retry and reset tokens.
         fleet_secret: Secret = Secret, May("random at each start, so that sessions resume on this process only");
         /// How long `/ready` answers 503 after SIGTERM before connections are refused, so that load balancers notice.
         unready_for: Lasting = lasting(0, HOUR), Or("'0s'");

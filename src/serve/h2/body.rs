@@ -8,24 +8,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use h2::RecvStream;
-use http::{HeaderMap, StatusCode, header, request};
+use http::{header, request};
 
 use super::ledger::Ledger;
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::Listener;
-use crate::lexicon::Clock;
 use crate::message::Interim;
 use crate::serve::streams::head;
-use crate::serve::streams::pace::Pace;
+use crate::serve::streams::pace::Wait;
 
 /// A request body on its way in.
 struct Incoming {
     stream: RecvStream,
     remaining: Option<u64>,
-    /// Where to ask for the content with 100, until it is done (RFC 9110 §10.1.1).
-    expected: Option<Interim>,
     trailer_bytes: usize,
-    pace: Pace,
+    wait: Wait,
     ledger: Arc<Ledger>,
 }
 
@@ -41,35 +38,22 @@ pub(super) fn incoming(
         return Body::empty();
     }
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let expects =
-        head.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     Body::stream(Incoming {
         stream,
         remaining: length,
-        expected: expects.then(|| interim.clone()),
         trailer_bytes: listener.limits.trailer_bytes,
-        pace: Pace::new(listener.clocks.body_idle, listener.clocks.min_body_rate),
+        wait: Wait::new(head, interim, &listener.clocks),
         ledger: Arc::clone(ledger),
     })
 }
 
 impl Source for Incoming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        let expected = self.expected.take();
-        match self.poll_stream(cx) {
-            Poll::Ready(frame) => {
-                self.ledger.note_useful();
-                self.pace.stop(&frame);
-                Poll::Ready(frame)
-            }
-            Poll::Pending => {
-                if let Some(interim) = expected {
-                    interim.push(StatusCode::CONTINUE, HeaderMap::new());
-                }
-                ready!(self.pace.poll_late(cx));
-                Poll::Ready(Some(Err(BodyError::Late(Clock::BodyRead))))
-            }
+        let pulled = self.poll_stream(cx);
+        if pulled.is_ready() {
+            self.ledger.note_useful();
         }
+        self.wait.judge(pulled, cx)
     }
 
     fn remaining(&self) -> Option<u64> {

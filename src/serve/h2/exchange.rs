@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::Poll;
 
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -16,7 +16,7 @@ use super::send::{self, Cut};
 use super::{body, tunnel};
 use crate::body::Body;
 use crate::message::{Answer, Connection, Handler, Interim, Refusal, Refused, Request};
-use crate::serve::streams::{Ended, Panicked, guarded, head};
+use crate::serve::streams::{Ended, Panicked, answering, head};
 
 /// Serves one stream.
 pub(super) async fn serve<H: Handler>(
@@ -53,8 +53,8 @@ pub(super) async fn serve<H: Handler>(
             );
         }
     };
-    let request = Request { head, body: content, connection, interim: interim.clone(), upgrade };
-    let answer = match answering(&handler, request, &interim, &mut respond).await {
+    let request = Request { head, body: content, connection, interim, upgrade };
+    let answer = match answering(&handler, request, &mut respond).await {
         Some(Ok(answer)) => answer,
         // The client has gone; the handler's future was dropped with the request's body.
         None => return Ended::Abandoned,
@@ -92,31 +92,6 @@ const fn ended(sent: Result<(), Cut>, close: bool) -> Ended {
         Ok(()) if close => Ended::Close,
         Ok(()) | Err(Cut) => Ended::Well,
     }
-}
-
-/// Waits for the handler; `None` when the client resets the stream first.
-async fn answering<H: Handler>(
-    handler: &H,
-    request: Request,
-    interim: &Interim,
-    respond: &mut SendResponse<Charged>,
-) -> Option<Result<Answer, Panicked>> {
-    let mut request = Some(request);
-    let mut answering = None;
-    poll_fn(|cx| {
-        if respond.poll_reset(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        let polled = guarded(|| {
-            if let Some(request) = request.take() {
-                answering = Some(handler.handle(request));
-            }
-            answering.as_mut().map_or(Poll::Pending, |answering| answering.as_mut().poll(cx))
-        });
-        send::interim(respond, interim.take());
-        Poll::Ready(Some(ready!(polled)))
-    })
-    .await
 }
 
 /// Answers or resets what never became a request.

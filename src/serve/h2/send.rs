@@ -18,7 +18,7 @@ use super::ledger::{Charged, Ledger};
 use crate::body::{Body, BodyError, Frame};
 use crate::net::date;
 use crate::serve::streams::pace::Patience;
-use crate::serve::streams::{Panicked, guarded, head, prepare};
+use crate::serve::streams::{Asking, Panicked, guarded, head, prepare};
 
 /// The sending half of a stream after its head.
 pub(super) struct Sending {
@@ -31,19 +31,24 @@ pub(super) struct Sending {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Cut;
 
-/// Sends interim responses.
-pub(super) fn interim(respond: &mut SendResponse<Charged>, waiting: Vec<(StatusCode, HeaderMap)>) {
-    for (status, mut fields) in waiting {
-        // RFC 9113 §8.6: there is no 101 in HTTP/2.
-        if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
-            continue;
+impl Asking for SendResponse<Charged> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_reset(cx).map(drop)
+    }
+
+    fn interim(&mut self, waiting: Vec<(StatusCode, HeaderMap)>, _: &mut Context<'_>) {
+        for (status, mut fields) in waiting {
+            // RFC 9113 §8.6: there is no 101 in HTTP/2.
+            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                continue;
+            }
+            head::strip(&mut fields);
+            let mut response = Response::new(());
+            *response.status_mut() = status;
+            *response.headers_mut() = fields;
+            // Fails on a dead stream alone, which whoever waits for the answer sees.
+            drop(self.send_informational(response));
         }
-        head::strip(&mut fields);
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        *response.headers_mut() = fields;
-        // Fails on a dead stream alone, which whoever waits for the answer sees.
-        drop(respond.send_informational(response));
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header, request};
+use http::{HeaderMap, request};
 
 use super::reader::{Reader, Trouble};
 use super::tally::Tally;
@@ -17,22 +17,19 @@ use crate::config::Listener;
 use crate::h3::head::Bad;
 use crate::h3::message::Event;
 use crate::h3::{Code, Offence, head as codec};
-use crate::lexicon::Clock;
 use crate::message::{Interim, Refusal};
 use crate::serve::quic::seam::RecvHalf;
 use crate::serve::streams::head;
-use crate::serve::streams::pace::Pace;
+use crate::serve::streams::pace::Wait;
 
 /// A request body on its way in.
 struct Incoming<R: RecvHalf> {
     reader: Reader<R>,
     remaining: Option<u64>,
-    /// Where to ask for the content with 100, until it is done (RFC 9110 §10.1.1).
-    expected: Option<Interim>,
     trailer_bytes: usize,
     /// Given out once nothing follows them.
     trailers: Option<HeaderMap>,
-    pace: Pace,
+    wait: Wait,
     tally: Arc<Tally>,
     malformed: Malformed,
 }
@@ -57,15 +54,12 @@ pub(super) fn incoming<R: RecvHalf>(
     tally: &Arc<Tally>,
 ) -> (Body, Malformed) {
     let malformed = Malformed::default();
-    let expects =
-        head.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let body = Body::stream(Incoming {
         reader,
         remaining: length,
-        expected: expects.then(|| interim.clone()),
         trailer_bytes: listener.limits.trailer_bytes,
         trailers: None,
-        pace: Pace::new(listener.clocks.body_idle, listener.clocks.min_body_rate),
+        wait: Wait::new(head, interim, &listener.clocks),
         tally: Arc::clone(tally),
         malformed: malformed.clone(),
     });
@@ -74,21 +68,11 @@ pub(super) fn incoming<R: RecvHalf>(
 
 impl<R: RecvHalf> Source for Incoming<R> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        let expected = self.expected.take();
-        match self.poll_stream(cx) {
-            Poll::Ready(frame) => {
-                self.tally.note_useful();
-                self.pace.stop(&frame);
-                Poll::Ready(frame)
-            }
-            Poll::Pending => {
-                if let Some(interim) = expected {
-                    interim.push(StatusCode::CONTINUE, HeaderMap::new());
-                }
-                ready!(self.pace.poll_late(cx));
-                Poll::Ready(Some(Err(BodyError::Late(Clock::BodyRead))))
-            }
+        let pulled = self.poll_stream(cx);
+        if pulled.is_ready() {
+            self.tally.note_useful();
         }
+        self.wait.judge(pulled, cx)
     }
 
     fn remaining(&self) -> Option<u64> {

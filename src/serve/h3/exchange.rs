@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 use http::{StatusCode, request};
 
@@ -21,7 +21,7 @@ use crate::lexicon::Clock;
 use crate::message::{Answer, Connection, Handler, Interim, Refusal, Refused, Request};
 use crate::net::timer::Timer;
 use crate::serve::quic::seam::{RecvHalf, SendHalf};
-use crate::serve::streams::{Ended, Panicked, guarded, head};
+use crate::serve::streams::{Asking as _, Ended, Panicked, answering, head};
 
 /// Serves one stream.
 pub(super) async fn serve<S: SendHalf, R: RecvHalf, H: Handler>(
@@ -82,8 +82,8 @@ pub(super) async fn serve<S: SendHalf, R: RecvHalf, H: Handler>(
             return ended(sending.answer(answer.head, answer.body, &method).await, false);
         }
     };
-    let request = Request { head, body: content, connection, interim: interim.clone(), upgrade };
-    let answer = match answering(&handler, request, &interim, &mut sending).await {
+    let request = Request { head, body: content, connection, interim, upgrade };
+    let answer = match answering(&handler, request, &mut sending).await {
         Some(Ok(answer)) => answer,
         // The client has gone; the handler's future was dropped with the request's body.
         None => return Ended::Abandoned,
@@ -146,7 +146,7 @@ async fn read_head<S: SendHalf, R: RecvHalf>(
     poll_fn(|cx| {
         // What has come is looked at first: a request may be whole and stopped at once (as in CVE-2023-44487).
         let event = reader.poll_event(cx);
-        if sending.poll_stopped(cx).is_ready() {
+        if sending.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Early::Abandoned));
         }
         Poll::Ready(match event {
@@ -172,33 +172,6 @@ async fn read_head<S: SendHalf, R: RecvHalf>(
 /// Most requests end with their head; a body that must be pulled to find that out would cost more.
 async fn has_ended<R: RecvHalf>(reader: &mut Reader<R>) -> bool {
     poll_fn(|cx| Poll::Ready(reader.has_ended(cx))).await
-}
-
-/// Waits for the handler; `None` when the client stops the stream first.
-async fn answering<S: SendHalf, H: Handler>(
-    handler: &H,
-    request: Request,
-    interim: &Interim,
-    sending: &mut Sending<S>,
-) -> Option<Result<Answer, Panicked>> {
-    let mut request = Some(request);
-    let mut answering = None;
-    poll_fn(|cx: &mut Context<'_>| {
-        if sending.poll_stopped(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        let polled = guarded(|| {
-            if let Some(request) = request.take() {
-                answering = Some(handler.handle(request));
-            }
-            answering.as_mut().map_or(Poll::Pending, |answering| answering.as_mut().poll(cx))
-        });
-        if !interim.is_empty() {
-            sending.interim(interim.take(), cx);
-        }
-        Poll::Ready(Some(ready!(polled)))
-    })
-    .await
 }
 
 /// Answers or resets what never became a request.

@@ -17,7 +17,7 @@ use crate::message::MAX_INTERIM;
 use crate::net::date;
 use crate::serve::quic::seam::{Lost, SendHalf};
 use crate::serve::streams::pace::Patience;
-use crate::serve::streams::{Panicked, guarded, head, prepare};
+use crate::serve::streams::{Asking, Panicked, guarded, head, prepare};
 
 /// The sending half of a stream.
 pub(super) struct Sending<S: SendHalf> {
@@ -31,25 +31,13 @@ pub(super) struct Sending<S: SendHalf> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Cut;
 
-impl<S: SendHalf> Sending<S> {
-    /// Waits `write_idle` for each piece that the client has to take.
-    pub(super) const fn new(stream: S, write_idle: Duration) -> Self {
-        Self { stream, waiting: Vec::new(), patience: Patience::new(write_idle) }
-    }
-
-    /// Ready when the client wants no more of it.
-    pub(super) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+impl<S: SendHalf> Asking for Sending<S> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_stopped(cx)
     }
 
-    /// Breaks the stream off.
-    pub(super) fn reset(&mut self, code: Code) {
-        self.waiting.clear();
-        self.stream.reset(code);
-    }
-
-    /// Sends interim responses, as far as the client takes them: they are hints.
-    pub(super) fn interim(&mut self, waiting: Vec<(StatusCode, HeaderMap)>, cx: &mut Context<'_>) {
+    /// As far as the client takes them: they are hints.
+    fn interim(&mut self, waiting: Vec<(StatusCode, HeaderMap)>, cx: &mut Context<'_>) {
         for (status, mut fields) in waiting {
             // RFC 9114 §4.5: there is no 101 in HTTP/3.
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
@@ -62,6 +50,19 @@ impl<S: SendHalf> Sending<S> {
         }
         // Whoever waits for the answer sees that the stream is lost.
         let _taken_or_lost = self.poll_taken(cx);
+    }
+}
+
+impl<S: SendHalf> Sending<S> {
+    /// Waits `write_idle` for each piece that the client has to take.
+    pub(super) const fn new(stream: S, write_idle: Duration) -> Self {
+        Self { stream, waiting: Vec::new(), patience: Patience::new(write_idle) }
+    }
+
+    /// Breaks the stream off.
+    pub(super) fn reset(&mut self, code: Code) {
+        self.waiting.clear();
+        self.stream.reset(code);
     }
 
     /// Sends the head of an answer whose stream stays open as a tunnel.

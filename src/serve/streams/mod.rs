@@ -5,12 +5,14 @@
 pub(super) mod head;
 pub(super) mod pace;
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use http::{HeaderValue, Method, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response};
 
 use crate::body::Body;
+use crate::message::{Answer, Handler, Request};
 use crate::net::date;
 
 /// How a stream ended, as far as its connection minds.
@@ -24,6 +26,42 @@ pub(super) enum Ended {
     Malformed,
     /// The client reset the stream before there was an answer; if it does little else, it is asked to leave.
     Abandoned,
+}
+
+/// The client's end of a stream while its answer is being made.
+pub(super) trait Asking {
+    /// Ready when the client has reset or stopped the stream.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Sends interim responses.
+    fn interim(&mut self, waiting: Vec<(StatusCode, HeaderMap)>, cx: &mut Context<'_>);
+}
+
+/// Waits for the handler; `None` when the client leaves first.
+pub(super) async fn answering<H: Handler>(
+    handler: &H,
+    request: Request,
+    stream: &mut impl Asking,
+) -> Option<Result<Answer, Panicked>> {
+    let interim = request.interim.clone();
+    let mut request = Some(request);
+    let mut answering = None;
+    poll_fn(|cx| {
+        if stream.poll_gone(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        let polled = guarded(|| {
+            if let Some(request) = request.take() {
+                answering = Some(handler.handle(request));
+            }
+            answering.as_mut().map_or(Poll::Pending, |answering| answering.as_mut().poll(cx))
+        });
+        if !interim.is_empty() {
+            stream.interim(interim.take(), cx);
+        }
+        Poll::Ready(Some(ready!(polled)))
+    })
+    .await
 }
 
 /// Makes the head of an answer fit for a stream, and tells whether content follows.

@@ -2,17 +2,54 @@
 //!
 //! Floor 6. Both run only while somebody waits for the client.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode, header, request};
 use tokio::time::Instant;
 
 use crate::body::{BodyError, Frame};
+use crate::config::listener::ClientClocks;
+use crate::lexicon::Clock;
+use crate::message::Interim;
 use crate::net::timer::Timer;
+
+/// Waits for the content of a request, and asks for it where the client wants to be asked.
+pub(in crate::serve) struct Wait {
+    /// Where to ask for the content with 100, until it is done (RFC 9110 §10.1.1).
+    expected: Option<Interim>,
+    pace: Pace,
+}
+
+/// What a body has for whoever pulls it.
+type Pulled = Poll<Option<Result<Frame, BodyError>>>;
+
+impl Wait {
+    /// For the request with `head`.
+    pub(in crate::serve) fn new(head: &request::Parts, interim: &Interim, clocks: &ClientClocks) -> Self {
+        let expect = head.headers.get(header::EXPECT);
+        let expects = expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Self { expected: expects.then(|| interim.clone()), pace: Pace::new(clocks.body_idle, clocks.min_body_rate) }
+    }
+
+    /// What `pulled` comes to: itself, or that the client is too slow.
+    pub(in crate::serve) fn judge(&mut self, pulled: Pulled, cx: &mut Context<'_>) -> Pulled {
+        let expected = self.expected.take();
+        if let Poll::Ready(frame) = pulled {
+            self.pace.stop(&frame);
+            return Poll::Ready(frame);
+        }
+        if let Some(interim) = expected {
+            interim.push(StatusCode::CONTINUE, HeaderMap::new());
+        }
+        ready!(self.pace.poll_late(cx));
+        Poll::Ready(Some(Err(BodyError::Late(Clock::BodyRead))))
+    }
+}
 
 /// The clocks on a request body: no long pause, and a least average rate after a grace. Time in which nobody waits
 /// for the client does not count against it.
-pub(in crate::serve) struct Pace {
+struct Pace {
     idle: Duration,
     rate: u64,
     received: u64,
@@ -22,12 +59,12 @@ pub(in crate::serve) struct Pace {
 }
 
 impl Pace {
-    pub(in crate::serve) const fn new(idle: Duration, rate: u64) -> Self {
+    const fn new(idle: Duration, rate: u64) -> Self {
         Self { idle, rate, received: 0, waited: Duration::ZERO, since: None, timer: Timer::new() }
     }
 
     /// Notes that the wait is over.
-    pub(in crate::serve) fn stop(&mut self, frame: &Option<Result<Frame, BodyError>>) {
+    fn stop(&mut self, frame: &Option<Result<Frame, BodyError>>) {
         if let Some(since) = self.since.take() {
             self.waited = self.waited.saturating_add(since.elapsed());
             self.timer.disarm();
@@ -38,7 +75,7 @@ impl Pace {
     }
 
     /// Ready once the client is too slow.
-    pub(in crate::serve) fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.since.is_none() {
             self.since = Some(Instant::now());
             // What was received entitles to this much waiting in all.

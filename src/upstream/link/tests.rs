@@ -182,7 +182,7 @@ async fn what_is_no_response_is_refused() {
 }
 
 #[tokio::test]
-async fn close_before_the_first_byte_is_told_apart_from_half_a_head() {
+async fn close_before_the_end_of_the_head_is_no_answer() {
     let (link, mut peer) = pair().await;
     let asked = tokio::spawn(ask(link, Asked::default()));
     let mut byte = [0];
@@ -193,7 +193,7 @@ async fn close_before_the_first_byte_is_told_apart_from_half_a_head() {
     let (link, mut peer) = pair().await;
     peer.write_all(b"HTTP/1.1 200 O").await.unwrap();
     peer.shutdown().await.unwrap();
-    assert!(matches!(ask(link, Asked::default()).await.failure().0, Failure::Malformed(_)));
+    assert!(matches!(ask(link, Asked::default()).await.failure().0, Failure::Closed(_)));
 }
 
 #[tokio::test]

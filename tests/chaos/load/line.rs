@@ -16,7 +16,7 @@ use super::{Loss, Target};
 pub(crate) type Line = TlsStream<TcpStream>;
 
 /// Longest wait for a connection to one address.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 
 /// Connects to the first address of `target` that takes a connection, and offers `alpn`.
 pub(crate) async fn dial(target: &Target, alpn: &[u8]) -> Result<Line, Loss> {

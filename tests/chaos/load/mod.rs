@@ -3,12 +3,13 @@
 //!
 //! A client is one browser tab: one connection, one request at a time over HTTP/1, several over HTTP/2 and HTTP/3. A
 //! connection that has ended is made anew for the next request; a request that was lost is never asked again, so that
-//! every loss is seen. HTTP/3 is one more [`Transport`].
+//! every loss is seen. Each protocol is a [`Transport`].
 
 pub(crate) mod ask;
 pub(crate) mod fate;
 mod h1;
 mod h2;
+pub(crate) mod h3;
 mod line;
 pub(crate) mod tunnels;
 
@@ -36,17 +37,20 @@ pub(crate) enum Protocol {
     H1,
     /// HTTP/2 over TLS.
     H2,
+    /// HTTP/3.
+    H3,
 }
 
 impl Protocol {
     /// All that the proxy speaks.
-    pub(crate) const ALL: [Self; 2] = [Self::H1, Self::H2];
+    pub(crate) const ALL: [Self; 3] = [Self::H1, Self::H2, Self::H3];
 
     /// As tables name it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::H1 => "h1",
             Self::H2 => "h2",
+            Self::H3 => "h3",
         }
     }
 
@@ -54,7 +58,7 @@ impl Protocol {
     const fn at_once(self) -> usize {
         match self {
             Self::H1 => 1,
-            Self::H2 => 4,
+            Self::H2 | Self::H3 => 4,
         }
     }
 }
@@ -87,7 +91,7 @@ impl Default for Shape {
     /// Some hundred requests a second over every protocol.
     fn default() -> Self {
         Self {
-            clients: vec![(Protocol::H1, 8), (Protocol::H2, 2)],
+            clients: vec![(Protocol::H1, 8), (Protocol::H2, 2), (Protocol::H3, 2)],
             pause: Duration::from_millis(40),
             span: Duration::from_millis(60),
             only: None,
@@ -178,6 +182,7 @@ impl Load {
                 match protocol {
                     Protocol::H1 => client.spawn::<h1::H1>(&mut clients),
                     Protocol::H2 => client.spawn::<h2::H2>(&mut clients),
+                    Protocol::H3 => client.spawn::<h3::H3>(&mut clients),
                 }
             }
         }

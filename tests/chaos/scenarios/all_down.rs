@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Needs, Playing, Scenario};
-use crate::load::{Fate, Load, Loss, Shape};
+use crate::load::{Fate, Load, Loss, Protocol, Shape};
 use crate::report::{Finding, brief};
 use crate::stage::{Proxy, Stage};
 
@@ -24,9 +24,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
 async fn play(stage: &Stage) -> Finding {
     let fleet = stage.fleet(3).await;
     let proxy = Proxy::start(stage, &fleet).await;
-    let shape =
-        Shape { clients: vec![(crate::load::Protocol::H1, 40), (crate::load::Protocol::H2, 10)], ..Shape::default() };
-    let load = Load::start(&proxy.target(), &Shape { pause: Duration::from_millis(200), ..shape });
+    let clients = vec![(Protocol::H1, 40), (Protocol::H2, 8), (Protocol::H3, 8)];
+    let shape = Shape { clients, pause: Duration::from_millis(250), ..Shape::default() };
+    let load = Load::start(&proxy.target(), &shape);
     stage.play(2, 5).await;
 
     let killed = Instant::now();

@@ -2,10 +2,8 @@
 
 use super::{Needs, Playing, Scenario};
 use crate::load::{Load, Shape};
-use crate::report::{Finding, under_way_at};
+use crate::report::{Broken, Finding, under_way_at};
 use crate::stage::{Proxy, Stage};
-
-use tokio::time::Instant;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "flapping replica",
@@ -23,8 +21,7 @@ async fn play(stage: &Stage) -> Finding {
     let mut deaths = Vec::new();
     for _ in 0..stage.seconds(4, 12).as_secs() {
         stage.play(2, 4).await;
-        deaths.push(Instant::now());
-        victim.kill().await;
+        deaths.push(Broken::by(victim.kill()).await);
         stage.play(1, 2).await;
         victim.start().await;
     }

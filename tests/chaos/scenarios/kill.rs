@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Needs, Playing, Scenario};
 use crate::load::{Load, Shape};
-use crate::report::{Finding, under_way_at};
+use crate::report::{Broken, Finding, under_way_at};
 use crate::stage::{Proxy, Stage};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -24,9 +24,8 @@ async fn play(stage: &Stage) -> Finding {
     let victim = fleet.replica(0);
     stage.play(2, 5).await;
 
-    let killed = Instant::now();
-    victim.kill().await;
-    let out = proxy.out(victim.address, killed).await;
+    let killed = Broken::by(victim.kill()).await;
+    let out = proxy.out(victim.address, killed.from).await;
     stage.play(2, 10).await;
     let cured = Instant::now();
     victim.start().await;

@@ -67,10 +67,15 @@ impl Fleet {
 
     /// One more replica, on `host` in `namespace`.
     pub(crate) async fn add(&mut self, host: IpAddr, namespace: Option<&str>) {
+        self.add_at(SocketAddr::new(host, 0), namespace).await;
+    }
+
+    /// One more replica, at `address` in `namespace`.
+    pub(crate) async fn add_at(&mut self, address: SocketAddr, namespace: Option<&str>) {
         let name = char::from(b'a' + u8::try_from(self.replicas.len()).expect("a few")).to_string();
         let mut replica = Replica {
             name,
-            address: SocketAddr::new(host, 0),
+            address,
             namespace: namespace.map(str::to_owned),
             journal: self.journal.clone(),
             life: Mutex::new(None),

@@ -225,18 +225,23 @@ impl Proxy {
 
 /// Whether an endpoint of `/status` gets new requests.
 fn serves(endpoint: &Value) -> bool {
-    matches!(endpoint["standing"].as_str(), Some("up" | "late"))
+    let well = matches!(endpoint["standing"].as_str(), Some("up" | "late"));
+    well && endpoint["bench"] != "ejected" && endpoint["drained"] != true
 }
 
 fn text(stage: &Stage, fleet: &Fleet, setup: &Setup, records: &std::path::Path) -> String {
     let address = setup.address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-    let endpoints = if setup.endpoints.is_empty() { fleet.endpoints() } else { setup.endpoints.clone() };
+    let endpoints = match setup.endpoints.as_str() {
+        _ if setup.pool.contains("discover") => String::new(),
+        "" => format!("endpoints = {}", fleet.endpoints()),
+        written => format!("endpoints = {written}"),
+    };
     let log = if setup.log.is_empty() { format!("path = \"{}\"", records.display()) } else { setup.log.clone() };
     format!(
         "[process]\nlog_json = true\nworkers = 2\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n[access_log]\n{log}\n\
          [[listeners]]\nname = \"secure\"\naddress = \"{address}\"\n\
          certificate = \"{directory}/leaf.pem\"\nkey = \"{directory}/leaf.key\"\n\
-         [pools.app]\nendpoints = {endpoints}\n{}\n[[routes]]\npool = \"app\"\n{}\n",
+         [pools.app]\n{endpoints}\n{}\n[[routes]]\npool = \"app\"\n{}\n",
         setup.process,
         setup.pool,
         setup.rest,

@@ -13,6 +13,7 @@ use sluicegate::config::Config;
 use sluicegate::forwarded;
 use sluicegate::h1::encode::{self, Delimiting, Persistence};
 use sluicegate::h1::{Decoded, Decoder, Framing, HeadLimits, HeadScan, head};
+use sluicegate::h3;
 use sluicegate::headers::{Authority, Trace, is_request_id};
 use sluicegate::net::proxy_protocol::{self, Header};
 use sluicegate::route::canonical;
@@ -24,19 +25,107 @@ use sluicegate::waf::{Glob, agents, attack, spelling};
 pub type Reader = fn(&[u8]);
 
 /// The readers by name, as the folders of seeds and the fuzz targets have them.
-pub const READERS: [(&str, Reader); 11] = [
+pub const READERS: [(&str, Reader); 14] = [
     ("client_hello", client_hello),
     ("config", config),
     ("forwarded", forwarded),
     ("frame_observer", frame_observer),
     ("h1_chunked", h1_chunked),
     ("h1_head", h1_head),
+    ("h3_control", h3_control),
+    ("h3_head", h3_head),
+    ("h3_message", h3_message),
     ("host", host),
     ("proxy_protocol", proxy_protocol),
     ("route_canonical", route_canonical),
     ("shield", shield),
     ("trace", trace),
 ];
+
+/// What a client's stream of one way means does not depend on how it came, and nothing of it is kept beyond bounds.
+pub fn h3_control(bytes: &[u8]) {
+    let read = |pieces: &[&[u8]]| {
+        let mut stream = h3::unidirectional::Stream::default();
+        let mut purpose = None;
+        for piece in pieces {
+            match stream.feed(Bytes::copy_from_slice(piece), 100) {
+                Ok(found) => purpose = purpose.or(found),
+                Err(offence) => return Err(offence.code),
+            }
+        }
+        Ok((purpose, stream.finish().is_ok(), stream.take_skipped()))
+    };
+    let whole = read(&[bytes]);
+    let by_byte: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(read(&by_byte), whole, "one by one");
+    let (one, other) = bytes.split_at(bytes.len() / 2);
+    assert_eq!(read(&[one, other]), whole, "in two");
+}
+
+/// A head is read or refused; what is read has no byte that HTTP/1.1 could misread, and what we write of it reads back.
+pub fn h3_head(bytes: &[u8]) {
+    const MOST: usize = 4096;
+    let Ok(head) = h3::head::request(Bytes::copy_from_slice(bytes), MOST) else { return };
+    let fields = &head.parts.headers;
+    let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    assert!(size <= MOST, "{size}");
+    for (name, value) in fields {
+        assert!(
+            !name.as_str().is_empty() && !name.as_str().bytes().any(|byte| byte.is_ascii_uppercase() || byte == b':')
+        );
+        assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+    }
+    assert!(!fields.contains_key("connection") && !fields.contains_key("transfer-encoding"));
+    assert!(head.parts.method == Method::CONNECT || !head.parts.uri.path().is_empty());
+
+    let mut written = h3::head::response(http::StatusCode::OK, fields);
+    let mut cutter = h3::frame::Cutter::new();
+    assert!(matches!(cutter.next(&mut written), Some(h3::frame::Part::Head { kind: h3::frame::HEADERS, .. })));
+    let Some(h3::frame::Part::Payload(section)) = cutter.next(&mut written) else { panic!("no section") };
+    let mut lines = h3::qpack::Lines::of(section, usize::MAX).expect("ours");
+    let mut again = HeaderMap::new();
+    while let Some((name, value)) = lines.line().expect("ours") {
+        if let Ok(name) = HeaderName::from_bytes(&name) {
+            again.append(name, HeaderValue::from_bytes(&value).expect("a value"));
+        }
+    }
+    assert_eq!(&again, fields);
+}
+
+/// A request's stream means the same however it came; nothing is kept of what exceeds its bound.
+pub fn h3_message(bytes: &[u8]) {
+    use h3::message::{Bounds, Event, Message};
+    let bounds = Bounds { head: 200, trailers: 50, unknown: 100 };
+    let read = |pieces: &[&[u8]]| {
+        let mut message = Message::new(bounds);
+        let mut events = Vec::new();
+        for piece in pieces {
+            let mut piece = Bytes::copy_from_slice(piece);
+            loop {
+                match message.next(&mut piece) {
+                    Ok(None) => break,
+                    Ok(Some(Event::Content(more))) => match events.last_mut() {
+                        Some(Event::Content(before)) => *before = [before.as_ref(), &more].concat().into(),
+                        _ => events.push(Event::Content(more)),
+                    },
+                    Ok(Some(event)) => {
+                        if let Event::Head(section) = &event {
+                            assert!(section.len() <= bounds.head);
+                        }
+                        events.push(event);
+                    }
+                    Err(offence) => return (events, Err(offence.code)),
+                }
+            }
+            assert!(piece.is_empty(), "left behind");
+        }
+        (events, message.finish().map_err(|offence| offence.code))
+    };
+    let whole = read(&[bytes]);
+    let by_byte: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(read(&by_byte), whole, "one by one");
+    assert!(whole.0.iter().skip(1).all(|event| !matches!(event, Event::Head(_))), "two heads");
+}
 
 /// A PROXY header is understood at its last byte: not before, and whatever follows.
 pub fn proxy_protocol(bytes: &[u8]) {

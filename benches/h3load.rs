@@ -1,0 +1,144 @@
+//! A closed loop over HTTP/3, on the h3 crate: `h3load ADDRESS REQUESTS CONNECTIONS STREAMS [IDLE_SECONDS]`.
+//!
+//! Asks `https://localhost/…` of ADDRESS with a browser's fields, trusts any certificate, fails unless every answer is 200,
+//! and prints p50 and p99 in milliseconds. With no requests it opens the connections and holds them for IDLE_SECONDS.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a load generator that cannot go on panics"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Buf as _;
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+
+const FIELDS: [(&str, &str); 6] = [
+    (
+        "user-agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+    ),
+    ("accept", "application/json"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("accept-language", "en-GB,en;q=0.9"),
+    ("referer", "https://bi.example.com/superset/dashboard/3/"),
+    ("cookie", "session=.eJwlzjkOwjAQAMC_uKbYw2s7-Qzay4Q2IRXi70Ri5gPvsq8jzqfYXscZt2L78rIVJ0dwnSl1QJVJg3nCkC"),
+];
+
+#[derive(Debug)]
+struct Anybody(Arc<rustls::crypto::CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let [to, requests, connections, streams, rest @ ..] = arguments.as_slice() else {
+        // `cargo bench` comes by without arguments.
+        return println!("h3load ADDRESS REQUESTS CONNECTIONS STREAMS [IDLE_SECONDS]");
+    };
+    let idle = rest.first().map_or(0, |seconds| seconds.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (to, connections, streams) = (to.parse().unwrap(), connections.parse().unwrap(), streams.parse().unwrap());
+    runtime.block_on(load(to, requests.parse().unwrap(), connections, streams, Duration::from_secs(idle)));
+}
+
+async fn load(to: SocketAddr, requests: usize, connections: usize, streams: usize, idle: Duration) {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_idle_timeout(None);
+    config.transport_config(Arc::new(transport));
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+
+    let (asked, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(std::sync::Mutex::new(Vec::with_capacity(requests))));
+    let mut loops = tokio::task::JoinSet::new();
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        let connection = endpoint.connect_with(config.clone(), to, "localhost").unwrap().await.unwrap();
+        let (mut driver, send) = h3::client::new(h3_quinn::Connection::new(connection)).await.unwrap();
+        tokio::spawn(async move { drop(std::future::poll_fn(|cx| driver.poll_close(cx)).await) });
+        for _ in 0..streams {
+            let (mut send, asked, done) = (send.clone(), Arc::clone(&asked), Arc::clone(&done));
+            loops.spawn(async move {
+                while asked.fetch_add(1, Ordering::Relaxed) < requests {
+                    let began = Instant::now();
+                    let mut request =
+                        http::Request::get("https://localhost/api/v1/chart/data?form_data=%7B%22slice_id%22%3A64%7D");
+                    for (name, value) in FIELDS {
+                        request = request.header(name, value);
+                    }
+                    let mut stream = send.send_request(request.body(()).unwrap()).await.unwrap();
+                    stream.finish().await.unwrap();
+                    let response = stream.recv_response().await.unwrap();
+                    assert_eq!(response.status(), 200);
+                    while let Some(piece) = stream.recv_data().await.unwrap() {
+                        assert!(piece.has_remaining());
+                    }
+                    done.lock().unwrap().push(began.elapsed());
+                }
+            });
+        }
+        open.push(send);
+    }
+    while let Some(ended) = loops.join_next().await {
+        ended.unwrap();
+    }
+    if idle > Duration::ZERO {
+        println!("{connections} open");
+        tokio::time::sleep(idle).await;
+    }
+    let mut times = done.lock().unwrap().clone();
+    times.sort();
+    if !times.is_empty() {
+        let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)].as_secs_f64() * 1e3;
+        println!("{} requests, p50 {:.3} ms, p99 {:.3} ms", times.len(), at(50), at(99));
+    }
+}
