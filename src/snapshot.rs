@@ -67,21 +67,29 @@ pub struct Pool {
     /// What it counts.
     pub metrics: Arc<PoolMetrics>,
     /// What each endpoint counts, so that an exchange looks nothing up under a lock.
-    endpoints: HashMap<EndpointId, Arc<EndpointMetrics>>,
+    endpoints: ArcSwap<HashMap<EndpointId, Arc<EndpointMetrics>>>,
 }
 
 impl Pool {
     fn new(upstream: upstream::Pool, metrics: Arc<PoolMetrics>) -> Self {
-        let roster = upstream.roster();
-        let endpoints = roster.endpoints().iter().map(|each| (each.id, metrics.endpoint(&each.name))).collect();
-        Self { upstream, metrics, endpoints }
+        let pool = Self { upstream, metrics, endpoints: ArcSwap::default() };
+        pool.follow_roster();
+        pool
+    }
+
+    /// Counts what the roster has now and forgets the rest; to be called after every change of it.
+    pub fn follow_roster(&self) {
+        let roster = self.upstream.roster();
+        self.metrics.keep_only(roster.endpoints().iter().map(|endpoint| &endpoint.name));
+        let counts = roster.endpoints().iter().map(|each| (each.id, self.metrics.endpoint(&each.name))).collect();
+        self.endpoints.store(Arc::new(counts));
     }
 
     /// What `endpoint` counts.
     pub fn counts(&self, endpoint: &Endpoint) -> Arc<EndpointMetrics> {
-        match self.endpoints.get(&endpoint.id) {
+        match self.endpoints.load().get(&endpoint.id) {
             Some(counts) => Arc::clone(counts),
-            // It joined the roster after this generation was built.
+            // It has left the roster, or joined it this moment.
             None => self.metrics.endpoint(&endpoint.name),
         }
     }
@@ -159,7 +167,6 @@ impl Snapshot {
             let before = before.map(|before| &before.upstream);
             let upstream = upstream::Pool::new(Arc::clone(pool), security, before);
             let counts = metrics.pool(&pool.name);
-            counts.keep_only(pool.endpoints.iter().map(|endpoint| &endpoint.name));
             pools.push(Arc::new(Pool::new(upstream, counts)));
         }
         let find = |name: &PoolName| pools.iter().find(|pool| pool.upstream.config.name == *name).cloned();

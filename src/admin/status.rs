@@ -116,6 +116,8 @@ pub struct Pool {
     pub name: PoolName,
     /// `round_robin` or `least_connection`.
     pub strategy: &'static str,
+    /// Discovery by DNS; `null` when its endpoints are written.
+    pub discovery: Option<Discovery>,
     /// Exchanges waiting for a free endpoint.
     pub queue_length: u64,
     /// What is waited for, and how waits have ended.
@@ -126,6 +128,15 @@ pub struct Pool {
     pub shares: Vec<Share>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// Discovery by DNS.
+#[derive(Clone, Debug, Serialize)]
+pub struct Discovery {
+    /// The name that is asked for.
+    pub name: String,
+    /// `found`, `empty` or `failed`; `null` before the first.
+    pub last_answer: Option<&'static str>,
 }
 
 /// A lane of a pool's queue.

@@ -78,6 +78,7 @@ fn status() -> Status {
         pools: vec![status::Pool {
             name: PoolName::new("superset"),
             strategy: "round_robin",
+            discovery: None,
             queue_length: 2,
             queue: vec![status::Lane { lane: "main", waiting: 2, ended: [("served", 5)].into() }],
             panicking: false,

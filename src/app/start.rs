@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::Admin;
 use crate::config::{Config, Listener, Loaded};
+use crate::control::discovery::Discovery;
 use crate::control::drains::Drains;
 use crate::control::names::{self, Names};
 use crate::control::prober::Prober;
@@ -34,6 +35,7 @@ use crate::telemetry::redact::Redactor;
 use crate::tls::Tickets;
 use crate::upstream::Idle;
 
+use super::discover::Finder;
 use super::observe::Observer;
 use super::status::World;
 use super::{Error, Options, Running, admin, end, reload, service};
@@ -94,6 +96,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let drains = Arc::new(Drains::new(Arc::clone(&live) as _, Arc::clone(&observer) as _, now_ms));
     let world = Arc::new(World {
         drains: Arc::clone(&drains),
+        finder: Arc::new(Finder::new(Arc::clone(&live), Arc::clone(&drains))),
         file: options.file.clone(),
         started: began,
         live: Arc::clone(&live),
@@ -108,7 +111,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
 
     // Background tasks first: they find out who is up.
     let mut supervisor = Supervisor::new();
-    let wakes = tend(&mut supervisor, &live, &observer, &runtime);
+    let finder = Arc::clone(&world.finder);
+    let wakes = tend(&mut supervisor, &live, &observer, &finder, &runtime);
     let (watched, seen) = watch::channel::<Arc<[std::path::PathBuf]>>(files.into());
     let (changed, changes) = files::channel();
     if config.process.watch_files {
@@ -200,17 +204,32 @@ fn tend(
     supervisor: &mut Supervisor,
     live: &Arc<Live>,
     observer: &Arc<Observer>,
+    finder: &Arc<Finder>,
     runtime: &tokio::runtime::Runtime,
 ) -> Vec<Arc<Notify>> {
-    let mut names = Names::new(Arc::clone(live) as _, Arc::clone(observer) as _, names::lookup);
+    let mut discovery = Discovery::new(Arc::clone(finder) as _);
+    let lookup = |live: &Arc<Live>| {
+        let live = Arc::clone(live);
+        names::lookup(move || live.load().config.process.nameservers.clone())
+    };
+    let mut names = Names::new(Arc::clone(live) as _, Arc::clone(observer) as _, lookup(live));
     // The first requests should find addresses.
-    drop(runtime.block_on(async { tokio::time::timeout(FIRST_NAMES, names.round()).await }));
+    let first = async {
+        discovery.round().await;
+        names.round().await;
+    };
+    drop(runtime.block_on(async { tokio::time::timeout(FIRST_NAMES, first).await }));
     let prober = Prober::new(Arc::clone(live) as _, Arc::clone(observer) as _, now_ms);
-    let wakes = vec![names.wake(), prober.wake()];
-    let (mut names, mut prober) = (Some(names), Some(prober));
+    finder.wake_also(vec![names.wake(), prober.wake()]);
+    let wakes = vec![discovery.wake(), names.wake(), prober.wake()];
+    let (mut discovery, mut names, mut prober) = (Some(discovery), Some(names), Some(prober));
+    let finders = Arc::clone(finder);
+    supervisor.start("discovery", Policy::Restart, move |stop| {
+        discovery.take().unwrap_or_else(|| Discovery::new(Arc::clone(&finders) as _)).run(stop)
+    });
     let (lives, observers) = (Arc::clone(live), Arc::clone(observer));
     supervisor.start("names", Policy::Restart, move |stop| {
-        let fresh = || Names::new(Arc::clone(&lives) as _, Arc::clone(&observers) as _, names::lookup);
+        let fresh = || Names::new(Arc::clone(&lives) as _, Arc::clone(&observers) as _, lookup(&lives));
         names.take().unwrap_or_else(fresh).run(stop)
     });
     let (lives, observers) = (Arc::clone(live), Arc::clone(observer));

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::admin::status::{Certificate, Drain, Endpoint, Lane, LimitsReached, Listener, Pool, Reloads, Share};
+use crate::admin::status::{
+    Certificate, Discovery, Drain, Endpoint, Lane, LimitsReached, Listener, Pool, Reloads, Share,
+};
 use crate::admin::{Operations, Source, Status, Wrong};
 use crate::balance::drain::Target;
 use crate::balance::{Bench, Tier};
@@ -22,10 +24,13 @@ use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
 use crate::upstream::line::Lane as Waiting;
 use crate::upstream::queue::Ending;
 
+use super::discover::Finder;
+
 /// Everything that can be looked at.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) drains: Arc<Drains>,
+    pub(super) finder: Arc<Finder>,
     pub(super) file: PathBuf,
     pub(super) started: Instant,
     pub(super) live: Arc<Live>,
@@ -66,7 +71,7 @@ impl Source for World {
             temp_bytes: self.vault.on_disk(),
             buffered_bytes: self.vault.in_memory(),
             listeners: self.listeners.iter().map(Seen::status).collect(),
-            pools: snapshot.pools.iter().map(|pool| pool_status(pool)).collect(),
+            pools: snapshot.pools.iter().map(|pool| pool_status(pool, &self.finder)).collect(),
             drains: self.drains.standing().into_iter().map(drain_status).collect(),
             bans: self.bans.len(now_ns()) as u64,
         }
@@ -119,7 +124,7 @@ fn drain_status((target, left): (Target, Option<Duration>)) -> Drain {
     Drain { target: target.to_string(), seconds_left: left.map(|left| left.as_secs()) }
 }
 
-fn pool_status(pool: &Served) -> Pool {
+fn pool_status(pool: &Served, finder: &Finder) -> Pool {
     let config = &pool.upstream.config;
     let roster = pool.upstream.roster();
     let shares = roster.shares(pool.upstream.rule());
@@ -157,6 +162,10 @@ fn pool_status(pool: &Served) -> Pool {
             Strategy::RoundRobin => "round_robin",
             Strategy::LeastConnection => "least_connection",
         },
+        discovery: config.discover.as_ref().map(|discover| Discovery {
+            name: discover.name.clone(),
+            last_answer: finder.last(&config.name).map(|last| last.as_str()),
+        }),
         queue_length: pool.upstream.waiting() as u64,
         queue: Waiting::ALL.iter().map(|lane| lane_status(pool, *lane)).collect(),
         panicking: roster.is_in_panic(pool.upstream.rule()),

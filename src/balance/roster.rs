@@ -110,6 +110,12 @@ impl Roster {
         }
     }
 
+    /// Whether it has the same endpoints, with the same settings, in the same order.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.endpoints.len() == other.endpoints.len()
+            && self.endpoints.iter().zip(&other.endpoints).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
+    }
+
     /// The endpoints, in the order of the configuration.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints

@@ -12,8 +12,10 @@ use crate::lexicon::{EndpointName, PoolName, ZoneName};
 pub struct Pool {
     /// Unique name.
     pub name: PoolName,
-    /// At least one. Names are unique in the pool.
+    /// Those that are written. At least one, unless the pool discovers. Names are unique in the pool.
     pub endpoints: Vec<Endpoint>,
+    /// Endpoints that DNS names, beside those that are written. Default: none.
+    pub discover: Option<Discover>,
     /// How an endpoint is chosen. Default round-robin.
     pub strategy: Strategy,
     /// TLS to the endpoints; `None` speaks plain HTTP.
@@ -55,12 +57,56 @@ pub struct Pool {
     pub head_bytes: usize,
 }
 
+/// Discovery by DNS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Discover {
+    /// The name that is asked for.
+    pub name: String,
+    /// The kind of record. Default: services for names that begin with `_`, else addresses.
+    pub record: Record,
+    /// Port of endpoints found by address; services have their own.
+    pub port: u16,
+    /// Failure domain of every endpoint found.
+    pub zone: Option<ZoneName>,
+    /// Whether that is the proxy's own.
+    pub near: bool,
+    /// Shortest time between two questions, whatever the records say. Default 5 s.
+    pub min_ttl: Duration,
+    /// Longest time between two questions. Default 60 s; at least `min_ttl`.
+    pub max_ttl: Duration,
+    /// Endpoints taken from one answer, the first in order. Default 64; at most 1,000.
+    pub max_endpoints: usize,
+    /// What an answer without any does. Default keep.
+    pub on_empty: OnEmpty,
+}
+
+/// The kind of record that names endpoints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Record {
+    /// A and AAAA.
+    Address,
+    /// SRV (RFC 2782).
+    Service,
+}
+
+/// What an answer without any endpoint does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnEmpty {
+    /// The endpoints of the last good answer stay; their health is checked in any case.
+    Keep,
+    /// They go.
+    Remove,
+}
+
 impl Pool {
     /// The pool as a proxy in `own` zone sees it.
     #[must_use]
     pub fn seen_from(mut self, own: Option<&ZoneName>) -> Self {
         for endpoint in &mut self.endpoints {
             endpoint.near = self.zones.prefer && own.is_some() && endpoint.zone.as_ref() == own;
+        }
+        if let Some(discover) = &mut self.discover {
+            discover.near = self.zones.prefer && own.is_some() && discover.zone.as_ref() == own;
         }
         self
     }
@@ -209,6 +255,12 @@ pub struct UpstreamTls {
 pub struct Retry {
     /// Further attempts per exchange, beside those of which not a byte was sent. Default 1; 0 to 5.
     pub attempts: u32,
+    /// Longest wait for the response head in an attempt that may be repeated elsewhere. Default: none, the route's
+    /// `first_byte` alone counts, since a slow query that is asked for twice runs twice.
+    pub per_try: Option<Duration>,
+    /// Wait before the second repeat; doubled for each further one, and varied by up to half. The first goes elsewhere
+    /// at once. Default 25 ms.
+    pub back_off: Duration,
     /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second. Default 10.
     pub budget_percent: u8,
 }

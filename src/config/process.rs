@@ -36,6 +36,8 @@ pub struct Process {
     pub buffer_memory: u64,
     /// Concurrent threads that write and read temporary files. Default 4.
     pub file_threads: usize,
+    /// Name servers for discovery and endpoints' names. Default: none, those of `/etc/resolv.conf`.
+    pub nameservers: Vec<SocketAddr>,
     /// Tracing filter of events, e.g. `info` or `sluicegate=debug`. Default `info`.
     pub log: String,
     /// Whether events are JSON lines or text. Default text.

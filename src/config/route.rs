@@ -41,6 +41,21 @@ pub struct Route {
     pub strip_prefix: Option<String>,
     /// POST paths that only read and may be retried like GET. Never SQL Lab's `execute`.
     pub read_only_posts: Vec<String>,
+    /// Which answers are asked for again on another endpoint.
+    pub retry: RouteRetry,
+}
+
+/// Answers that another endpoint may know better. What is repeated is read-only and goes to an endpoint not yet asked;
+/// when that one cannot be reached, the first answer counts.
+#[derive(Clone, Debug)]
+pub struct RouteRetry {
+    /// Statuses, within the pool's attempts and budget. Default 502 and 503: a replica that is ending.
+    pub statuses: Vec<StatusCode>,
+    /// Path prefixes of assets whose names carry a hash of their content, so that a 404 only says "not in my release".
+    /// Default `/static/`.
+    pub assets: Vec<String>,
+    /// Further endpoints asked for such an asset. Default 2; 0 to 5.
+    pub asset_attempts: u32,
 }
 
 /// What happens to a matching request.

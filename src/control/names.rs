@@ -13,15 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::Pools;
+use super::resolver::Resolver;
 use super::supervisor::Stop;
 use crate::balance::Endpoint;
 use crate::lexicon::PoolName;
 
-/// Time between two rounds. Not configurable: the resolver's cache decides how often a question leaves the machine.
+/// Time between two rounds. Not configurable: names of single endpoints hardly ever change, and one question
+/// costs little.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Time between two rounds while a name has no address at all.
@@ -30,7 +33,7 @@ pub const INTERVAL_UNRESOLVED: Duration = Duration::from_secs(1);
 /// Longest wait for one answer.
 const LONGEST_QUESTION: Duration = Duration::from_secs(5);
 
-/// Questions under way at once; each holds a thread of the runtime's blocking pool.
+/// Questions under way at once.
 const AT_ONCE: usize = 8;
 
 /// Addresses kept per endpoint.
@@ -54,20 +57,31 @@ pub struct Names<L> {
     wake: Arc<Notify>,
 }
 
-/// Asks the system's resolver.
-///
-/// # Errors
-/// As the resolver says.
-pub async fn lookup(host: String) -> io::Result<Vec<IpAddr>> {
-    Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+/// Asks the name servers that `servers` names at that moment, the system's when it names none.
+pub fn lookup(servers: impl Fn() -> Vec<SocketAddr> + Send + 'static) -> Lookup {
+    let mut known: Option<(Vec<SocketAddr>, Resolver)> = None;
+    Box::new(move |host| {
+        let servers = servers();
+        if known.as_ref().is_none_or(|(before, _)| *before != servers) {
+            known = Resolver::new(&servers).ok().map(|resolver| (servers, resolver));
+        }
+        let resolver = known.as_ref().map(|(_, resolver)| resolver.clone());
+        Box::pin(async move {
+            let resolver = resolver.ok_or(io::ErrorKind::NotConnected)?;
+            Ok(resolver.addresses(&host).await?.ips)
+        })
+    })
 }
+
+/// Finds the addresses of a host.
+pub type Lookup = Box<dyn FnMut(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send>;
 
 impl<L, F> Names<L>
 where
-    L: Fn(String) -> F,
+    L: FnMut(String) -> F,
     F: Future<Output = io::Result<Vec<IpAddr>>>,
 {
-    /// Resolves with `lookup`, which is [`lookup()`] outside of tests.
+    /// Resolves with `lookup`, which [`lookup()`] makes outside of tests.
     pub fn new(pools: Arc<dyn Pools>, observer: Arc<dyn Observer>, lookup: L) -> Self {
         Self { pools, observer, lookup, failing: HashSet::new(), wake: Arc::default() }
     }

@@ -21,6 +21,7 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
     Arc::new(Pool {
         name: PoolName::new("superset"),
         endpoints: endpoints.collect(),
+        discover: None,
         strategy: Strategy::RoundRobin,
         tls: None,
         max_in_flight: 20,
@@ -41,7 +42,7 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
             idle: Duration::from_millis(1_500),
         },
         max_idle: 8,
-        retry: Retry { attempts: 1, budget_percent: 10 },
+        retry: Retry { attempts: 1, per_try: None, back_off: Duration::ZERO, budget_percent: 10 },
         health,
         outliers: None,
         slow_start: None,

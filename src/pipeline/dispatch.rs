@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::request;
 use tokio::time::Instant;
 
-use crate::balance::{ClaimKind, EndpointId, Live as LiveResult};
+use crate::balance::{ClaimKind, EndpointId, Live as LiveResult, Standing};
 use crate::body::Body;
 use crate::lexicon::Clock;
 use crate::message::Interim;
@@ -24,7 +24,7 @@ use super::fault::Fault;
 use super::now_ms;
 use super::receive::Kept;
 use super::record::Story;
-use super::retry::{Next, verdict};
+use super::retry::{Doubt, Next, back_off, doubt, verdict};
 
 /// A request on its way to an endpoint.
 pub(super) struct Forward<'a> {
@@ -55,6 +55,15 @@ impl<'a> Forward<'a> {
             client: self.client,
             path: self.head.uri.path(),
         }
+    }
+}
+
+impl Forward<'_> {
+    /// Whether another endpoint may know better, and may be asked.
+    fn doubt(&self, outcome: &Outcome, route: &crate::config::Route) -> Option<Doubt> {
+        let Outcome::Response { head, .. } = outcome else { return None };
+        let repeatable = self.read_only && !self.upgrade && self.body.is_at_hand();
+        repeatable.then(|| doubt(head.status, self.head.uri.path(), &route.retry)).flatten()
     }
 }
 
@@ -108,13 +117,25 @@ pub(super) async fn dispatch(
     let mut tried: Vec<EndpointId> = Vec::new();
     let mut last: Option<Fault> = None;
     let mut left = config.retry.attempts;
+    let mut assets_left = route.config.retry.asset_attempts;
     let mut refreshed = false;
     let mut leased: Option<Lease> = None;
+    // An answer in doubt, kept until there is a better one.
+    let mut kept: Option<Doubted> = None;
     pool.upstream.budget.note_exchange(now_ms());
+    pool.upstream.assets.note_exchange(now_ms());
     loop {
         let mut lease = match leased.take() {
             Some(lease) => lease,
-            None => lease(pool, forward.wish(&tried), story, last).await?,
+            // Nobody waits in line for a better answer.
+            None if kept.is_some() => match pool.upstream.try_lease(&tried) {
+                Some(lease) => lease,
+                None => return settle(kept, last.unwrap_or(Fault::NoEndpoint), story),
+            },
+            None => match lease(pool, forward.wish(&tried), story, last).await {
+                Ok(lease) => lease,
+                Err(fault) => return settle(kept, fault, story),
+            },
         };
         let endpoint = Arc::clone(lease.endpoint());
         let counts = pool.counts(&endpoint);
@@ -133,6 +154,13 @@ pub(super) async fn dispatch(
                     most: config.max_idle,
                     limit: config.clocks.idle,
                 };
+                // An attempt that can be repeated may have a shorter clock; the last one has the route's.
+                let hasty = config.retry.per_try.filter(|_| {
+                    let repeatable = forward.read_only && !forward.upgrade && !forward.body.is_stream();
+                    repeatable && left > 0 && has_another(pool, &tried, endpoint.id)
+                });
+                let first_byte = hasty.map_or(limits.first_byte, |hasty| hasty.min(limits.first_byte));
+                let limits = Limits { first_byte, ..limits };
                 let exchange = Exchange {
                     head: forward.head,
                     body: forward.body.body(),
@@ -145,7 +173,35 @@ pub(super) async fn dispatch(
                 match outcome {
                     Ok(outcome) => {
                         endpoint.vitals.note_live(LiveResult::Answered, now_ms());
-                        return Ok((outcome, lease));
+                        let doubted = forward.doubt(&outcome, &route.config);
+                        let left = match doubted {
+                            None => return Ok((outcome, lease)),
+                            Some(Doubt::Status) => &mut left,
+                            Some(Doubt::Asset) => &mut assets_left,
+                        };
+                        tried.push(endpoint.id);
+                        let Some(next) = elsewhere(pool, doubted, left, &tried) else {
+                            return Ok((outcome, lease));
+                        };
+                        story.attempt_failed(&lease, if doubted == Some(Doubt::Asset) { "asset" } else { "status" });
+                        kept = Some(Doubted { outcome, lease, counts });
+                        leased = Some(next);
+                        refreshed = false;
+                        continue;
+                    }
+                    Err((Failure::Late(Clock::FirstByte), sent)) if first_byte < route.config.clocks.first_byte => {
+                        story.attempt_failed(&lease, "per_try");
+                        tried.push(endpoint.id);
+                        // Nobody else to ask: who is only slow deserves no second question.
+                        let fault = Fault::UpstreamLate(Clock::FirstByte);
+                        if !spend(pool, &mut left) {
+                            note(&endpoint.vitals, &Failure::Late(Clock::FirstByte), sent);
+                            return settle(kept, fault, story);
+                        }
+                        pool.metrics.retry(RetryCause::Slow);
+                        last = Some(fault);
+                        refreshed = false;
+                        continue;
                     }
                     Err(failed) => failed,
                 }
@@ -164,7 +220,7 @@ pub(super) async fn dispatch(
             if sent == Sent::OnReused {
                 pool.metrics.race(RaceOutcome::Lost);
             }
-            return Err(fault);
+            return settle(kept, fault, story);
         }
         if next == Next::Afresh && !refreshed {
             // The endpoint did nothing wrong, and a fresh connection is no second chance it must earn.
@@ -175,21 +231,73 @@ pub(super) async fn dispatch(
         }
         // Of what never left nobody has done any work: to ask the next endpoint adds no load that attempts and budget
         // would have to bound. It ends with the endpoints that are untried.
-        if sent != Sent::Nothing {
-            if left == 0 {
-                return Err(fault);
-            }
-            if !pool.upstream.budget.try_retry(now_ms()) {
-                pool.metrics.retry_refused();
-                return Err(fault);
-            }
-            left -= 1;
+        if sent != Sent::Nothing && !spend(pool, &mut left) {
+            return settle(kept, fault, story);
         }
         refreshed = false;
         pool.metrics.retry(retry_cause(&failure, sent));
         tried.push(endpoint.id);
         last = Some(fault);
+        // No slot is held meanwhile.
+        drop(lease);
+        let repeat = if sent == Sent::Nothing { 0 } else { config.retry.attempts.saturating_sub(left) };
+        let wait = back_off(repeat, config.retry.back_off, fastrand::f64());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
     }
+}
+
+/// An answer that another endpoint may know better.
+struct Doubted {
+    outcome: Outcome,
+    lease: Lease,
+    counts: Arc<EndpointMetrics>,
+}
+
+/// The end when there is no better answer: the one in doubt, else the fault.
+fn settle(kept: Option<Doubted>, fault: Fault, story: &mut Story) -> Result<(Outcome, Lease), Fault> {
+    let Doubted { outcome, lease, counts } = kept.ok_or(fault)?;
+    story.take_endpoint(&lease.endpoint().name, counts);
+    Ok((outcome, lease))
+}
+
+/// Whether somebody is left to ask who is not known to be down.
+fn has_another(pool: &Pool, tried: &[EndpointId], present: EndpointId) -> bool {
+    pool.upstream.roster().endpoints().iter().any(|other| {
+        other.id != present
+            && !tried.contains(&other.id)
+            && !other.is_disabled()
+            && other.vitals.standing() != Standing::Down
+    })
+}
+
+/// Takes one further attempt from what the exchange and the pool may still spend.
+fn spend(pool: &Pool, left: &mut u32) -> bool {
+    let Some(fewer) = left.checked_sub(1) else { return false };
+    if !pool.upstream.budget.try_retry(now_ms()) {
+        pool.metrics.retry_refused();
+        return false;
+    }
+    *left = fewer;
+    true
+}
+
+/// An endpoint that may know better, if one is free at once and the budget allows it.
+fn elsewhere(pool: &Pool, doubt: Option<Doubt>, left: &mut u32, tried: &[EndpointId]) -> Option<Lease> {
+    let fewer = left.checked_sub(1)?;
+    let lease = pool.upstream.try_lease(tried)?;
+    let (budget, cause) = match doubt {
+        Some(Doubt::Asset) => (&pool.upstream.assets, RetryCause::Asset),
+        Some(Doubt::Status) | None => (&pool.upstream.budget, RetryCause::Status),
+    };
+    if !budget.try_retry(now_ms()) {
+        pool.metrics.retry_refused();
+        return None;
+    }
+    *left = fewer;
+    pool.metrics.retry(cause);
+    Some(lease)
 }
 
 async fn lease(pool: &Pool, wish: Wish<'_>, story: &mut Story, last: Option<Fault>) -> Result<Lease, Fault> {

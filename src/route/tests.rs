@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::route::{Action, HeaderEdits, RouteClocks};
+use crate::config::route::{Action, HeaderEdits, RouteClocks, RouteRetry};
 use crate::lexicon::{PoolName, RouteName};
 
 fn route(hosts: &[&str], path: &str, exact: bool) -> Arc<Route> {
@@ -23,6 +23,7 @@ fn route(hosts: &[&str], path: &str, exact: bool) -> Arc<Route> {
         websocket: None,
         strip_prefix: None,
         read_only_posts: Vec::new(),
+        retry: RouteRetry { statuses: Vec::new(), assets: Vec::new(), asset_attempts: 0 },
     })
 }
 

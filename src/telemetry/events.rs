@@ -137,6 +137,26 @@ pub fn name_unresolved(pool: &PoolName, endpoint: &EndpointName, error: &(dyn Er
     warn!(%pool, %endpoint, error = %Chain(error), "name not resolved");
 }
 
+/// DNS names an endpoint that it did not name before.
+pub fn endpoint_discovered(pool: &PoolName, endpoint: &EndpointName) {
+    info!(%pool, %endpoint, "endpoint discovered");
+}
+
+/// DNS does not name an endpoint any more; what is under way there goes on.
+pub fn endpoint_left(pool: &PoolName, endpoint: &EndpointName, in_flight: u32, tunnels: u32) {
+    info!(%pool, %endpoint, in_flight, tunnels, "endpoint left");
+}
+
+/// DNS names no endpoints for a pool. Written once for each row of such answers.
+pub fn discovery_failing(pool: &PoolName, name: &str, kept: bool, error: &(dyn Error + 'static)) {
+    warn!(%pool, dns.name = name, kept, error = %Chain(error), "discovery found nothing");
+}
+
+/// DNS names endpoints again.
+pub fn discovery_recovered(pool: &PoolName, name: &str) {
+    info!(%pool, dns.name = name, "discovery answers again");
+}
+
 /// A new generation is in place.
 pub fn reloaded(metrics: &Metrics, generation: Generation, file: &Path, took: Duration) {
     metrics.reload(Reload::Ok);

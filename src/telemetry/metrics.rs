@@ -8,6 +8,7 @@
 
 mod causes;
 mod cells;
+mod counts;
 mod encode;
 mod exposition;
 mod families;
@@ -21,13 +22,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 pub use causes::{
-    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, Ejection, HandshakeFailure, LogDrop, ProbeResult,
-    RaceOutcome, Reload, RetryCause, Standing,
+    AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, Ejection, HandshakeFailure,
+    LogDrop, ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
+pub use counts::EndpointCounts;
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
-pub use handles::{EndpointCounts, EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
 pub use quic::QuicMetrics;
 pub use rules::RuleMetrics;
 

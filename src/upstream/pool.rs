@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use crate::balance::{Ask, Budget, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
+use crate::balance::{Ask, Budget, Changes, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
 use crate::config;
+use crate::config::pool::Endpoint as Wanted;
 
 use super::connect::Security;
 use super::line::{Bounds, Lane, NoPlace, Ticket};
@@ -24,6 +25,8 @@ pub struct Pool {
     pub security: Option<Security>,
     /// Retries it may still spend.
     pub budget: Arc<Budget>,
+    /// Endpoints it may ask for assets that one does not have: as many as it has exchanges.
+    pub assets: Arc<Budget>,
     exchanges: Rule,
     tunnels: Rule,
     lasting: Arc<Lasting>,
@@ -33,6 +36,8 @@ pub struct Pool {
 #[derive(Debug)]
 struct Lasting {
     roster: ArcSwap<Roster>,
+    /// What discovery found last; written endpoints are in the configuration.
+    discovered: ArcSwap<Vec<Wanted>>,
     /// The newest generation's rule for exchanges; those who wait are served by it.
     rule: ArcSwap<Rule>,
     queue: Queue,
@@ -89,20 +94,28 @@ impl Pool {
             _ => Arc::new(Budget::new(config.retry.budget_percent)),
         };
         let roster = match previous {
-            Some(old) => old.lasting.roster.load().succeed(&config.endpoints).0,
+            Some(old) => {
+                if config.discover.is_none() {
+                    old.lasting.discovered.store(Arc::default());
+                }
+                let wanted = joined(&config.endpoints, &old.lasting.discovered.load());
+                old.lasting.roster.load().succeed(&wanted).0
+            }
             None => Roster::new(&config.endpoints),
         };
         let lasting = match previous {
             Some(old) => Arc::clone(&old.lasting),
             None => Arc::new(Lasting {
                 roster: ArcSwap::from_pointee(Roster::new(&[])),
+                discovered: ArcSwap::default(),
                 rule: ArcSwap::from_pointee(rule),
                 queue: Queue::default(),
                 // Nobody is known to be up at the start; that is no news.
                 panicking: AtomicBool::new(true),
             }),
         };
-        let pool = Self { config, security, budget, exchanges: rule, tunnels, lasting };
+        let assets = previous.map_or_else(|| Arc::new(Budget::new(100)), |old| Arc::clone(&old.assets));
+        let pool = Self { config, security, budget, assets, exchanges: rule, tunnels, lasting };
         pool.lasting.roster.store(Arc::new(roster));
         pool.lasting.rule.store(Arc::new(rule));
         pool
@@ -111,6 +124,18 @@ impl Pool {
     /// The endpoints at this moment.
     pub fn roster(&self) -> Arc<Roster> {
         self.lasting.roster.load_full()
+    }
+
+    /// Takes what discovery found in place of what it found before; says what is different. Claims and health of
+    /// endpoints that stay live on, and what is under way on those that leave goes on.
+    pub fn discover(&self, found: Vec<Wanted>) -> Changes {
+        let wanted = joined(&self.config.endpoints, &found);
+        self.lasting.discovered.store(Arc::new(found));
+        let (roster, changes) = self.lasting.roster.load().succeed(&wanted);
+        if !(changes.added.is_empty() && changes.removed.is_empty() && roster.is_as(&self.lasting.roster.load())) {
+            self.lasting.roster.store(Arc::new(roster));
+        }
+        changes
     }
 
     /// Exchanges that wait.
@@ -180,6 +205,15 @@ impl Pool {
         }
     }
 
+    /// Leases an endpoint for an exchange if one that is not among `tried` is free and nobody waits; never waits itself.
+    pub fn try_lease(&self, tried: &[EndpointId]) -> Option<Lease> {
+        let ask = Ask { tried, expendable: false };
+        match self.lasting.queue.is_empty().then(|| self.lasting.pick(&ask))? {
+            Pick::Claimed(claim) => Some(self.leased(claim)),
+            Pick::Full | Pick::NoneUp | Pick::NoneUntried => None,
+        }
+    }
+
     /// Serves who waits, after an endpoint came up or the roster changed.
     pub fn pump(&self) {
         self.lasting.pump();
@@ -189,6 +223,14 @@ impl Pool {
         let endpoint = Arc::clone(claim.endpoint());
         Lease { claim: Some(claim), endpoint, lasting: Arc::clone(&self.lasting) }
     }
+}
+
+/// Endpoints that are written, then those found that are not written.
+fn joined(written: &[Wanted], found: &[Wanted]) -> Vec<Wanted> {
+    let mut all = written.to_vec();
+    let is_new = |found: &&Wanted| !written.iter().any(|known| (&known.host, known.port) == (&found.host, found.port));
+    all.extend(found.iter().filter(is_new).cloned());
+    all
 }
 
 impl Lasting {

@@ -6,6 +6,7 @@
 //! ... -- --whole --write                           and the table of tests/chaos/README.md from what was found
 //! ... -- --soak 20                                 twenty minutes of mixed traffic with endpoints coming and going
 //! ... -- kill stop                                 scenarios with these words in their names
+//! ... -- --binary target/dist/sluicegate           another build of the proxy
 //! ```
 //!
 //! The suite is a process that starts proxies (the binary) and replicas (itself, see [`replica`]) and asks over real
@@ -32,6 +33,7 @@ mod soak;
 mod stage;
 
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,6 +59,8 @@ struct Wanted {
     write: bool,
     list: bool,
     soak: Option<u64>,
+    /// The proxy; the one that was built with the suite when `None`.
+    binary: Option<PathBuf>,
     /// Scenarios at once.
     at_once: Option<usize>,
     names: Vec<String>,
@@ -95,13 +99,16 @@ impl Wanted {
         let mut wanted = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
+            let number = |words: &mut std::slice::Iter<'_, String>| {
+                words.next().and_then(|word| word.parse::<u64>().ok()).expect("a number")
+            };
             match word.as_str() {
                 "--whole" => wanted.whole = true,
                 "--write" => wanted.write = true,
                 "--list" => wanted.list = true,
-                "--soak" => wanted.soak = Some(number()),
-                "--at-once" => wanted.at_once = usize::try_from(number()).ok(),
+                "--binary" => wanted.binary = words.next().map(PathBuf::from),
+                "--soak" => wanted.soak = Some(number(&mut words)),
+                "--at-once" => wanted.at_once = usize::try_from(number(&mut words)).ok(),
                 name if name.starts_with('-') => panic!("no such option: {name}"),
                 name => wanted.names.push(name.to_owned()),
             }
@@ -121,8 +128,10 @@ async fn run(wanted: Wanted) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_sluicegate"));
+    let binary = wanted.binary.clone().unwrap_or_else(built);
     if let Some(minutes) = wanted.soak {
-        return soak::run(Duration::from_secs(minutes * 60), wanted.write).await;
+        return soak::run(&binary, Duration::from_secs(minutes * 60), wanted.write).await;
     }
     let form = if wanted.whole { Form::Whole } else { Form::Short };
     let at_once = wanted.at_once.unwrap_or(if wanted.whole { 1 } else { AT_ONCE });
@@ -133,9 +142,10 @@ async fn run(wanted: Wanted) -> ExitCode {
     let began = Instant::now();
 
     let chosen = scenarios::ALL.iter().enumerate().filter(|(_, scenario)| wanted.wants(scenario));
+    let binary = binary.as_path();
     let playing = futures_util::stream::iter(chosen.map(|(number, scenario)| async move {
         let began = Instant::now();
-        let played = play(scenario, form, u8::try_from(number).expect("a few")).await;
+        let played = play(scenario, binary, form, u8::try_from(number).expect("a few")).await;
         say(scenario, &played, began.elapsed());
         (number, scenario, played)
     }));
@@ -165,21 +175,28 @@ async fn run(wanted: Wanted) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn play(scenario: &Scenario, form: Form, number: u8) -> Played {
+async fn play(scenario: &Scenario, binary: &Path, form: Form, number: u8) -> Played {
     let available = match scenario.needs {
         Needs::Nothing => Ok(()),
         Needs::Wires => wires::available(),
+        Needs::Redis => redis(),
     };
     if let Err(why) = available {
         return Played::Skipped(why);
     }
-    let stage = Stage::new(form, number);
+    let stage = Stage::new(binary, form, number);
     let wrong = match timeout(LONGEST, AssertUnwindSafe((scenario.play)(&stage)).catch_unwind()).await {
         Ok(Ok(finding)) => return Played::Done(finding),
         Ok(Err(_)) => "it panicked, as said above".to_owned(),
         Err(_) => format!("not over after {LONGEST:?}"),
     };
     Played::Done(Finding { wrong: vec![wrong], ..Finding::default() })
+}
+
+/// Whether there is a Redis to break.
+fn redis() -> Result<(), String> {
+    let found = std::process::Command::new("redis-server").arg("--version").output();
+    found.map(drop).map_err(|_| "redis-server is not installed (the package of that name from Debian)".to_owned())
 }
 
 impl Played {

@@ -2,6 +2,7 @@
 //! changes. What is watched is what grows.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,10 +38,10 @@ struct Look {
 }
 
 /// Soaks for `time`; says and, if wished, writes what it saw.
-pub(crate) async fn run(time: Duration, write: bool) -> ExitCode {
+pub(crate) async fn run(binary: &Path, time: Duration, write: bool) -> ExitCode {
     let before = machine::family();
     let mut watch = machine::Watch::start();
-    let stage = Stage::new(Form::Whole, 0);
+    let stage = Stage::new(binary, Form::Whole, 0);
     let fleet = stage.fleet(4).await;
     let proxy = Proxy::start(&stage, &fleet).await;
     let steady = Load::start(&proxy.target(), &Shape::default());

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderValue, StatusCode};
 
-use super::super::route::{Action, HeaderEdits, Route};
+use super::super::route::{Action, HeaderEdits, Route, RouteRetry};
 use super::kinds::MIB;
 use super::route::{Draft, is_below};
 use crate::lexicon::RouteName;
@@ -117,6 +117,7 @@ impl<'a> Group<'a> {
             websocket: None,
             strip_prefix: None,
             read_only_posts: Vec::new(),
+            retry: RouteRetry { statuses: Vec::new(), assets: Vec::new(), asset_attempts: 0 },
             ..root.clone()
         })
     }
@@ -133,6 +134,9 @@ fn below_its_root(roots: &[&Draft], draft: &Draft) -> Route {
     let root = roots.iter().find(|root| encloses(root, draft)).map_or("/", |root| &root.route.path);
     if !draft.has_read_only_posts && root != "/" {
         route.read_only_posts.iter_mut().for_each(|post| post.insert_str(0, root));
+    }
+    if !draft.has_assets && root != "/" {
+        route.retry.assets.iter_mut().for_each(|path| path.insert_str(0, root));
     }
     route
 }

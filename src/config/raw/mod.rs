@@ -7,6 +7,7 @@
 mod across;
 mod bans;
 mod built_in;
+mod discover;
 mod edits;
 mod health;
 mod http3;

@@ -1,9 +1,10 @@
 //! `[pools.NAME]` as written; `health` has its own file.
 
 use super::super::pool::{
-    Endpoint, Health, Outliers, Pool, Queue, Retry, SlowStart, Strategy, UpstreamClocks, UpstreamTls, WhenAllDown,
-    Zones,
+    Discover, Endpoint, Health, Outliers, Pool, Queue, Retry, SlowStart, Strategy, UpstreamClocks, UpstreamTls,
+    WhenAllDown, Zones,
 };
+use super::discover::{DISCOVER, discover};
 use super::health::{HEALTH, health};
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
@@ -21,7 +22,9 @@ section! {
     pub(super) POOL: PoolKeys {
         /// Addresses of the endpoints, `"host:port"`, or tables with more settings.
         endpoints: List<Brief<Parsed<Endpoint>, Sub<Endpoint>>> =
-            list(brief(parsed("host:port", endpoint_text), sub(&ENDPOINT, endpoint))).some(), Must();
+            list(brief(parsed("host:port", endpoint_text), sub(&ENDPOINT, endpoint))).some(), May("those that `discover` finds");
+        /// Endpoints that DNS names, beside those written.
+        discover: Sub<Discover> = sub(&DISCOVER, discover), May("none");
         /// How an endpoint is chosen: in turn by weight, or the one with the fewest exchanges and tunnels in flight.
         strategy: Choice<Strategy> =
             choice(&[("round-robin", Strategy::RoundRobin), ("least-connection", Strategy::LeastConnection)]),
@@ -70,7 +73,11 @@ section! {
 
 /// What a pool means.
 pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
-    let endpoints = table.get(&POOL.endpoints).and_then(|endpoints| distinct(table, endpoints));
+    let discover = table.get(&POOL.discover);
+    let endpoints = table.get(&POOL.endpoints).and_then(|endpoints| distinct(table, endpoints.unwrap_or_default()));
+    if !table.has(&POOL.endpoints) && !table.has(&POOL.discover) {
+        table.error(&POOL.endpoints, Words::new("is missing").expected("a list of `host:port`, or `discover`"));
+    }
     let strategy = table.get(&POOL.strategy);
     let tls = table.get(&POOL.tls);
     let max_in_flight = table.get(&POOL.max_in_flight);
@@ -95,14 +102,25 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
         let words = Words::new("is off: a dead endpoint keeps its share of the traffic");
         table.warn(&POOL.health, words.expected("checks, as there are several endpoints"));
     }
-    if endpoints.iter().flatten().all(|endpoint| endpoint.disabled) && endpoints.is_some() {
+    let none_found = matches!(discover, Some(None));
+    let all = endpoints.as_ref().is_some_and(|all| all.iter().all(|endpoint| endpoint.disabled));
+    if all && table.has(&POOL.endpoints) && none_found {
         table.warn(&POOL.endpoints, Words::new("are all disabled: every exchange will be answered 503"));
+    }
+    let discover: Option<Discover> = discover?;
+    let mut tls: Option<UpstreamTls> = tls?;
+    if let (Some(discover), Some(tls)) = (&discover, &mut tls)
+        && discover.record == super::super::pool::Record::Address
+    {
+        // Addresses are in nobody's certificate.
+        tls.server_name.get_or_insert_with(|| discover.name.trim_end_matches('.').to_owned());
     }
     Some(Pool {
         name: PoolName::new(name),
         endpoints: endpoints?,
+        discover,
         strategy: strategy?,
-        tls: tls?,
+        tls,
         max_in_flight: max_in_flight?,
         max_tunnels: max_tunnels?,
         max_pending: max_pending?,
@@ -209,6 +227,12 @@ section! {
         /// Further attempts per exchange, beside those of which not a byte was sent: these go on while there is an
         /// endpoint to try.
         attempts: Whole<u32> = whole(0, 5), Or("1");
+        /// Longest wait for the response head in an attempt that may still be repeated elsewhere. Only where no query is
+        /// slower: one that is asked for twice runs twice.
+        per_try: Lasting = lasting(50, HOUR), May("no limit but the route's `first_byte`");
+        /// Wait before the second repeat; doubled for each further one, and varied by up to half. The first repeat goes
+        /// to another endpoint at once.
+        back_off: Lasting = lasting(0, 10 * SECOND), Or("'25ms'");
         /// Retries in percent of the exchanges of the last 10 s, with a floor of 3 a second.
         budget_percent: Whole<u8> = whole(0, 100), Or("10");
     }
@@ -216,11 +240,16 @@ section! {
 
 fn retry(table: &Table<'_>) -> Option<Retry> {
     let (attempts, budget_percent) = (table.get(&RETRY.attempts), table.get(&RETRY.budget_percent));
+    let (per_try, back_off) = (table.get(&RETRY.per_try), table.get(&RETRY.back_off));
+    if per_try.flatten().is_some_and(|limit| limit.as_secs() < 60) {
+        let words = Words::new("repeats queries that are only slow: Superset lets them take a minute");
+        table.warn(&RETRY.per_try, words.expected("60s or more, unless the pool serves no queries"));
+    }
     if budget_percent.is_some_and(|percent| percent > 50) {
         let words = Words::new("lets retries add half the load again when endpoints are already failing");
         table.warn(&RETRY.budget_percent, words.expected("50 or less"));
     }
-    Some(Retry { attempts: attempts?, budget_percent: budget_percent? })
+    Some(Retry { attempts: attempts?, per_try: per_try?, back_off: back_off?, budget_percent: budget_percent? })
 }
 
 section! {

@@ -51,6 +51,9 @@ section! {
         buffer_memory: Bytes<u64> = bytes(64 * KIB, TIB), Or("'256MiB'");
         /// Concurrent threads that write and read temporary files.
         file_threads: Whole<usize> = whole(1, 64), Or("4");
+        /// Name servers to ask about endpoints, IP addresses with ports.
+        nameservers: List<Parsed<SocketAddr>> =
+            list(parsed("IP address with port", socket_address)), Or("[]");
         /// Which events are logged, as a `tracing` filter: `info`, `warn,sluicegate=debug`.
         log: Parsed<String> = parsed("tracing filter", filter), Or("'info'");
         /// Whether events are JSON lines rather than text.
@@ -72,6 +75,7 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
     let temp_bytes = table.get(&PROCESS.temp_bytes);
     let buffer_memory = table.get(&PROCESS.buffer_memory);
     let file_threads = table.get(&PROCESS.file_threads);
+    let nameservers = table.get(&PROCESS.nameservers).map(values);
     let log = table.get(&PROCESS.log);
     let log_json = table.get(&PROCESS.log_json);
     let watch_files = table.get(&PROCESS.watch_files);
@@ -90,6 +94,7 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
         temp_bytes: temp_bytes?,
         buffer_memory: buffer_memory?,
         file_threads: file_threads?,
+        nameservers: nameservers?,
         log: log?,
         log_json: log_json?,
         watch_files: watch_files?,

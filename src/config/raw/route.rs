@@ -6,15 +6,17 @@ use http::{HeaderValue, StatusCode};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::super::route::{Action, HeaderEdits, RequestBuffer, Route, RouteClocks, WebSocket};
+use super::super::route::{Action, HeaderEdits, RequestBuffer, Route, RouteClocks, RouteRetry, WebSocket};
 use super::edits::{REQUEST_EDITS, RESPONSE_EDITS, request_edits, response_edits};
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
-    Bytes, DAY, Flag, GIB, HOUR, KIB, Lasting, MIB, MINUTE, Parsed, SECOND, TIB, bytes, lasting, parsed,
+    Bytes, DAY, Flag, GIB, HOUR, KIB, Lasting, MIB, MINUTE, Parsed, SECOND, TIB, Whole, bytes, lasting, parsed, whole,
 };
 use super::shapes::{Brief, List, Sub, Switch, brief, list, sub, switch, values};
 use super::sheet::{Place, Words};
-use super::words::{FINAL, REDIRECT, SILENT_CLOSE, Status, header_value, host_pattern, long_text, name, prefix};
+use super::words::{
+    FINAL, REDIRECT, SERVER_ERROR, SILENT_CLOSE, Status, header_value, host_pattern, long_text, name, prefix,
+};
 use crate::lexicon::{PoolName, RouteName};
 
 section! {
@@ -63,6 +65,8 @@ section! {
         read_only_posts: List<Parsed<String>> =
             list(parsed("path", prefix)),
             Or("['/api/v1/chart/data', '/datasource/samples', '/superset/explore_json']");
+        /// Answers that another endpoint may know better.
+        retry: Sub<RouteRetry> = sub(&RETRY, retry), Or("{}");
     }
 }
 
@@ -77,6 +81,7 @@ pub(super) struct Draft {
     pub(super) has_max_body: bool,
     pub(super) has_content_types: bool,
     pub(super) has_read_only_posts: bool,
+    pub(super) has_assets: bool,
 }
 
 /// Longest body where nothing else is said.
@@ -98,6 +103,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
     let websocket = table.get(&ROUTE.websocket);
     let strip_prefix = table.get(&ROUTE.strip_prefix);
     let read_only_posts = table.get(&ROUTE.read_only_posts);
+    let retry = table.get(&ROUTE.retry);
 
     for post in read_only_posts.iter().flatten().filter(|post| covers_execute(&post.value)) {
         let words = Words::new("covers SQL Lab's `execute`, which may change data: it must never be repeated");
@@ -125,6 +131,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
         has_max_body: table.has(&ROUTE.max_body),
         has_content_types: table.has(&ROUTE.content_types),
         has_read_only_posts: table.has(&ROUTE.read_only_posts),
+        has_assets: table.has(&ROUTE.retry),
         route: Route {
             name: RouteName::new(&name),
             hosts,
@@ -141,6 +148,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
             websocket: websocket?,
             strip_prefix: strip_prefix?,
             read_only_posts: values(read_only_posts?),
+            retry: retry?,
         },
     })
 }
@@ -163,7 +171,8 @@ pub(super) fn is_below(path: &str, prefix: &str) -> bool {
 }
 
 fn covers_execute(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
+    // Superset decodes paths, however they are written.
+    let lower = percent_encoding::percent_decode_str(path).decode_utf8_lossy().to_ascii_lowercase();
     is_below("/api/v1/sqllab/execute", &lower) || lower.contains("sqllab/execute")
 }
 
@@ -257,6 +266,30 @@ section! {
 fn buffer(table: &Table<'_>) -> Option<RequestBuffer> {
     let (memory, max) = (table.get(&BUFFER.memory), table.get(&BUFFER.max));
     Some(RequestBuffer { memory: memory?, max: max? })
+}
+
+section! {
+    /// Answers to read-only requests that another endpoint may know better. The request goes to an endpoint that was
+    /// not asked yet, if one is free; when that one fails, the first answer counts.
+    RETRY: RetryKeys {
+        /// Statuses that are asked for again, within the pool's `retry.attempts` and budget.
+        statuses: List<Status> = list(SERVER_ERROR), Or("[502, 503]");
+        /// Path prefixes of assets with a hash of their content in their names. A 404 for one says that the endpoint has
+        /// another release, as during a rolling update: others are asked. `[]` switches it off.
+        assets: List<Parsed<String>> = list(parsed("path prefix", prefix)), Or("['/static/']");
+        /// Further endpoints that are asked for such an asset, at most as many as exchanges in the last 10 s.
+        asset_attempts: Whole<u32> = whole(0, 5), Or("2");
+    }
+}
+
+fn retry(table: &Table<'_>) -> Option<RouteRetry> {
+    let (statuses, assets) = (table.get(&RETRY.statuses).map(values), table.get(&RETRY.assets).map(values));
+    let asset_attempts = table.get(&RETRY.asset_attempts);
+    if statuses.iter().flatten().any(|status| *status == StatusCode::GATEWAY_TIMEOUT) {
+        let words = Words::new("repeats what took too long: a slow query then runs once more");
+        table.warn(&RETRY.statuses, words.expected("502 and 503"));
+    }
+    Some(RouteRetry { statuses: statuses?, assets: assets?, asset_attempts: asset_attempts? })
 }
 
 section! {

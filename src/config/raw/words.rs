@@ -124,6 +124,8 @@ pub(crate) struct Status {
 
 /// Any final status.
 pub(crate) const FINAL: Status = Status { allowed: |code| matches!(code, 200..600), range: "200 to 599" };
+/// A status by which a server says that it failed.
+pub(crate) const SERVER_ERROR: Status = Status { allowed: |code| matches!(code, 500..600), range: "500 to 599" };
 /// A redirect's status.
 pub(crate) const REDIRECT: Status =
     Status { allowed: |code| matches!(code, 301 | 302 | 303 | 307 | 308), range: "301, 302, 303, 307 or 308" };

@@ -129,6 +129,7 @@ fn a_pool_has_its_documented_defaults() {
     assert_eq!((pool.clocks.connect, pool.clocks.write_idle), (2 * SECOND, 60 * SECOND));
     assert_eq!((pool.clocks.idle, pool.tls.is_none()), (Duration::from_millis(1_500), true));
     assert_eq!((pool.retry.attempts, pool.retry.budget_percent), (1, 10));
+    assert_eq!((pool.retry.per_try, pool.retry.back_off), (None, Duration::from_millis(25)));
     assert_eq!((pool.panic_threshold, pool.head_bytes), (50, 64 * KIB));
 }
 

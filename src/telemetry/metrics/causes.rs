@@ -82,6 +82,12 @@ causes! {
         Silent = "silent",
         /// The endpoint refused the request unprocessed.
         Unprocessed = "unprocessed",
+        /// The answer had a status that the route repeats.
+        Status = "status",
+        /// The endpoint does not have an asset that others may have.
+        Asset = "asset",
+        /// No response head within the time of one attempt.
+        Slow = "slow",
     }
     /// What became of an idle connection that its endpoint had closed.
     RaceOutcome {
@@ -134,6 +140,15 @@ causes! {
         Late = "late",
         /// Out.
         Down = "down",
+    }
+    /// What DNS said about a pool's endpoints.
+    DiscoveryResult {
+        /// Endpoints.
+        Found = "found",
+        /// No such name, or no record of the kind.
+        Empty = "empty",
+        /// Nothing that can be used.
+        Failed = "failed",
     }
     /// Why an endpoint was ejected.
     Ejection {

@@ -96,6 +96,7 @@ families! {
     RETRIES = Counter "retries", None, ["pool", "cause"], "Further attempts, by what failed before";
     RETRIES_REFUSED = Counter "retries_refused", None, ["pool"], "Further attempts that the retry budget did not allow";
     RACES = Counter "keepalive_races", None, ["pool", "outcome"], "Idle connections found closed by the endpoint: avoided before anything was sent, lost after";
+    DISCOVERY = Counter "discovery_answers", None, ["pool", "result"], "Questions to DNS about a pool's endpoints, by answer: found, empty (no such name or record), failed";
     TUNNELS = Counter "tunnels", None, ["pool"], "Tunnels opened";
     TUNNEL_MESSAGES = Counter "tunnel_messages", None, ["pool", "direction"], "WebSocket messages in tunnels that have ended";
     TUNNEL_BYTES = Counter "tunnel", Bytes, ["pool", "direction"], "Bytes in tunnels that have ended";

@@ -6,14 +6,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use serde::Serialize;
-
 use super::Cause;
 use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
+use super::counts::EndpointCounts;
 use super::quic::QuicMetrics;
 use super::{
-    ConnectResult, ConnectionRefusal, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome, RetryCause,
-    Standing,
+    ConnectResult, ConnectionRefusal, DiscoveryResult, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome,
+    RetryCause, Standing,
 };
 use crate::lexicon::{EndpointName, Protocol};
 use crate::telemetry::record::{End, Kind, Record};
@@ -186,6 +185,7 @@ pub struct PoolMetrics {
     pub(super) retries: Causes<RetryCause>,
     pub(super) retries_refused: Count,
     pub(super) races: Causes<RaceOutcome>,
+    pub(super) discovery: Causes<DiscoveryResult>,
     pub(super) tunnels: Count,
     pub(super) messages_in: Count,
     pub(super) messages_out: Count,
@@ -211,6 +211,7 @@ impl PoolMetrics {
             retries: Causes::default(),
             retries_refused: Count::default(),
             races: Causes::default(),
+            discovery: Causes::default(),
             tunnels: Count::default(),
             messages_in: Count::default(),
             messages_out: Count::default(),
@@ -275,6 +276,11 @@ impl PoolMetrics {
     /// The budget did not allow a further attempt.
     pub fn retry_refused(&self) {
         self.retries_refused.inc();
+    }
+
+    /// DNS was asked about its endpoints.
+    pub fn discovery(&self, result: DiscoveryResult) {
+        self.discovery.inc(result);
     }
 
     /// An idle connection had been closed by its endpoint.
@@ -351,27 +357,6 @@ impl EndpointMetrics {
     pub fn probe(&self, result: ProbeResult) {
         self.probes.inc(result);
     }
-}
-
-/// What was counted of one endpoint, for operators.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct EndpointCounts {
-    /// Exchanges whose last attempt was here.
-    pub exchanges: u64,
-    /// Those with a 5xx answer.
-    pub server_errors: u64,
-    /// New connections.
-    pub connections_opened: u64,
-    /// Connections that did not come about.
-    pub connections_failed: u64,
-    /// Active checks.
-    pub checks: u64,
-    /// Those without a good answer in time.
-    pub checks_failed: u64,
-    /// Changes of standing.
-    pub flips: u64,
-    /// Ejections by live traffic.
-    pub ejections: u64,
 }
 
 /// The access log.

@@ -61,7 +61,7 @@ async fn play(stage: &Stage) -> Finding {
         .max()
         .unwrap_or_default();
     let mut finding = Finding::of(&fates, &nobody, &fleet, &[&proxy]);
-    finding.back = finding.within("back", back, Duration::from_secs(10));
+    finding.back = finding.within("back", back, stage.at_most(10));
     finding.insist(herd.0 <= IN_FLIGHT, format!("a replica had {} requests at once", herd.0));
     finding.insist(herd.1 <= 60, format!("a replica got {} connections in its first 3 s", herd.1));
     finding.remark(format!(

@@ -9,9 +9,6 @@ use crate::load::{Load, Loss, Shape};
 use crate::report::{Finding, brief};
 use crate::stage::{Proxy, Stage};
 
-/// Longest that users may meet it.
-const OUT: Duration = Duration::from_secs(5);
-
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "errors behind a healthy check",
     fault: "one of three replicas answers 500 to everything but /health; well again later",
@@ -44,8 +41,8 @@ async fn play(stage: &Stage) -> Finding {
         fates.iter().filter(|fate| own(fate) && fate.began > broken + out + Duration::from_millis(250)).count()
     });
     let mut finding = Finding::of(&fates, &own, &fleet, &[&proxy]);
-    finding.eject = finding.within("out", out, OUT);
-    finding.back = finding.within("back", back, Duration::from_secs(60));
+    finding.eject = finding.within("out", out, stage.at_most(5));
+    finding.back = finding.within("back", back, stage.at_most(60));
     if let Some(trials) = trials {
         finding.insist(trials <= 10, format!("{trials} requests met it after it was out"));
         finding.remark(format!("{trials} requests met it after it was out ({})", brief(out.unwrap_or_default())));

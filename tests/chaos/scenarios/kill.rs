@@ -1,7 +1,5 @@
 //! A replica dies as processes die: at once, with requests in hand.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::{Needs, Playing, Scenario};
@@ -34,7 +32,7 @@ async fn play(stage: &Stage) -> Finding {
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &under_way_at(&[killed]), &fleet, &[&proxy]);
-    finding.eject = finding.within("out", out, Duration::from_secs(5));
-    finding.back = finding.within("back", back, Duration::from_secs(15));
+    finding.eject = finding.within("out", out, stage.at_most(5));
+    finding.back = finding.within("back", back, stage.at_most(15));
     finding
 }

@@ -8,7 +8,9 @@ mod errors;
 mod flapping;
 mod kill;
 mod log_sink;
+mod names;
 mod pair;
+mod redis;
 mod reload;
 mod rolling;
 mod slow;
@@ -47,6 +49,8 @@ pub(crate) enum Needs {
     Nothing,
     /// Network namespaces, and wires between them.
     Wires,
+    /// A `redis-server`.
+    Redis,
 }
 
 /// All of them, in the order of the table.
@@ -74,4 +78,6 @@ pub(crate) const ALL: &[Scenario] = &[
     descriptors::SCENARIO,
     log_sink::DISK,
     log_sink::PIPE,
+    names::SCENARIO,
+    redis::SCENARIO,
 ];

@@ -11,7 +11,8 @@ use crate::stage::{Proxy, Stage};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "rolling restart",
-    fault: "each of three replicas stops to listen, finishes what it has, ends, and is started again, under load",
+    fault: "each of three replicas, some of them after a 503 on /health, stops to listen, finishes what it has, ends, and \
+            is started again, under load",
     expected: "lost: nothing at all; each back within 15 s",
     needs: Needs::Nothing,
     play: |stage| Box::pin(play(stage)) as Playing<'_>,
@@ -24,7 +25,12 @@ async fn play(stage: &Stage) -> Finding {
     stage.play(1, 5).await;
 
     let mut slowest = Some(Duration::ZERO);
-    for replica in &fleet.replicas {
+    for (number, replica) in fleet.replicas.iter().enumerate() {
+        // Some say it beforehand, some do not.
+        if number % 2 == 0 {
+            replica.obey("health 503").await;
+            stage.play(1, 10).await;
+        }
         replica.finish().await;
         stage.play(1, 3).await;
         let cured = Instant::now();
@@ -36,6 +42,6 @@ async fn play(stage: &Stage) -> Finding {
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
-    finding.back = finding.within("back", slowest, Duration::from_secs(15));
+    finding.back = finding.within("back", slowest, stage.at_most(15));
     finding
 }

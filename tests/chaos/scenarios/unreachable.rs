@@ -1,7 +1,5 @@
 //! A replica that cannot be reached, in the three ways in which a network says so: at once, never, and in the middle.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::{Needs, Playing, Scenario};
@@ -50,8 +48,8 @@ async fn refused(stage: &Stage) -> Finding {
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
-    finding.eject = finding.within("out", out, Duration::from_secs(5));
-    finding.back = finding.within("back", back, Duration::from_secs(15));
+    finding.eject = finding.within("out", out, stage.at_most(5));
+    finding.back = finding.within("back", back, stage.at_most(15));
     finding
 }
 
@@ -73,8 +71,8 @@ async fn resetting(stage: &Stage) -> Finding {
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &|fate| !fate.is_needless() && fate.ended >= broken, &fleet, &[&proxy]);
-    finding.eject = finding.within("out", out, Duration::from_secs(20));
-    finding.back = finding.within("back", back, Duration::from_secs(60));
+    finding.eject = finding.within("out", out, stage.at_most(20));
+    finding.back = finding.within("back", back, stage.at_most(60));
     finding
 }
 
@@ -98,8 +96,8 @@ async fn blackhole(stage: &Stage) -> Finding {
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
-    finding.insist(finding.slowest < Duration::from_secs(6), format!("an answer took {:?}", finding.slowest));
-    finding.eject = finding.within("out", out, Duration::from_secs(20));
-    finding.back = finding.within("back", back, Duration::from_secs(30));
+    finding.insist(finding.slowest < stage.at_most(6), format!("an answer took {:?}", finding.slowest));
+    finding.eject = finding.within("out", out, stage.at_most(20));
+    finding.back = finding.within("back", back, stage.at_most(30));
     finding
 }

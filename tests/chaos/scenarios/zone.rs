@@ -27,11 +27,11 @@ pub(super) const RESET: Scenario = Scenario {
 };
 
 async fn cut(stage: &Stage) -> Finding {
-    play(stage, Zone::cut, Duration::from_secs(30)).await
+    play(stage, Zone::cut, stage.at_most(30)).await
 }
 
 async fn reset(stage: &Stage) -> Finding {
-    play(stage, Zone::reset, Duration::from_secs(5)).await
+    play(stage, Zone::reset, stage.at_most(5)).await
 }
 
 async fn play(stage: &Stage, harm: impl Fn(&Zone), most: Duration) -> Finding {
@@ -60,8 +60,8 @@ async fn play(stage: &Stage, harm: impl Fn(&Zone), most: Duration) -> Finding {
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &under_way_at(&[broken]), &fleet, &[&proxy]);
     // What waits for a dead wire is given up after 12 s, tried there once more, and asked elsewhere.
-    finding.insist(finding.slowest < Duration::from_secs(20), format!("an answer took {:?}", finding.slowest));
+    finding.insist(finding.slowest < stage.at_most(20), format!("an answer took {:?}", finding.slowest));
     finding.eject = finding.within("both out", one.zip(two).map(|(one, two)| one.max(two)), most);
-    finding.back = finding.within("both back", back.zip(again).map(|(one, two)| one.max(two)), Duration::from_secs(30));
+    finding.back = finding.within("both back", back.zip(again).map(|(one, two)| one.max(two)), stage.at_most(30));
     finding
 }

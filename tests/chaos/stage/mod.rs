@@ -2,11 +2,12 @@
 
 pub(crate) mod certificates;
 pub(crate) mod fleet;
+pub(crate) mod names;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod wires;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -28,6 +29,8 @@ pub(crate) enum Form {
 
 /// The place of one scenario.
 pub(crate) struct Stage {
+    /// The proxy's program.
+    pub(crate) binary: PathBuf,
     /// How thoroughly.
     pub(crate) form: Form,
     /// A directory of its own.
@@ -40,11 +43,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// An empty stage.
-    pub(crate) fn new(form: Form, number: u8) -> Self {
+    pub(crate) fn new(binary: &Path, form: Form, number: u8) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let certificates = Certificates::new();
         let _leaf = certificates.write(directory.path());
-        Self { form, directory, certificates, number }
+        Self { binary: binary.to_owned(), form, directory, certificates, number }
     }
 
     /// The directory.
@@ -63,6 +66,11 @@ impl Stage {
             Form::Short => Duration::from_secs(short),
             Form::Whole => Duration::from_secs(whole),
         }
+    }
+
+    /// The bound on a time: as stated in the whole form, and four times that in the short one, which shares its machine.
+    pub(crate) const fn at_most(&self, seconds: u64) -> Duration {
+        self.seconds(4 * seconds, seconds)
     }
 
     /// `count` replicas on loopback.

@@ -69,12 +69,12 @@ impl Proxy {
         let place = |kind: &str| stage.path().join(format!("{name}.{kind}"));
         let (file, events, records) = (place("toml"), place("events"), place("records"));
         std::fs::write(&file, text(stage, fleet, &setup, &records)).expect("the configuration");
-        let program = env!("CARGO_BIN_EXE_sluicegate");
+        let program = &stage.binary;
         let mut command = match setup.descriptors {
             None => Command::new(program),
             Some(most) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), program]);
+                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]).arg(program);
                 shell
             }
         };

@@ -47,8 +47,17 @@ impl Upstream {
         F: Fn(Peer, Seen) -> P + Send + Sync + 'static,
         P: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::playing_at("127.0.0.1:0", script).await.unwrap()
+    }
+
+    /// The same at an address of one's choice.
+    pub(crate) async fn playing_at<F, P>(address: &str, script: F) -> std::io::Result<Self>
+    where
+        F: Fn(Peer, Seen) -> P + Send + Sync + 'static,
+        P: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
         let seen = Arc::new(watch::Sender::new(Vec::new()));
         let (count, connections) = watch::channel(0);
         let tell = Arc::clone(&seen);
@@ -61,7 +70,7 @@ impl Upstream {
                 scripts.spawn(script(Peer::new(stream, number), Seen(Arc::clone(&tell))));
             }
         });
-        Self { address, seen, connections, accepting }
+        Ok(Self { address, seen, connections, accepting })
     }
 
     /// An endpoint that answers each request with the bytes that `answer` makes of it.
@@ -73,6 +82,12 @@ impl Upstream {
     /// An endpoint that answers 200 with its name in `X-Name` and as its body.
     pub(crate) async fn named(name: &'static str) -> Self {
         Self::answering(move |_| named(name)).await
+    }
+
+    /// Likewise, at an address of one's choice.
+    pub(crate) async fn named_at(address: &str, name: &'static str) -> std::io::Result<Self> {
+        let answer = Arc::new(move |_: &Request| named(name));
+        Self::playing_at(address, move |peer, seen| answer_all(peer, seen, Arc::clone(&answer))).await
     }
 
     /// An address where nobody listens.

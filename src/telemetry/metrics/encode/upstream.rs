@@ -10,7 +10,9 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::{Samples, by_cause, by_class, f, family};
 use crate::lexicon::{EndpointName, PoolName};
 use crate::telemetry::metrics::cells::{Count, Histogram};
-use crate::telemetry::metrics::{Cause as _, Direction, EndpointMetrics, PoolMetrics, RaceOutcome, Standing, State};
+use crate::telemetry::metrics::{
+    Cause as _, Direction, DiscoveryResult, EndpointMetrics, PoolMetrics, RaceOutcome, Standing, State,
+};
 
 pub(super) fn of_pools(
     pools: &[(PoolName, Arc<PoolMetrics>)],
@@ -63,6 +65,11 @@ pub(super) fn of_pools(
     family(encoder, &f::RACES, |samples| {
         pools.iter().try_for_each(|(name, pool)| {
             by_cause(samples, &[name.as_str()], |outcome: RaceOutcome| pool.races.get(outcome))
+        })
+    })?;
+    family(encoder, &f::DISCOVERY, |samples| {
+        pools.iter().try_for_each(|(name, pool)| {
+            by_cause(samples, &[name.as_str()], |outcome: DiscoveryResult| pool.discovery.get(outcome))
         })
     })?;
     family(encoder, &f::TUNNELS, |samples| each(samples, |pool| &pool.tunnels))?;
