@@ -94,6 +94,7 @@ class Stand:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-bench-"))
         self.binaries = {"sluicegate": binary, "nginx": shutil.which("nginx") or "/usr/sbin/nginx", "haproxy": shutil.which("haproxy") or "/usr/sbin/haproxy"}
         self.children = []
+        self.more = ""  # what else stands in Sluicegate's configuration
         self.origin_port = free_port()
         self.ports = {}
         (self.dir / "secret").write_bytes(os.urandom(48).hex().encode())
@@ -143,7 +144,7 @@ class Stand:
         """Starts a proxy on the proxy's core; `under` is a command to run it with."""
         ports = self.ports[name] = {"PLAIN": free_port(), "TLS": free_port(), "ADMIN": free_port()}
         template = {"sluicegate": "sluicegate.toml", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[name]
-        conf = self.fill(template, ORIGIN=self.origin_port, MASTER=master, **ports)
+        conf = self.fill(template, MORE=self.more, ORIGIN=self.origin_port, MASTER=master, **ports)
         arguments = {"sluicegate": ["run", "--config", conf], "nginx": ["-c", conf], "haproxy": ["-db", "-f", conf]}[name]
         with open(self.log(name), "ab") as log:
             child = self.spawn([*under, self.binaries[name], *arguments], PROXY_CORE, log if name == "haproxy" else subprocess.DEVNULL)

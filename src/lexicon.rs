@@ -55,6 +55,10 @@ name! {
     ZoneName
 }
 name! {
+    /// A rule's name, unique in a configuration; `shield.` and a word for the built-in checks. A metric label.
+    RuleName
+}
+name! {
     /// A limit's name, as `[limits.NAME]` has it; a metric label.
     LimitName
 }
@@ -107,6 +111,87 @@ impl Protocol {
             Self::Http2 => "h2",
             Self::Http3 => "h3",
         }
+    }
+}
+
+/// What a user agent says that it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AgentClass {
+    /// It says nothing.
+    None,
+    /// None of the others: a person's browser, as far as it tells.
+    Browser,
+    /// A library or a command: curl, python-requests.
+    Tool,
+    /// A browser that a program drives, such as the one of Superset's reports.
+    Automation,
+    /// Checks whether a service is up.
+    Monitoring,
+    /// Indexes for a search engine.
+    SearchEngine,
+    /// Collects for a language model.
+    AiCrawler,
+    /// Any other robot: previews, feeds, archives, advertising, SEO.
+    Crawler,
+    /// Looks for weaknesses.
+    Scanner,
+}
+
+impl AgentClass {
+    /// Every class.
+    pub const ALL: [Self; 9] = [
+        Self::None,
+        Self::Browser,
+        Self::Tool,
+        Self::Automation,
+        Self::Monitoring,
+        Self::SearchEngine,
+        Self::AiCrawler,
+        Self::Crawler,
+        Self::Scanner,
+    ];
+
+    /// The word used in the configuration and in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Browser => "browser",
+            Self::Tool => "tool",
+            Self::Automation => "automation",
+            Self::Monitoring => "monitoring",
+            Self::SearchEngine => "search_engine",
+            Self::AiCrawler => "ai_crawler",
+            Self::Crawler => "crawler",
+            Self::Scanner => "scanner",
+        }
+    }
+
+    /// A bit of its own, for sets.
+    pub const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// What a client's first TLS message looks like, in the form of JA4: `t13d1516h2_8daaf6152771_02713d6af862`.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub struct Fingerprint([u8; 36]);
+
+impl Fingerprint {
+    /// Wraps the 36 characters of a JA4; `None` when they are not ASCII.
+    pub fn new(text: [u8; 36]) -> Option<Self> {
+        text.is_ascii().then_some(Self(text))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        // It is ASCII, so this always succeeds.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -17,6 +17,7 @@ pub mod limit;
 pub mod message;
 pub mod route;
 pub mod telemetry;
+pub mod waf;
 // Floor 3: sockets, TLS, the upstream side.
 pub mod fleet;
 pub mod net;

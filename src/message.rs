@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::Body;
 use crate::config::Listener;
-use crate::lexicon::{Clock, ConnectionId, Protocol};
+use crate::lexicon::{Clock, ConnectionId, Fingerprint, Protocol};
 
 /// A request as it arrived, its framing checked.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub struct Answer {
     pub tunnel: Option<Tunnel>,
     /// Whether the connection should end after this answer.
     pub close: bool,
+    /// Whether nothing is sent at all: the connection is cut, the stream reset.
+    pub cut: bool,
 }
 
 /// Takes over the client's stream once the answer's head is sent.
@@ -77,6 +79,31 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// Answers what never became a request. The connection (or stream) ends after it.
     fn refuse(&self, refused: Refused) -> Answer;
+
+    /// Hears that the client of a connection misbehaves below the level of requests.
+    fn flooded(&self, _connection: &Connection, _sign: Sign) {}
+}
+
+/// A sign that a client floods a connection.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Sign {
+    /// It abandons most of what it asks for.
+    Resets,
+    /// It sends much that is malformed.
+    Malformed,
+    /// It sends much that is neither request nor content: SETTINGS, PING, empty frames.
+    Idle,
+}
+
+impl Sign {
+    /// The word used in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resets => "resets",
+            Self::Malformed => "malformed",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// Something that never became a request.
@@ -151,6 +178,8 @@ pub struct TlsFacts {
     pub cipher: &'static str,
     /// Server name asked for, lower case.
     pub server_name: Option<Arc<str>>,
+    /// What the client's first message looked like.
+    pub fingerprint: Option<Fingerprint>,
     /// Whether a ticket was used.
     pub resumed: bool,
     /// Subject of the verified client certificate (RFC 4514), ready for a header.
@@ -189,7 +218,7 @@ impl Answer {
     pub fn new(status: StatusCode, body: Body) -> Self {
         let (mut head, ()) = http::Response::new(()).into_parts();
         head.status = status;
-        Self { head, body, tunnel: None, close: false }
+        Self { head, body, tunnel: None, close: false, cut: false }
     }
 }
 

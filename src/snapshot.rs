@@ -26,8 +26,10 @@ use crate::upstream;
 use crate::upstream::connect::Security;
 
 mod quotas;
+mod shield;
 
 pub use quotas::{Guard, Quota, Quotas};
+pub use shield::{Shield, ShieldError};
 
 /// The world of one generation.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub routes: Table<Arc<Route>>,
     /// What clients may have.
     pub quotas: Quotas,
+    /// What is asked of them first.
+    pub shield: Shield,
     /// Who serves them.
     pub pools: Vec<Arc<Pool>>,
     /// What listeners count.
@@ -151,6 +155,9 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// The shield's files and its secret.
+    #[error("{0}")]
+    Shield(#[source] ShieldError),
     /// TLS towards a pool's endpoints.
     #[error("pool {pool}: {source}")]
     Security {
@@ -181,6 +188,7 @@ impl Snapshot {
             html: read_page(config.fault_pages.html.as_deref(), &mut errors),
             json: read_page(config.fault_pages.json.as_deref(), &mut errors),
         };
+        let shield = Shield::load(&config.shield, metrics, &mut errors);
         let mut securities = Vec::with_capacity(config.pools.len());
         for pool in &config.pools {
             match security(pool) {
@@ -218,7 +226,7 @@ impl Snapshot {
             config.listeners.iter().map(|listener| (listener.name.clone(), metrics.listener(&listener.name))).collect();
         let generation = Generation(previous.map_or(0, |previous| previous.generation.0).saturating_add(1));
         let config = Arc::new(config);
-        Ok(Self { generation, built_at: SystemTime::now(), config, routes, quotas, pools, listeners, pages, alarm })
+        Ok(Self { generation, built_at: SystemTime::now(), config, routes, quotas, shield, pools, listeners, pages, alarm })
     }
 
     /// The pool of that name.

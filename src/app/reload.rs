@@ -125,6 +125,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("process.log_json", was.log_json != is.log_json),
         ("process.watch_files", was.watch_files != is.watch_files),
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
+        ("shield.max_tracked", old.shield.max_tracked != new.shield.max_tracked),
         ("clients.ipv6_prefix", old.clients.ipv6_prefix != new.clients.ipv6_prefix),
         ("redis", old.redis != new.redis),
         ("bans.max", old.bans.max != new.bans.max),

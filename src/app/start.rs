@@ -25,7 +25,7 @@ use crate::limit::{Bans, Clients, Keyring};
 use crate::net::bind::{bind, bind_udp};
 use crate::net::descriptors;
 use crate::pipeline::receive::Vault;
-use crate::pipeline::{self, Pipeline, now_ms, now_ns};
+use crate::pipeline::{self, Pipeline, Sentry, now_ms, now_ns};
 use crate::serve::gate::Gate;
 use crate::serve::quic;
 use crate::serve::worker::{self, Door, Shared, Sibling};
@@ -346,6 +346,8 @@ struct Crew<'a> {
 impl Crew<'_> {
     fn start(&self, listening: &mut [Bound], doors: Vec<Door>) -> Result<Vec<JoinHandle<()>>, Error> {
         let tunnels = self.clients.separate();
+        let config = &self.live.load().config;
+        let sentry = Sentry::new(&config.shield, config.clients.ipv6_prefix);
         let start = |(index, door): (usize, Door)| {
             let sockets = listening
                 .iter_mut()
@@ -364,6 +366,7 @@ impl Crew<'_> {
                 idle: Idle::default(),
                 vault: Arc::clone(self.vault),
                 tunnels: tunnels.clone(),
+                sentry: sentry.clone(),
                 bans: self.bans.clone(),
                 fleet: self.fleet.clone(),
                 keys: self.keys.clone(),

@@ -14,6 +14,7 @@ mod raw;
 pub mod redis;
 pub mod route;
 pub mod secret;
+pub mod shield;
 pub mod units;
 
 use std::io::Read;
@@ -29,6 +30,7 @@ pub use pool::Pool;
 pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
 pub use route::Route;
 pub use secret::{Secret, SecretSource};
+pub use shield::Shield;
 
 /// Longest configuration file; a mistaken path must not fill the memory.
 const LONGEST: u64 = 4 << 20;
@@ -47,6 +49,8 @@ pub struct Config {
     /// Tried by specificity: longer host first, then longer path. The default route for `/` is added when a
     /// configuration has one pool and no routes.
     pub routes: Vec<Arc<Route>>,
+    /// What is asked of requests first.
+    pub shield: Shield,
     /// The operators' listener; `None` when switched off.
     pub admin: Option<Admin>,
     /// Where records go.

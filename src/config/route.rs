@@ -29,6 +29,11 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     /// Edits on the way out.
     pub response_headers: HeaderEdits,
+    /// Whether the shield's built-in checks are asked. Default true; not for other software than Superset.
+    pub shield: bool,
+    /// Media types that request bodies may have; empty for every one. 415 `content_type`. Default: every one, and
+    /// `multipart/form-data` on Superset's import paths.
+    pub content_types: Vec<String>,
     /// Tunnels; `None` answers upgrade requests 403 `upgrade_refused`.
     pub websocket: Option<WebSocket>,
     /// Prefix removed before forwarding; then also sent as `X-Forwarded-Prefix`. Default none: Superset wants its

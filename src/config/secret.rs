@@ -89,6 +89,12 @@ impl SecretSource {
 }
 
 impl Secret {
+    /// Whether this is the value; takes the same time wherever they differ.
+    pub fn equals(&self, other: &[u8]) -> bool {
+        self.0.len() == other.len()
+            && self.0.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
+    }
+
     /// The value, for the cryptography that needs it.
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use http::{Method, request};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, request};
 
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config;
@@ -20,9 +21,12 @@ pub(super) use crate::headers::Host;
 ///
 /// # Errors
 /// [`Fault::Method`], [`Fault::BadHost`].
-pub(super) fn admit(head: &request::Parts, upgrade: Option<Upgrade>) -> Result<Host, Fault> {
+pub(super) fn admit(head: &request::Parts, upgrade: Option<Upgrade>, methods: &[Method]) -> Result<Host, Fault> {
     // RFC 9110 §9.3.6 and §9.3.8: a tunnel to anywhere, and an echo of cookies, are no business of a reverse proxy.
     if head.method == Method::TRACE || (head.method == Method::CONNECT && upgrade.is_none()) {
+        return Err(Fault::Method);
+    }
+    if upgrade.is_none() && !methods.contains(&head.method) {
         return Err(Fault::Method);
     }
     headers::host(head).map_err(|_| Fault::BadHost)
@@ -36,6 +40,20 @@ pub(super) fn is_read_only(head: &request::Parts, route: &config::Route) -> bool
                 .read_only_posts
                 .iter()
                 .any(|path| head.uri.path().trim_end_matches('/') == path.trim_end_matches('/')))
+}
+
+/// Checks that the body is of a type that the route takes.
+///
+/// # Errors
+/// [`Fault::ContentType`].
+pub(super) fn content_type(head: &request::Parts, body: &Body, route: &config::Route) -> Result<(), Fault> {
+    if route.content_types.is_empty() || body.is_end() {
+        return Ok(());
+    }
+    let written = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let media = written.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let taken = route.content_types.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(media));
+    if taken { Ok(()) } else { Err(Fault::ContentType) }
 }
 
 /// The body, counted and bounded as the route says.

@@ -33,6 +33,10 @@ pub enum Fault {
     BadConnection,
     /// CONNECT and TRACE are not for a reverse proxy.
     Method,
+    /// A rule of the shield refuses it.
+    Denied(StatusCode),
+    /// A rule of the shield wants it to get no answer.
+    Dropped,
     /// The client is banned.
     Banned,
     /// The client has sent as many requests as it may; seconds until the next.
@@ -49,6 +53,10 @@ pub enum Fault {
     OriginRefused,
     /// The client has as many tunnels as it may.
     TooManyTunnels,
+    /// The body is of a type that the route does not take.
+    ContentType,
+    /// No route is for this host.
+    UnknownHost,
     /// The body exceeds the route's bound.
     BodyTooLarge,
     /// The body breaks its framing.
@@ -116,6 +124,8 @@ impl Fault {
             Self::BadHost               => row(StatusCode::BAD_REQUEST,                     "bad_host",           Client,   Request, false),
             Self::BadConnection         => row(StatusCode::BAD_REQUEST,                     "bad_connection",     Client,   Request, false),
             Self::Method                => row(StatusCode::METHOD_NOT_ALLOWED,              "method",             Client,   Request, false),
+            Self::Denied(status)        => row(*status,                                     "denied",             Proxy,    Request, false),
+            Self::Dropped               => row(StatusCode::FORBIDDEN,                       "dropped",            Proxy,    Request, false),
             Self::Banned                => row(StatusCode::FORBIDDEN,                       "banned",             Proxy,    Request, false),
             Self::RateLimited(_)        => row(StatusCode::TOO_MANY_REQUESTS,               "rate_limited",       Proxy,    Request, true),
             Self::ConcurrencyLimited    => row(StatusCode::TOO_MANY_REQUESTS,               "concurrency_limited", Proxy,   Request, true),
@@ -124,6 +134,8 @@ impl Fault {
             Self::UpgradeRefused        => row(StatusCode::FORBIDDEN,                       "upgrade_refused",    Proxy,    Request, false),
             Self::OriginRefused         => row(StatusCode::FORBIDDEN,                       "origin_refused",     Proxy,    Request, false),
             Self::TooManyTunnels        => row(StatusCode::TOO_MANY_REQUESTS,               "too_many_tunnels",   Proxy,    Request, true),
+            Self::ContentType           => row(StatusCode::UNSUPPORTED_MEDIA_TYPE,          "content_type",       Client,   Request, false),
+            Self::UnknownHost           => row(StatusCode::MISDIRECTED_REQUEST,             "unknown_host",       Client,   Request, false),
             Self::BodyTooLarge          => row(StatusCode::PAYLOAD_TOO_LARGE,               "body_too_large",     Client,   Request, false),
             Self::BodyMalformed         => row(StatusCode::BAD_REQUEST,                     "body_malformed",     Client,   Request, false),
             Self::ClientLate(clock)     => row(StatusCode::REQUEST_TIMEOUT,                 clock.as_str(),       Client,   Request, false),

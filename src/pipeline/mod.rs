@@ -16,6 +16,7 @@ mod redirect;
 mod respond;
 mod retry;
 mod rewrite;
+mod shield;
 mod steer;
 mod tunnel;
 
@@ -32,11 +33,11 @@ use crate::body::Body;
 use crate::config;
 use crate::config::route::{RequestBuffer, WebSocket};
 use crate::fleet::Fleet;
-use crate::lexicon::Protocol;
+use crate::lexicon::{Fingerprint, Protocol};
 use crate::lifecycle::Life;
 use crate::limit::login::LONGEST as LONGEST_LOGIN;
 use crate::limit::{Bans, Clients, Keyring, Permit};
-use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Tunnel, Upgrade};
+use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Sign, Tunnel, Upgrade};
 use crate::net::io::UpstreamIo;
 use crate::snapshot::{Live, Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
@@ -53,6 +54,8 @@ use receive::{Collected, Vault, collect};
 use record::{Story, Tail};
 use tunnel::Handshake;
 
+pub use shield::Sentry;
+
 /// Answers the requests of one worker. Cheap to clone.
 #[derive(Clone)]
 pub struct Pipeline(Arc<Parts>);
@@ -67,6 +70,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Tunnels per client, over all workers.
     pub tunnels: Clients,
+    /// What the shield remembers, over all workers.
+    pub sentry: Sentry,
     /// Who is banned, over all workers.
     pub bans: Bans,
     /// What is counted together with other proxies.
@@ -96,11 +101,16 @@ impl Handler for Pipeline {
         let fault = Fault::from(refusal);
         story.fault(fault);
         let accept = head.headers.get(ACCEPT);
-        let mut answer = respond::answer(fault, &identity.request_id, accept, &snapshot.pages);
+        let mut answer =
+            respond::answer(fault, &identity.request_id, accept, &snapshot.pages, &snapshot.config.shield.methods);
         answer.close = true;
         rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         answer.body = Tail::ride(std::mem::take(&mut answer.body), story, None);
         answer
+    }
+
+    fn flooded(&self, connection: &Connection, sign: Sign) {
+        self.0.flooded(connection, sign);
     }
 }
 
@@ -153,8 +163,15 @@ impl Pipeline {
             Ok(Done::Fixed(answer)) => (answer, None),
             Err(fault) => {
                 story.fault(fault);
-                let mut answer = respond::answer(fault, &identity.request_id, accept.as_ref(), &snapshot.pages);
+                let mut answer = respond::answer(
+                    fault,
+                    &identity.request_id,
+                    accept.as_ref(),
+                    &snapshot.pages,
+                    &snapshot.config.shield.methods,
+                );
                 // Over HTTP/2 only the stream is in doubt (RFC 9113 §8.1.1).
+                answer.cut = fault == Fault::Dropped;
                 answer.close = connection.protocol == Protocol::Http1 && fault.ends_connection();
                 (answer, None)
             }
@@ -162,7 +179,9 @@ impl Pipeline {
         rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         story.take_limits().into_iter().for_each(|told| told.announce(&mut answer.head.headers));
         if story.record().fault.is_none() {
-            story.record().status = Some(answer.head.status.as_u16());
+            let status = answer.head.status.as_u16();
+            story.record().status = Some(status);
+            self.0.learn(status, &snapshot, &mut story);
         }
         let body = if is_head { Body::empty() } else { std::mem::take(&mut answer.body) };
         answer.body = Tail::ride(body, story, lease);
@@ -178,13 +197,19 @@ impl Pipeline {
         story: &mut Story,
     ) -> Result<Done, Fault> {
         let Request { mut head, body, connection, interim, upgrade } = request;
-        let host = admit::admit(&head, upgrade)?; // cheap refusals first
-        self.shut_out(identity.client.ip(), None)?; // nothing is spent on who is banned
+        let host = admit::admit(&head, upgrade, &snapshot.config.shield.methods)?; // cheap refusals first
+        let fingerprint = connection.tls.as_ref().and_then(|tls| tls.fingerprint.as_ref());
+        self.shut_out(identity.client.ip(), fingerprint.map(Fingerprint::as_str))?; // nothing is spent on who is banned
+        let route = steer::steer(snapshot, host.name(), &head.uri); // other software than Superset is judged otherwise
+        let known = route.as_ref().ok().copied();
+        let _passed = // a refused client must not spend what others share
+            self.0.shield(&mut head, &host, &connection, known, snapshot, story).await?;
         if let Some(answer) = redirect::redirect(&head, &connection.listener) {
             return Ok(Done::Fixed(answer)); // whatever the route, it is for HTTPS to take
         }
-        let route = steer::steer(snapshot, host.name(), &head.uri)?; // limits below are the route's
+        let route = route?; // limits below are the route's
         story.take_route(route);
+        admit::content_type(&head, &body, &route.config)?;
         self.count(true, Counted::of(&head.headers, identity, snapshot, route), story).await?; // before its body
         let login = Login::find(&head, &route.config, snapshot); // by its path as the client wrote it
         let body = admit::meter(body, &route.config, story)?; // before anything is read of it
@@ -215,7 +240,7 @@ impl Pipeline {
                 Err(Fault::UpstreamMalformed)
             }
             (Outcome::Response { head, body }, _) => {
-                let mut answer = Answer { head, body, tunnel: None, close: false };
+                let mut answer = Answer { head, body, tunnel: None, close: false, cut: false };
                 if let Some(attempt) = attempt {
                     attempt.end(&answer.head, &route.config, &self.0);
                 }
@@ -318,7 +343,7 @@ impl Pipeline {
                 guard.end(ending);
             })
         });
-        Answer { head, body: Body::empty(), tunnel: Some(tunnel), close: false }
+        Answer { head, body: Body::empty(), tunnel: Some(tunnel), close: false, cut: false }
     }
 }
 

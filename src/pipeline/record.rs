@@ -27,6 +27,7 @@ use crate::upstream::tunnel::{Ending, Tally};
 use super::fault::Fault;
 use super::now_ms;
 use super::quota::Told;
+use super::shield::Judged;
 
 /// An exchange on its way to its record.
 pub(super) struct Story {
@@ -34,6 +35,8 @@ pub(super) struct Story {
     started: Instant,
     stage: Stage,
     received: Option<Arc<AtomicU64>>,
+    /// What the shield wants to know of its end.
+    pub(super) judged: Option<Judged>,
     route: Option<Arc<Route>>,
     endpoint: Option<Arc<EndpointMetrics>>,
     snapshot: Arc<Snapshot>,
@@ -65,6 +68,7 @@ impl Story {
             listener: connection.listener.name.clone(),
             protocol: connection.protocol,
             tls: connection.tls.as_ref().map(|tls| tls.version),
+            ja4: connection.tls.as_ref().and_then(|tls| tls.fingerprint),
             method: head.method.clone(),
             host: fields.get(HOST).cloned(),
             target: head.uri.clone(),
@@ -79,6 +83,7 @@ impl Story {
             end: End::COMPLETE,
             fault: None,
             limits: Vec::new(),
+            verdicts: Vec::new(),
             user_agent: fields.get(USER_AGENT).cloned(),
             referer: fields.get(REFERER).cloned(),
             messages: None,
@@ -88,6 +93,7 @@ impl Story {
             started: Instant::now(),
             stage: Stage::Request,
             received: None,
+            judged: None,
             route: None,
             endpoint: None,
             snapshot,
@@ -156,7 +162,7 @@ impl Story {
         let profile = fault.profile();
         self.record.fault = Some(profile.code);
         self.record.end = profile.end;
-        self.record.status = (fault != Fault::ClientGone).then(|| profile.status.as_u16());
+        self.record.status = (!matches!(fault, Fault::ClientGone | Fault::Dropped)).then(|| profile.status.as_u16());
         if let Some(listener) = self.snapshot.listener(&self.record.listener) {
             listener.fault(profile.code);
         }

@@ -1,7 +1,7 @@
 //! Turns faults into responses: the only place where they meet HTTP.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::body::Body;
 use crate::message::Answer;
@@ -9,8 +9,14 @@ use crate::snapshot::Pages;
 
 use super::fault::Fault;
 
-/// The answer that tells a client of `fault`. `accept` is what the client said it wants.
-pub(super) fn answer(fault: Fault, request_id: &HeaderValue, accept: Option<&HeaderValue>, pages: &Pages) -> Answer {
+/// The answer that tells a client of `fault`. `accept` is what the client said it wants, `methods` are those it may use.
+pub(super) fn answer(
+    fault: Fault,
+    request_id: &HeaderValue,
+    accept: Option<&HeaderValue>,
+    pages: &Pages,
+    methods: &[Method],
+) -> Answer {
     let profile = fault.profile();
     let detail = fault.detail().unwrap_or("");
     let reason = profile.status.canonical_reason().unwrap_or("Error");
@@ -34,7 +40,9 @@ pub(super) fn answer(fault: Fault, request_id: &HeaderValue, accept: Option<&Hea
     }
     if profile.status == StatusCode::METHOD_NOT_ALLOWED {
         // RFC 9110 §15.5.6.
-        fields.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        let methods: Vec<&str> = methods.iter().map(|method| method.as_str()).collect();
+        // Methods are tokens, so this cannot fail.
+        fields.extend(HeaderValue::try_from(methods.join(", ")).ok().map(|methods| (ALLOW, methods)));
     }
     answer
 }

@@ -15,9 +15,11 @@ use super::fault::Fault;
 /// The route for `host` (without port, lower case) and the path of `target`.
 ///
 /// # Errors
-/// [`Fault::NoRoute`].
+/// [`Fault::NoRoute`], [`Fault::UnknownHost`].
 pub(super) fn steer<'a>(snapshot: &'a Snapshot, host: &str, target: &Uri) -> Result<&'a Arc<Route>, Fault> {
-    snapshot.routes.find(host, target.path()).ok_or(Fault::NoRoute)
+    let found = snapshot.routes.find(host, target.path());
+    // RFC 9110 §15.5.20: the client took us for somebody whom we do not stand for.
+    found.ok_or_else(|| if snapshot.routes.knows(host) { Fault::NoRoute } else { Fault::UnknownHost })
 }
 
 /// The answer of a route that forwards nothing; `None` when it forwards.

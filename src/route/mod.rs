@@ -83,6 +83,17 @@ impl<T> Table<T> {
         self.payloads.get(index)
     }
 
+    /// Whether any route is for `host`.
+    pub fn knows(&self, host: &str) -> bool {
+        if self.any.0.iter().any(|node| node.exact.is_some() || node.prefix.is_some()) {
+            return true;
+        }
+        let host = bare(host).to_ascii_lowercase();
+        let suffixes =
+            host.char_indices().filter(|(_, c)| *c == '.').filter_map(|(at, _)| host.get(at.checked_add(1)?..));
+        self.hosts.contains_key(host.as_str()) || suffixes.into_iter().any(|suffix| self.wildcards.contains_key(suffix))
+    }
+
     fn named(&self, host: &str, lower: &mut [u8; MAX_HOST], path: &str) -> Option<usize> {
         if self.hosts.is_empty() && self.wildcards.is_empty() {
             return None;

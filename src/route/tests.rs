@@ -15,6 +15,8 @@ fn route(hosts: &[&str], path: &str, exact: bool) -> Arc<Route> {
         action: Action::Forward(PoolName::new("superset")),
         max_body: 0,
         request_buffer: None,
+        shield: true,
+        content_types: Vec::new(),
         clocks: RouteClocks { first_byte: Duration::ZERO, between_bytes: Duration::ZERO, exchange: None },
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),

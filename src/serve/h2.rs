@@ -38,7 +38,7 @@ use self::ledger::{Charged, Ledger, Metered};
 use crate::config::Listener;
 use crate::config::listener::ClientClocks;
 use crate::lifecycle::{Life, Phase};
-use crate::message::{Connection, Handler};
+use crate::message::{Connection, Handler, Sign};
 use crate::net::timer::Timer;
 use crate::serve::streams::Ended;
 
@@ -194,14 +194,22 @@ where
                         ));
                     }
                     // Closed, or a connection error: the streams' futures are dropped with us.
-                    Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
+                    Poll::Ready(Some(Err(error))) => {
+                        // What the crate itself calls a flood.
+                        if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                            handler.flooded(&self.connection, Sign::Resets);
+                        }
+                        return Poll::Ready(());
+                    }
+                    Poll::Ready(None) => return Poll::Ready(()),
                     Poll::Pending => break,
                 }
             }
             while let Poll::Ready(Some(ended)) = streams.poll_next_unpin(cx) {
-                self.note(ended, cx);
+                self.note(ended, &handler, cx);
             }
             if self.ledger.is_flooded() {
+                handler.flooded(&self.connection, Sign::Idle);
                 self.engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 self.ledger.note_useful();
                 cx.waker().wake_by_ref();
@@ -219,7 +227,7 @@ where
         self.engine.graceful_shutdown();
     }
 
-    fn note(&mut self, ended: Ended, cx: &Context<'_>) {
+    fn note<H: Handler>(&mut self, ended: Ended, handler: &H, cx: &Context<'_>) {
         if ended != Ended::Abandoned {
             self.answered = self.answered.saturating_add(1);
         }
@@ -232,11 +240,13 @@ where
                 if self.leaving || self.abandoned <= allowed {
                     return;
                 }
+                handler.flooded(&self.connection, Sign::Resets);
                 self.leave();
             }
             Ended::Malformed => {
                 self.malformed = self.malformed.saturating_add(1);
                 if self.malformed > self.connection.listener.http2.max_error_resets {
+                    handler.flooded(&self.connection, Sign::Malformed);
                     self.engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 }
             }

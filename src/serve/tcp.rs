@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Listener;
-use crate::lexicon::{ConnectionId, Protocol};
+use crate::lexicon::{ConnectionId, Fingerprint, Protocol};
 use crate::lifecycle::Life;
 use crate::message::{Connection, Handler, TlsFacts};
 use crate::net::io::{ClientIo, Socket};
@@ -19,6 +19,7 @@ use crate::net::proxy_protocol;
 use crate::telemetry::events;
 use crate::telemetry::metrics::{ConnectionRefusal, HandshakeFailure};
 use crate::tls;
+use crate::waf::hello::{self, Look};
 
 use super::gate::{Gate, Place};
 use super::{h1, h2};
@@ -82,14 +83,16 @@ async fn proxy_header(socket: &mut Socket, peer: SocketAddr, listener: &Listener
 }
 
 async fn secure(
-    socket: Socket,
+    mut socket: Socket,
     gate: &Gate,
     listener: &Listener,
 ) -> Result<(ClientIo, Option<TlsFacts>), (HandshakeFailure, Option<io::Error>)> {
     let (Some(config), Some(settings)) = (gate.tls.load_full(), &listener.tls) else {
         return Ok((ClientIo::Plain(socket), None));
     };
+    let mut fingerprint = None;
     let shaken = timeout(settings.handshake_timeout, async {
+        fingerprint = read_fingerprint(&mut socket).await?;
         // Never closed.
         let _turn = gate.handshakes.acquire().await;
         TlsAcceptor::from(config).accept(socket).await
@@ -98,11 +101,30 @@ async fn secure(
         Err(_) => Err((HandshakeFailure::Timeout, None)),
         Ok(Err(error)) => Err((tls::server::cause(&error), Some(error))),
         Ok(Ok(stream)) => {
-            let facts = tls::server::facts(stream.get_ref().1);
+            let mut facts = tls::server::facts(stream.get_ref().1);
+            facts.fingerprint = fingerprint;
             gate.metrics.handshake(facts.version, facts.resumed);
             Ok((ClientIo::Tls(Box::new(stream)), Some(facts)))
         }
     }
+}
+
+/// What the client's first message looks like. Its bytes are read once more by the TLS library: one copy of some two
+/// kilobytes for a connection that costs two signatures.
+async fn read_fingerprint(socket: &mut Socket) -> io::Result<Option<Fingerprint>> {
+    let mut first = BytesMut::with_capacity(2 * 1024);
+    let found = loop {
+        if socket.read_buf(&mut first).await? == 0 {
+            break None;
+        }
+        match hello::look(&first) {
+            Look::More => first.reserve(1024),
+            Look::Nothing => break None,
+            Look::Found(fingerprint) => break Some(fingerprint),
+        }
+    };
+    socket.unread(first.freeze());
+    Ok(found)
 }
 
 /// ALPN decides under TLS (RFC 9113 §3.2); without it HTTP/2 is known by its preface, where that is allowed.

@@ -11,7 +11,7 @@ mod stderr;
 
 use std::error::Error;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -310,6 +310,11 @@ pub fn access_log_reopened(target: &str, why: &'static str) {
 pub fn panic_caught(metrics: &Metrics) {
     metrics.panic();
     error!("panic caught");
+}
+
+/// A client floods its connection; `sign` says how.
+pub fn flood(connection: ConnectionId, client: IpAddr, sign: &'static str) {
+    debug!(connection.id = %connection, %client, sign, "client floods");
 }
 
 /// A client is banned for what it did; `subject` is its address or fingerprint.

@@ -33,6 +33,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("listener", "string", "name of the listener"),
     ("protocol", "string", "`h1` or `h2`"),
     ("tls", "string", "`TLSv1.2` or `TLSv1.3`; absent on plain connections"),
+    ("ja4", "string", "JA4 fingerprint of the client's TLS"),
     ("method", "string", "method"),
     ("host", "string", "host as the client named it"),
     ("path", "string", "path and query; secret query values are `***`"),
@@ -51,6 +52,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("end", "string", "end code of two letters: who (`-` nobody, `C` client, `U` upstream, `P` the proxy) and during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data, `T` tunnel)"),
     ("fault", "string", "reason code when the proxy itself answered or broke off"),
     ("limits", "array", "limits that refused it, or would have, each `{\"limit\", \"observed\"}`"),
+    ("verdicts", "array", "what rules of the shield and limits said, each `{\"rule\", \"action\", \"mode\"}`; mode is `enforced` or `observed`"),
     ("user_agent", "string", "`User-Agent`"),
     ("referer", "string", "`Referer` without user information and fragment; secret query values are `***`"),
     ("messages_in", "number", "WebSocket messages from the client, on `tunnel_end`"),
@@ -122,6 +124,9 @@ impl Encoder {
         if let Some(tls) = record.tls {
             field(out, "tls", tls.as_bytes());
         }
+        if let Some(fingerprint) = &record.ja4 {
+            field(out, "ja4", fingerprint.as_str().as_bytes());
+        }
         field(out, "method", record.method.as_str().as_bytes());
         if let Some(host) = &record.host {
             field(out, "host", without_user(host.as_bytes()));
@@ -190,6 +195,16 @@ impl Encoder {
             out.extend_from_slice(if *observed { br#","observed":true}"# } else { br#","observed":false}"# });
         }
         if !record.limits.is_empty() {
+            out.push(b']');
+        }
+        for (index, verdict) in record.verdicts.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { br#","verdicts":[{"rule":"# } else { br#",{"rule":"# });
+            string(verdict.rule.as_str().as_bytes(), out);
+            field(out, "action", verdict.action.as_bytes());
+            field(out, "mode", if verdict.observed { b"observed" } else { b"enforced" });
+            out.push(b'}');
+        }
+        if !record.verdicts.is_empty() {
             out.push(b']');
         }
     }

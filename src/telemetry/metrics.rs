@@ -15,6 +15,7 @@ mod families;
 mod handles;
 mod quic;
 mod quota;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,8 +33,9 @@ pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
+pub use rules::RuleMetrics;
 
-use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName};
 use crate::lifecycle::Phase;
 use cells::Causes;
 use handles::Codes;
@@ -50,6 +52,8 @@ struct Inner {
     listeners: Handles<ListenerName, ListenerMetrics>,
     routes: Handles<RouteName, RouteMetrics>,
     pools: Handles<PoolName, PoolMetrics>,
+    /// A rule that does something else after a reload is another one.
+    rules: Handles<(RuleName, &'static str), RuleMetrics>,
     reloads: Causes<Reload>,
     admin_changes: Causes<AdminChange>,
     panics: Count,
@@ -183,6 +187,7 @@ impl Metrics {
             listeners: Handles::default(),
             routes: Handles::default(),
             pools: Handles::default(),
+            rules: Handles::default(),
             reloads: Causes::default(),
             admin_changes: Causes::default(),
             panics: Count::default(),
@@ -213,6 +218,11 @@ impl Metrics {
     /// The handle of a pool.
     pub fn pool(&self, name: &PoolName) -> Arc<PoolMetrics> {
         self.0.pools.get(name, || PoolMetrics::new(self.0.workers))
+    }
+
+    /// The handle of a rule that does `action`.
+    pub fn rule(&self, name: &RuleName, action: &'static str) -> Arc<RuleMetrics> {
+        self.0.rules.get(&(name.clone(), action), || RuleMetrics::new(self.0.workers, action))
     }
 
     /// Counts a reload.

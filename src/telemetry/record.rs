@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Uri};
 
-use crate::lexicon::{ConnectionId, EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName};
+use crate::lexicon::{
+    ConnectionId, EndpointName, Fingerprint, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName,
+};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,6 +44,8 @@ pub struct Record {
     pub protocol: Protocol,
     /// `TLSv1.2`, `TLSv1.3`.
     pub tls: Option<&'static str>,
+    /// JA4 of the client's TLS.
+    pub ja4: Option<Fingerprint>,
     /// Method.
     pub method: Method,
     /// Host as the client named it.
@@ -70,6 +74,8 @@ pub struct Record {
     pub fault: Option<&'static str>,
     /// Limits that refused it, or (true) would have if they did more than observe. Empty for almost every request.
     pub limits: Vec<(LimitName, bool)>,
+    /// What rules said, in their order. Empty for almost every request.
+    pub verdicts: Vec<Verdict>,
     /// `User-Agent`.
     pub user_agent: Option<HeaderValue>,
     /// `Referer`; secrets in its query are redacted when it is written.
@@ -95,11 +101,23 @@ impl Record {
             endpoint: self.endpoint.take(),
             attempts: std::mem::take(&mut self.attempts),
             limits: std::mem::take(&mut self.limits),
+            verdicts: std::mem::take(&mut self.verdicts),
             user_agent: self.user_agent.take(),
             referer: self.referer.take(),
             ..*self
         }
     }
+}
+
+/// What a rule said.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    /// The rule.
+    pub rule: RuleName,
+    /// The word for what it does.
+    pub action: &'static str,
+    /// Whether it was only observed.
+    pub observed: bool,
 }
 
 /// A failed attempt.

@@ -190,6 +190,7 @@ fn facts_of(connection: &rustls::CommonState, name: Option<&str>) -> TlsFacts {
         },
         cipher: connection.negotiated_cipher_suite().map_or("", |suite| iana_name(suite.suite())),
         server_name: name.map(|name| Arc::from(name.to_ascii_lowercase())),
+        fingerprint: None,
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         // The handshake has refused those without a usable subject.
         client_subject: leaf.and_then(|leaf| subject(leaf).ok()),

@@ -37,6 +37,7 @@ mod retries;
 mod rolling;
 mod routes;
 mod seeds;
+mod shield;
 mod streaming;
 mod surroundings;
 mod websockets;

@@ -59,19 +59,20 @@ async fn superset_tells_nobody_its_version() {
 }
 
 #[tokio::test]
-async fn host_without_a_route_is_answered_404() {
+async fn host_without_a_route_is_answered_421() {
     let upstream = Upstream::named("a").await;
     let rest = "[[routes]]\nhost = \"only.example.com\"\npool = \"app\"";
     let rig = Rig::setup().endpoint(&upstream).rest(rest).start().await;
 
-    assert_eq!(asked(&rig, "other.example.com", "/none").await.status, 404);
-    assert_eq!(rig.record("/none").await["fault"], "no_route");
+    assert_eq!(asked(&rig, "other.example.com", "/none").await.status, 421);
+    assert_eq!(rig.record("/none").await["fault"], "unknown_host");
 }
 
 #[tokio::test]
 async fn path_and_query_pass_byte_by_byte() {
     let upstream = Upstream::answering(|request| crate::rig::upstream::named(request.target())).await;
-    let rig = Rig::setup().endpoint(&upstream).start().await;
+    // The first of them is spelt as the shield does not like it.
+    let rig = Rig::setup().endpoint(&upstream).rest("[shield]\nprofile = \"off\"").start().await;
 
     for target in [
         "/a%2Fb/../c//d/./e",

@@ -76,5 +76,8 @@ macro_rules! random {
 mod random {
     use super::*;
 
-    random! { config forwarded frame_observer h1_chunked h1_head h3_control h3_head h3_message host login_body proxy_protocol route_canonical trace }
+    random! {
+        client_hello config forwarded frame_observer h1_chunked h1_head h3_control h3_head h3_message host login_body
+        proxy_protocol route_canonical shield trace
+    }
 }

@@ -57,6 +57,18 @@ def records(base: str, ca: str | None) -> str:
     return f"{kinds['exchange'].total()} exchanges, {kinds['tunnel_end'].total()} tunnels, {retried} saved by a retry"
 
 
+def nothing_blocked(base: str, ca: str | None) -> str:
+    """No request of the run was refused by the shield or a ban."""
+    found = _records()
+    verdicts = [(v["rule"], v["mode"], r["method"], r["path"], r.get("user_agent"))
+                for r in found for v in r.get("verdicts", [])]
+    blocked = [v for v in verdicts if v[1] == "enforced"]
+    assert not blocked, f"{len(blocked)} enforced verdicts, first {blocked[0]}"
+    refused = [r for r in found if r.get("fault") in ("denied", "dropped", "banned", "content_type", "unknown_host")]
+    assert not refused, f"{len(refused)} refused, first {refused[0]}"
+    return f"0 of {len(found)} blocked, {len(verdicts)} observed verdicts {Counter(v[0] for v in verdicts)}"
+
+
 def secrets(base: str, ca: str | None) -> str:
     """No cookie, token or password in what is written or shown."""
     planted = [f"planted-secret-{n}-{os.urandom(8).hex()}" for n in range(7)]
@@ -108,4 +120,4 @@ def nothing_held(*_) -> str:
     return f"all endpoints up and idle, {len(sums)} metrics, {ends:.0f} exchanges"
 
 
-CHECKS = {"records": records, "secrets": secrets, "nothing_held": nothing_held}
+CHECKS = {"nothing_blocked": nothing_blocked, "records": records, "secrets": secrets, "nothing_held": nothing_held}

@@ -9,6 +9,7 @@ use super::super::pool::Pool;
 use super::super::process::{Admin, Clients, Process};
 use super::super::quota::{Limit, Login, Store};
 use super::super::route::Action;
+use super::super::shield::{Rule, Shield};
 use super::key::Table;
 use super::listener::Draft;
 use super::shapes::At;
@@ -21,6 +22,8 @@ pub(super) struct Parts<'a> {
     pub(super) listeners: &'a [At<Option<Draft>>],
     pub(super) pools: &'a [At<Option<Pool>>],
     pub(super) routes: &'a [At<Option<route::Draft>>],
+    pub(super) rules: &'a [At<Option<Rule>>],
+    pub(super) shield: Option<&'a Shield>,
     pub(super) process: Option<&'a Process>,
     pub(super) clients: Option<&'a Clients>,
     pub(super) admin: Option<&'a Admin>,
@@ -45,6 +48,7 @@ impl Parts<'_> {
         self.unused_pools(root);
         self.buffers(root);
         self.shared_counts(table);
+        self.rules(root);
     }
 
     /// Counts are shared through a Redis that is named, under keys that replicas agree on.
@@ -60,6 +64,21 @@ impl Parts<'_> {
             if self.process.is_some_and(|process| process.fleet_secret.is_none()) {
                 let words = Words::new("is shared, and proxies without a common secret do not know each other's keys");
                 table.written.sheet.report(Severity::Error, &place, words.expected("`process.fleet_secret`"));
+            }
+        }
+    }
+
+    fn rules(&self, root: &Written<'_>) {
+        let mut names = HashSet::new();
+        let knows_countries = self.shield.is_none_or(|shield| shield.country_database.is_some());
+        for (rule, place) in good(self.rules) {
+            if !names.insert(&rule.name) {
+                let words = Words::new("has the name of another rule").found(format!("{:?}", rule.name.as_str()));
+                root.sheet.report(Severity::Error, place, words.expected("a `name` of its own"));
+            }
+            if !rule.when.countries.is_empty() && !knows_countries {
+                let words = Words::new("asks for a country, and no country is known");
+                root.sheet.report(Severity::Error, place, words.expected("`shield.country_database`"));
             }
         }
     }

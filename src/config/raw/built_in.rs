@@ -90,7 +90,12 @@ impl<'a> Group<'a> {
             return None;
         }
         let written = below_its_root(&[root], serving);
-        Some(Route { name: self.named(&path), hosts: self.hosts.clone(), path, max_body: MAX_UPLOAD, ..written })
+        let content_types = match serving.has_content_types || !upload.ends_with("/import") {
+            true => written.content_types.clone(),
+            false => vec!["multipart/form-data".to_owned()],
+        };
+        let (name, hosts) = (self.named(&path), self.hosts.clone());
+        Some(Route { name, hosts, path, max_body: MAX_UPLOAD, content_types, ..written })
     }
 
     fn version_route(&self, drafts: &[Draft], root: &Route) -> Option<Route> {

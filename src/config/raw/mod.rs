@@ -21,8 +21,10 @@ mod pool;
 mod process;
 mod redis;
 mod route;
+mod rule;
 mod shapes;
 mod sheet;
+mod shield;
 mod steady;
 mod transport;
 mod words;
@@ -37,6 +39,7 @@ use super::findings::{Finding, Findings, Severity};
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
 use super::quota::{Bans, Limit, Login};
 use super::redis::Redis;
+use super::shield::{Rule, Shield};
 use super::{Config, Loaded};
 use key::{Entry, Key, May, Must, Or, Section, Table, section};
 use shapes::{List, Loose, Named, Sub, list, loose, named, sub, whole_list};
@@ -56,6 +59,10 @@ section! {
         /// Which requests go where, under which limits.
         routes: List<Loose<Sub<route::Draft>>> =
             list(loose(sub(&route::ROUTE, route::route))).headed("[[routes]]"), Or("[]");
+        /// What is asked of a request before it may cost anything.
+        shield: Sub<Shield> = sub(&shield::SHIELD, shield::shield), Or("{}");
+        /// Rules of the shield, asked in their order.
+        rules: List<Loose<Sub<Rule>>> = list(loose(sub(&rule::RULE, rule::rule))).headed("[[rules]]"), Or("[]");
         /// The process as a whole.
         process: Sub<Process> = sub(&process::PROCESS, process::process), Or("{}");
         /// What is believed about clients.
@@ -109,6 +116,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     let pools = table.get(&ROOT.pools);
     let listeners = table.get(&ROOT.listeners);
     let routes = table.get(&ROOT.routes);
+    let (shield, rules) = (table.get(&ROOT.shield), table.get(&ROOT.rules));
     let process = table.get(&ROOT.process);
     let clients = table.get(&ROOT.clients);
     let admin = table.get(&ROOT.admin);
@@ -122,6 +130,8 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         listeners: listeners.as_deref().unwrap_or_default(),
         pools: pools.as_deref().unwrap_or_default(),
         routes: routes.as_deref().unwrap_or_default(),
+        rules: rules.as_deref().unwrap_or_default(),
+        shield: shield.as_ref(),
         process: process.as_ref(),
         clients: clients.as_ref(),
         admin: admin.as_ref().and_then(Option::as_ref),
@@ -140,6 +150,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         listeners: across::distinct_names(whole_list(listeners?)?).into_iter().map(Arc::new).collect(),
         pools: whole_list(pools?)?.into_iter().map(|pool| Arc::new(pool.seen_from(own_zone.as_ref()))).collect(),
         routes: built_in::complete(&routes).into_iter().map(Arc::new).collect(),
+        shield: Shield { rules: whole_list(rules?)?, ..shield? },
         admin: admin?,
         access_log: access_log?,
         fault_pages: fault_pages?,

@@ -50,6 +50,12 @@ section! {
         request_headers: Sub<HeaderEdits> = sub(&REQUEST_EDITS, request_edits), Or("{}");
         /// Edits of the response's fields, applied in the order remove, set, add.
         response_headers: Sub<HeaderEdits> = sub(&RESPONSE_EDITS, response_edits), Or("{}");
+        /// Whether the shield's built-in checks are asked of its requests. They know Superset: switch them off for
+        /// other software. Lists and `[[rules]]` count in any case.
+        shield: Flag = Flag, Or("true");
+        /// Media types that request bodies may have, as `multipart/form-data`. Others: 415 `content_type`.
+        content_types: List<Parsed<String>> = list(parsed("media type", media_type)),
+            May("every one; `multipart/form-data` on Superset's import paths, for which routes are added");
         /// Tunnels for WebSockets. `false` answers upgrade requests 403 `upgrade_refused`.
         websocket: Switch<Sub<WebSocket>> = switch(sub(&WEBSOCKET, websocket)), Or("true");
         /// Prefix removed before forwarding, then also sent as `X-Forwarded-Prefix`. Superset wants its application
@@ -75,6 +81,7 @@ pub(super) struct Draft {
     /// Whether these keys are written.
     pub(super) has_name: bool,
     pub(super) has_max_body: bool,
+    pub(super) has_content_types: bool,
     pub(super) has_read_only_posts: bool,
     pub(super) has_assets: bool,
 }
@@ -90,6 +97,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
     let exact = table.get(&ROUTE.exact);
     let action = action(table);
     let max_body = table.get(&ROUTE.max_body);
+    let (shield, content_types) = (table.get(&ROUTE.shield), table.get(&ROUTE.content_types));
     let request_buffer = table.get(&ROUTE.request_buffer);
     let clocks = table.get(&ROUTE.timeouts);
     let request_headers = table.get(&ROUTE.request_headers);
@@ -132,6 +140,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
         strip: table.place(&ROUTE.strip_prefix),
         has_name: table.has(&ROUTE.name),
         has_max_body: table.has(&ROUTE.max_body),
+        has_content_types: table.has(&ROUTE.content_types),
         has_read_only_posts: table.has(&ROUTE.read_only_posts),
         has_assets: table.has(&ROUTE.retry),
         route: Route {
@@ -142,6 +151,8 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
             action: action?,
             max_body: max_body?.unwrap_or(MAX_BODY),
             request_buffer: request_buffer?,
+            shield: shield?,
+            content_types: values(content_types?.unwrap_or_default()),
             clocks: clocks?,
             request_headers: request_headers?,
             response_headers: response_headers?,
@@ -347,6 +358,20 @@ fn websocket(table: &Table<'_>) -> Option<WebSocket> {
         table.warn(&WEBSOCKET.idle, words.expected("more than 20s"));
     }
     Some(WebSocket { idle: idle?, max_frame: max_frame?, origins: origins?, on_silent_close: on_silent_close? })
+}
+
+/// A media type without parameters, in lower case (RFC 9110 §8.3.1).
+fn media_type(text: &str) -> Result<String, String> {
+    let token = |token: &str| !token.is_empty() && token.bytes().all(in_name);
+    match text.split_once('/') {
+        Some((main, sub)) if text.len() <= 128 && token(main) && token(sub) => Ok(text.to_ascii_lowercase()),
+        _ => Err("is no media type such as multipart/form-data".into()),
+    }
+}
+
+/// Whether a byte may stand in a token (RFC 9110 §5.6.2), but for those that no registered type has.
+const fn in_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'!' | b'#' | b'$' | b'&' | b'-' | b'^' | b'_' | b'.' | b'+')
 }
 
 /// An origin (RFC 6454 §6.2) in lower case, as browsers send it.

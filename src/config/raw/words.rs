@@ -129,6 +129,8 @@ pub(crate) const SERVER_ERROR: Status = Status { allowed: |code| matches!(code, 
 /// A redirect's status.
 pub(crate) const REDIRECT: Status =
     Status { allowed: |code| matches!(code, 301 | 302 | 303 | 307 | 308), range: "301, 302, 303, 307 or 308" };
+/// The status of a refusal.
+pub(crate) const REFUSAL: Status = Status { allowed: |code| matches!(code, 400..600), range: "400 to 599" };
 /// How a tunnel that the endpoint closed silently is answered.
 pub(crate) const SILENT_CLOSE: Status = Status { allowed: |code| matches!(code, 401 | 502), range: "401 or 502" };
 

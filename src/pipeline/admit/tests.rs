@@ -17,13 +17,15 @@ fn head(method: &str, target: &str) -> request::Parts {
 
 #[test]
 fn tunnels_to_anywhere_and_echoes_are_refused() {
-    assert_eq!(admit(&head("TRACE", "/"), None).unwrap_err(), Fault::Method);
-    assert_eq!(admit(&head("CONNECT", "a:1"), None).unwrap_err(), Fault::Method);
-    assert!(admit(&head("CONNECT", "http://bi.test/ws"), Some(Upgrade::ExtendedConnect)).is_ok());
-    assert_eq!(admit(&head("GET", "/"), None).unwrap().name(), "bi.test");
+    let methods = [Method::GET];
+    assert_eq!(admit(&head("TRACE", "/"), None, &methods).unwrap_err(), Fault::Method);
+    assert_eq!(admit(&head("CONNECT", "a:1"), None, &methods).unwrap_err(), Fault::Method);
+    assert!(admit(&head("CONNECT", "http://bi.test/ws"), Some(Upgrade::ExtendedConnect), &methods).is_ok());
+    assert_eq!(admit(&head("POST", "/"), None, &methods).unwrap_err(), Fault::Method);
+    assert_eq!(admit(&head("GET", "/"), None, &methods).unwrap().name(), "bi.test");
     let mut two = head("GET", "/");
     two.headers.append("host", "evil.test".parse().unwrap());
-    assert_eq!(admit(&two, None).unwrap_err(), Fault::BadHost);
+    assert_eq!(admit(&two, None, &methods).unwrap_err(), Fault::BadHost);
 }
 
 #[test]

@@ -5,7 +5,7 @@ const ID: HeaderValue = HeaderValue::from_static("id-1");
 
 fn page(fault: Fault, accept: Option<&'static str>, pages: &Pages) -> (Answer, String) {
     let accept = accept.map(HeaderValue::from_static);
-    let mut answer = answer(fault, &ID, accept.as_ref(), pages);
+    let mut answer = answer(fault, &ID, accept.as_ref(), pages, &[Method::GET]);
     let text = std::mem::take(&mut answer.body).try_into_full().unwrap();
     (answer, String::from_utf8(text.to_vec()).unwrap())
 }

@@ -36,6 +36,7 @@ fn connection(tls: bool) -> Connection {
         version: "TLSv1.3",
         cipher: "x",
         server_name: None,
+        fingerprint: None,
         resumed: false,
         client_subject: Some(HeaderValue::from_static("CN=we")),
     };

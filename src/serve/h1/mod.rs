@@ -94,6 +94,10 @@ impl<I: Transport + 'static> Server<I> {
         let Some(mut answer) = self.await_answer(answering, &interim, &asked).await else {
             return Next::End;
         };
+        if answer.cut {
+            self.wire.lock().break_off();
+            return Next::End;
+        }
         if let Some(tunnel) = answer.tunnel.take() {
             if self.write_switch(answer).await
                 && let Some(io) = self.wire.take()

@@ -63,6 +63,10 @@ pub(super) async fn serve<H: Handler>(
             return Ended::Well;
         }
     };
+    if answer.cut {
+        respond.send_reset(Reason::CANCEL);
+        return Ended::Close;
+    }
     let close = answer.close;
     match (answer.tunnel, tunnel) {
         (Some(run), Some(incoming)) => {

@@ -97,6 +97,10 @@ pub(super) async fn serve<S: SendHalf, R: RecvHalf, H: Handler>(
         sending.reset(Code::MessageError);
         return Ended::Malformed;
     }
+    if answer.cut {
+        sending.reset(Code::RequestCancelled);
+        return Ended::Close;
+    }
     let close = answer.close;
     match (answer.tunnel, kept.take()) {
         (Some(run), Some(incoming)) => {

@@ -34,7 +34,7 @@ use self::tally::Tally;
 use super::quic::seam::{RecvHalf as _, SendHalf as _, Transport};
 use crate::h3::{Code, Offence};
 use crate::lifecycle::{Life, Phase};
-use crate::message::{Connection, Handler};
+use crate::message::{Connection, Handler, Sign};
 use crate::net::timer::Timer;
 use crate::serve::streams::Ended;
 
@@ -48,7 +48,12 @@ pub async fn serve<T: Transport, H: Handler>(
     handler: H,
     life: Life,
 ) -> Option<Offence> {
-    Driver::new(transport, connection).run(handler, life).await
+    let (seen, told) = (Arc::clone(&connection), handler.clone());
+    let offence = Driver::new(transport, connection).run(handler, life).await;
+    if offence.as_ref().is_some_and(|offence| offence.code == Code::ExcessiveLoad) {
+        told.flooded(&seen, Sign::Idle);
+    }
+    offence
 }
 
 /// How far the goodbye has come (RFC 9114 §5.2).

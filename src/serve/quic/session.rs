@@ -14,8 +14,10 @@ use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{TransportError, TransportErrorCode};
 use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
 
+use crate::lexicon::Fingerprint;
 use crate::message::TlsFacts;
 use crate::tls;
+use crate::waf::hello::{self, Carrier};
 
 /// QUIC version 1 (RFC 9000 §15), the only one that we speak.
 pub(super) const VERSION: u32 = 1;
@@ -53,7 +55,14 @@ impl crypto::ServerConfig for Security {
         let mut ours = Vec::new();
         parameters.write(&mut ours);
         match ServerConnection::new(Arc::clone(&self.tls), Version::V1, ours) {
-            Ok(tls) => Box::new(Session { tls, initial: Arc::clone(&self.initial), next: None, greeted: false }),
+            Ok(tls) => Box::new(Session {
+                tls,
+                initial: Arc::clone(&self.initial),
+                next: None,
+                greeted: false,
+                hello: Vec::new(),
+                fingerprint: None,
+            }),
             // `new` has tried it with the same settings; quinn's own would fail just the same.
             Err(_) => Arc::clone(&self.initial).start_session(version, parameters),
         }
@@ -67,6 +76,29 @@ struct Session {
     next: Option<Secrets>,
     /// Whether quinn was told that the client has introduced itself.
     greeted: bool,
+    /// What came of the client's first message while it is not whole.
+    hello: Vec<u8>,
+    fingerprint: Option<Fingerprint>,
+}
+
+impl Session {
+    /// Looks at the client's first message; nearly always it comes in one piece, and nothing is copied.
+    fn look(&mut self, bytes: &[u8]) {
+        if self.fingerprint.is_some() || self.hello.len().saturating_add(bytes.len()) > hello::LONGEST {
+            return;
+        }
+        if self.hello.is_empty() {
+            self.fingerprint = hello::of_message(bytes, Carrier::Quic);
+            if self.fingerprint.is_some() {
+                return;
+            }
+        }
+        self.hello.extend_from_slice(bytes);
+        self.fingerprint = hello::of_message(&self.hello, Carrier::Quic);
+        if self.fingerprint.is_some() {
+            self.hello = Vec::new();
+        }
+    }
 }
 
 impl crypto::Session for Session {
@@ -80,7 +112,9 @@ impl crypto::Session for Session {
     }
 
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
-        (!self.tls.is_handshaking()).then(|| -> Box<dyn Any> { Box::new(tls::server::facts_over_quic(&self.tls)) })
+        (!self.tls.is_handshaking()).then(|| -> Box<dyn Any> {
+            Box::new(TlsFacts { fingerprint: self.fingerprint, ..tls::server::facts_over_quic(&self.tls) })
+        })
     }
 
     fn peer_identity(&self) -> Option<Box<dyn Any>> {
@@ -102,6 +136,9 @@ impl crypto::Session for Session {
     }
 
     fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        if self.tls.is_handshaking() {
+            self.look(bytes);
+        }
         if let Err(error) = self.tls.read_hs(bytes) {
             // RFC 9001 §4.8: an alert is an error of the connection.
             let code = self

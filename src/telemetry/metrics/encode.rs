@@ -95,6 +95,14 @@ impl Collector for Inner {
                 by_class(samples, &[name.as_str()], |class| route.shards.sum(|shard| shard.get(class)))
             })
         })?;
+        let rules = self.rules.alive();
+        family(&mut encoder, &f::VERDICTS, |samples| {
+            rules.iter().try_for_each(|((name, action), rule)| {
+                let [enforced, observed] = rule.counts();
+                samples.counter(&[name.as_str(), action, "enforced"], enforced)?;
+                samples.counter(&[name.as_str(), action, "observed"], observed)
+            })
+        })?;
         upstream::of_pools(&pools, &state, &mut encoder)?;
         upstream::of_endpoints(&pools, &state, &mut encoder)?;
         quota::encode(self, &state, &mut encoder)?;

@@ -86,6 +86,8 @@ families! {
 
     ROUTE_EXCHANGES = Counter "route_exchanges", None, ["route", "status"], "Exchanges ended on a route, by status class";
 
+    VERDICTS = Counter "verdicts", None, ["rule", "action", "mode"], "Requests that a rule of the shield fits, by what it does; mode is enforced, or observed (as if)";
+
     POOL_EXCHANGES = Counter "pool_exchanges", None, ["pool", "status"], "Exchanges ended that asked a pool, by status class";
     DURATION = Histogram "exchange_duration", Seconds, ["pool", "stage"], "Where the time of exchanges went: queue, connect (new connections only), first_byte, total";
     QUEUE = Gauge "queue_length", None, ["pool"], "Exchanges waiting for a free endpoint";

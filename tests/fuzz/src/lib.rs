@@ -19,12 +19,15 @@ use sluicegate::limit::login::Way;
 use sluicegate::net::proxy_protocol::{self, Header};
 use sluicegate::route::canonical;
 use sluicegate::upstream::observer::{Observer, Offence, Side, Until};
+use sluicegate::waf::hello::{self, Carrier, Look};
+use sluicegate::waf::{Glob, agents, attack, spelling};
 
 /// Feeds bytes to one reader and asserts what must hold.
 pub type Reader = fn(&[u8]);
 
 /// The readers by name, as the folders of seeds and the fuzz targets have them.
-pub const READERS: [(&str, Reader); 13] = [
+pub const READERS: [(&str, Reader); 15] = [
+    ("client_hello", client_hello),
     ("config", config),
     ("forwarded", forwarded),
     ("frame_observer", frame_observer),
@@ -37,6 +40,7 @@ pub const READERS: [(&str, Reader); 13] = [
     ("login_body", login_body),
     ("proxy_protocol", proxy_protocol),
     ("route_canonical", route_canonical),
+    ("shield", shield),
     ("trace", trace),
 ];
 
@@ -430,5 +434,48 @@ pub fn trace(bytes: &[u8]) {
     if is_request_id(bytes) {
         let unsafe_bytes = b"\"'<>&\\ ;";
         assert!(!bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_graphic() && !unsafe_bytes.contains(byte)));
+    }
+}
+
+/// A ClientHello is understood at its last byte, whatever follows it; before it nothing is known but that it is none.
+pub fn client_hello(bytes: &[u8]) {
+    let whole = hello::look(bytes);
+    if let Look::Found(fingerprint) = whole {
+        assert_eq!(fingerprint.as_str().len(), 36);
+        let more = [bytes, b"\x17\x03\x03"].concat();
+        assert_eq!(hello::look(&more), whole);
+    }
+    if bytes.len() < 2_000 {
+        let mut before = Look::More;
+        for end in 0..=bytes.len() {
+            let now = hello::look(&bytes[..end]);
+            assert!(before == Look::More || now == before, "{before:?} became {now:?}");
+            before = now;
+        }
+    }
+    hello::of_message(bytes, Carrier::Quic);
+}
+
+/// The matchers of the shield, on a pattern and a text: none panics, and a pattern without stars is itself.
+pub fn shield(bytes: &[u8]) {
+    let middle = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (pattern, text) = bytes.split_at(middle);
+    if let Ok(pattern) = std::str::from_utf8(pattern) {
+        for glob in [Glob::path(pattern), Glob::text(pattern)] {
+            let fits = glob.fits(text);
+            assert!(!glob.is_literal() || fits == (pattern.as_bytes() == text));
+            assert!(!glob.is_literal() || glob.fits(pattern.as_bytes()));
+            assert!(!fits || text.starts_with(glob.literal()));
+        }
+    }
+    spelling::is_deceptive(text);
+    agents::classify(Some(text));
+    if let Ok(text) = std::str::from_utf8(text) {
+        attack::is_probe(text);
+        attack::is_injected(text);
+        attack::is_injected_query(text);
+    }
+    if let Ok(value) = HeaderValue::from_bytes(text) {
+        attack::is_injected_field(&HeaderMap::from_iter([(HeaderName::from_static("x"), value)]));
     }
 }

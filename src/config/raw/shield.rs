@@ -1,0 +1,106 @@
+//! `[shield]` as written; the rules have their own file.
+
+use std::path::PathBuf;
+
+use http::Method;
+use ipnet::IpNet;
+
+use super::super::secret::SecretSource;
+use super::super::shield::{Addresses, Mode, Profile, Shield};
+use super::key::{Entry, Key, May, Or, Section, Table, section};
+use super::kinds::{Choice, File, Flag, Parsed, WATCHED, Whole, choice, network, parsed, whole};
+use super::process::Secret;
+use super::rule::method;
+use super::shapes::{List, Sub, list, sub, values};
+use super::sheet::Words;
+
+pub(super) const MODE: Choice<Mode> = choice(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]);
+
+const PROFILE: Choice<Profile> =
+    choice(&[("off", Profile::Off), ("standard", Profile::Standard), ("strict", Profile::Strict)]);
+
+section! {
+    /// What is asked of a request before it may cost anything: lists, then `[[rules]]`, then the built-in checks.
+    pub(super) SHIELD: ShieldKeys {
+        /// The built-in checks. `standard` refuses what no honest client of Superset sends; `strict` also crawlers,
+        /// robots that give themselves away, and browsers that are none; `off` leaves lists and rules.
+        profile: Choice<Profile> = PROFILE, Or("'standard'");
+        /// Whether the built-in checks act. `observe` logs and counts what they would do.
+        mode: Choice<Mode> = MODE, Or("'enforce'");
+        /// Methods let through. Others: 405 `method`.
+        methods: List<Parsed<Method>> = list(parsed("method", method)).some(),
+            Or("['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']");
+        /// Networks that nothing judges: monitoring, and Superset's own headless browser for reports.
+        exempt: List<Parsed<IpNet>> = list(parsed("network", network)), Or("[]");
+        /// A request that carries this secret in `X-Shield-Token` is not judged. The field goes no further.
+        token: Secret = Secret, May("no token");
+        /// Addresses let through before any rule is asked.
+        allow: Sub<Addresses> = sub(&ADDRESSES, addresses), Or("{}");
+        /// Addresses refused before any rule is asked, 403 `denied`. `allow` counts more.
+        deny: Sub<Addresses> = sub(&ADDRESSES, addresses), Or("{}");
+        /// Addresses that search engines publish as their crawlers'. Who says that it is a search engine and comes from
+        /// elsewhere is a crawler like any other.
+        crawlers: Sub<Addresses> = sub(&ADDRESSES, addresses), Or("{}");
+        /// Database of countries in MaxMind's format, for `country` in rules. Read again when it changes.
+        country_database: File = WATCHED, May("no country is known");
+        /// Whether what clients at private and loopback addresses do can add up to a ban. Behind a load balancer that
+        /// `clients.trusted_proxies` does not name, all clients share its address, and a ban would shut out everybody.
+        ban_private: Flag = Flag, Or("false");
+        /// Clients whose misses and page storms are counted at once, 64 bytes each; beyond it the mildest are forgotten. Needs a
+        /// restart.
+        max_tracked: Whole<usize> = whole(1_024, 16_777_216), Or("65_536");
+        /// Requests that `tarpit` holds back at once; beyond it they are denied without delay.
+        max_tarpits: Whole<usize> = whole(0, 100_000), Or("256");
+    }
+}
+
+/// What `[shield]` means, but for its rules.
+pub(super) fn shield(table: &Table<'_>) -> Option<Shield> {
+    let (profile, mode) = (table.get(&SHIELD.profile), table.get(&SHIELD.mode));
+    let methods = table.get(&SHIELD.methods).map(values);
+    let exempt = table.get(&SHIELD.exempt).map(values);
+    let token: Option<Option<SecretSource>> = table.get(&SHIELD.token);
+    let (allow, deny) = (table.get(&SHIELD.allow), table.get(&SHIELD.deny));
+    let crawlers = table.get(&SHIELD.crawlers);
+    let country_database = table.get(&SHIELD.country_database);
+    let ban_private = table.get(&SHIELD.ban_private);
+    let (max_tracked, max_tarpits) = (table.get(&SHIELD.max_tracked), table.get(&SHIELD.max_tarpits));
+    if exempt.iter().flatten().any(|network: &IpNet| network.prefix_len() == 0) {
+        table.warn(&SHIELD.exempt, Words::new("exempts everybody: nothing is judged"));
+    }
+    if deny.iter().any(|deny: &Addresses| deny.networks.iter().any(|network| network.prefix_len() == 0)) {
+        table.warn(&SHIELD.deny, Words::new("refuses everybody whom `allow` does not name"));
+    }
+    Some(Shield {
+        profile: profile?,
+        mode: mode?,
+        methods: methods?,
+        exempt: exempt?,
+        token: token?,
+        allow: allow?,
+        deny: deny?,
+        crawlers: crawlers?,
+        country_database: country_database?,
+        ban_private: ban_private?,
+        max_tracked: max_tracked?,
+        max_tarpits: max_tarpits?,
+        rules: Vec::new(),
+    })
+}
+
+section! {
+    /// A list of addresses.
+    ADDRESSES: AddressesKeys {
+        /// Networks or addresses.
+        networks: List<Parsed<IpNet>> = list(parsed("network", network)), Or("[]");
+        /// Files with one network or address a line, `#` before comments; up to a million lines each. Read again when
+        /// they change.
+        files: List<File> = list(WATCHED), Or("[]");
+    }
+}
+
+fn addresses(table: &Table<'_>) -> Option<Addresses> {
+    let networks = table.get(&ADDRESSES.networks).map(values);
+    let files: Option<Vec<PathBuf>> = table.get(&ADDRESSES.files).map(values);
+    Some(Addresses { networks: networks?, files: files? })
+}

