@@ -226,7 +226,18 @@ impl Snapshot {
             config.listeners.iter().map(|listener| (listener.name.clone(), metrics.listener(&listener.name))).collect();
         let generation = Generation(previous.map_or(0, |previous| previous.generation.0).saturating_add(1));
         let config = Arc::new(config);
-        Ok(Self { generation, built_at: SystemTime::now(), config, routes, quotas, shield, pools, listeners, pages, alarm })
+        Ok(Self {
+            generation,
+            built_at: SystemTime::now(),
+            config,
+            routes,
+            quotas,
+            shield,
+            pools,
+            listeners,
+            pages,
+            alarm,
+        })
     }
 
     /// The pool of that name.

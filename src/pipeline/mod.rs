@@ -202,7 +202,7 @@ impl Pipeline {
         self.shut_out(identity.client.ip(), fingerprint.map(Fingerprint::as_str))?; // nothing is spent on who is banned
         let route = steer::steer(snapshot, host.name(), &head.uri); // other software than Superset is judged otherwise
         let known = route.as_ref().ok().copied();
-        let _passed = // a refused client must not spend what others share
+        let passed = // a refused client must not spend what others share
             self.0.shield(&mut head, &host, &connection, known, snapshot, story).await?;
         if let Some(answer) = redirect::redirect(&head, &connection.listener) {
             return Ok(Done::Fixed(answer)); // whatever the route, it is for HTTPS to take
@@ -210,7 +210,8 @@ impl Pipeline {
         let route = route?; // limits below are the route's
         story.take_route(route);
         admit::content_type(&head, &body, &route.config)?;
-        self.count(true, Counted::of(&head.headers, identity, snapshot, route), story).await?; // before its body
+        let counted = Counted::of(&head.headers, identity, snapshot, route, &passed.limits);
+        self.count(true, counted, story).await?; // before its body
         let login = Login::find(&head, &route.config, snapshot); // by its path as the client wrote it
         let body = admit::meter(body, &route.config, story)?; // before anything is read of it
         if let Some(answer) = steer::fixed(route, &head.uri) {
@@ -228,7 +229,7 @@ impl Pipeline {
             None => None,
             Some(login) => {
                 let user = login.user_of(&body);
-                let counted = Counted::of(&head.headers, identity, snapshot, route);
+                let counted = Counted::of(&head.headers, identity, snapshot, route, &passed.limits);
                 Some(self.guard_login(login, user, counted, story).await?) // no password is tried for who guesses
             }
         };

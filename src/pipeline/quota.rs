@@ -11,8 +11,9 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::quota::{By, Mode};
+use crate::lexicon::LimitName;
 use crate::limit::{Ban, Decision, Key, Offence, Scope, Subject, prefix_of};
-use crate::snapshot::{Quota, Route, Snapshot};
+use crate::snapshot::{Quota, Quotas, Route, Snapshot};
 use crate::telemetry::events;
 use crate::telemetry::metrics::LimitResult;
 
@@ -32,6 +33,9 @@ pub(super) struct Counted<'a> {
     client: IpAddr,
     ipv6_prefix: u8,
     route: &'a Route,
+    /// Limits that rules named, besides those of the route.
+    named: &'a [LimitName],
+    quotas: &'a Quotas,
     /// Of a login, once its body is read.
     user: Option<Key>,
 }
@@ -54,13 +58,13 @@ impl Pipeline {
         }
     }
 
-    /// Counts a request on the limits of its route: those that its head is enough for, or the others once it is known
+    /// Counts a request on the limits of its route and of the rules that it met: those that its head is enough for, or the others once it is known
     /// who logs in. One that is refused by a later limit has been counted by those before it.
     ///
     /// # Errors
     /// [`Fault::RateLimited`], [`Fault::ConcurrencyLimited`].
     pub(super) async fn count(&self, by_head: bool, counted: Counted<'_>, story: &mut Story) -> Result<(), Fault> {
-        for quota in counted.route.limits.iter().filter(|quota| quota.is_by_head() == by_head) {
+        for quota in counted.limits().filter(|quota| quota.is_by_head() == by_head) {
             match self.count_one(quota, counted, story).await {
                 Ok(()) => quota.metrics.decided(LimitResult::Passed),
                 Err(_) if quota.config.mode == Mode::Observe => {
@@ -153,9 +157,28 @@ impl Pipeline {
 }
 
 impl<'a> Counted<'a> {
-    pub(super) fn of(fields: &'a HeaderMap, identity: &Identity, snapshot: &Snapshot, route: &'a Route) -> Self {
+    /// A request for `route` with these `fields`; `named` are the limits that rules want it counted on.
+    pub(super) fn of(
+        fields: &'a HeaderMap,
+        identity: &Identity,
+        snapshot: &'a Snapshot,
+        route: &'a Route,
+        named: &'a [LimitName],
+    ) -> Self {
         let ipv6_prefix = snapshot.config.clients.ipv6_prefix;
-        Self { fields, client: identity.client.ip(), ipv6_prefix, route, user: None }
+        let quotas = &snapshot.quotas;
+        Self { fields, client: identity.client.ip(), ipv6_prefix, route, named, quotas, user: None }
+    }
+
+    /// The limits of the route, then those that rules named and that are not among them: each counts once.
+    fn limits(self) -> impl Iterator<Item = &'a Arc<Quota>> {
+        let route = &self.route.limits;
+        let of_route = move |name: &LimitName| route.iter().any(|quota| quota.config.name == *name);
+        let fresh = move |(at, name): &(usize, &LimitName)| {
+            !of_route(name) && !self.named.iter().take(*at).any(|earlier| earlier == *name)
+        };
+        let named = self.named.iter().enumerate().filter(fresh).filter_map(|(_, name)| self.quotas.get(name));
+        route.iter().chain(named)
     }
 }
 

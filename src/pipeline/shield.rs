@@ -36,7 +36,6 @@ const TOKEN: HeaderName = HeaderName::from_static("x-shield-token");
 #[derive(Debug, Default)]
 pub(super) struct Passed {
     /// Limits that rules want it counted on.
-    #[expect(dead_code, reason = "read by the step that counts, as soon as there is one")]
     pub limits: Vec<LimitName>,
 }
 

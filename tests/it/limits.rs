@@ -54,6 +54,23 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn rule_counts_what_it_matches_on_a_limit_and_once_only() {
+    let upstream = Upstream::named("a").await;
+    let rest = "[limits.few]\nrate = \"2/h\"\n\
+                [[rules]]\nname = \"exports\"\npath = \"/export\"\naction = \"limit\"\nlimit = \"few\"\n\
+                [[rules]]\nname = \"again\"\npath = \"/export\"\naction = \"limit\"\nlimit = \"few\"\n\
+                [[routes]]\npool = \"app\"\n";
+    let rig = Rig::setup().plain(PROXIED).endpoint(&upstream).rest(rest).start().await;
+
+    let mut statuses = Vec::new();
+    for path in ["/export", "/export", "/export", "/page"] {
+        statuses.push(get_from(&rig, "10.0.0.1", path, "").await.status);
+    }
+
+    assert_eq!(statuses, [200, 200, 429, 200]);
+}
+
+#[tokio::test]
 async fn workers_together_let_no_more_pass_than_the_limit() {
     let upstream = Upstream::named("a").await;
     let rig = limited(&upstream, "rate = \"40/d\"").await;
