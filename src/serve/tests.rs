@@ -293,7 +293,12 @@ async fn handshakes_beyond_their_cap_wait_for_a_turn() {
     let (server, mut wanted, client) = security(true);
     wanted.max_handshakes = 1;
     let rig = Rig::new(1, Some(server), |listener| listener.tls = Some(wanted));
-    let silent = rig.connect().await;
+    // One that says hello and no more; who says nothing at all takes no turn.
+    let mut silent = rig.connect().await;
+    let mut hello = Vec::new();
+    let name = "localhost".try_into().unwrap();
+    rustls::ClientConnection::new(Arc::new(client.clone()), name).unwrap().write_tls(&mut hello).unwrap();
+    silent.write_all(&hello).await.unwrap();
     while rig.gate.handshakes.available_permits() > 0 {
         tokio::task::yield_now().await;
     }

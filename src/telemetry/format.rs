@@ -52,7 +52,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("end", "string", "end code of two letters: who (`-` nobody, `C` client, `U` upstream, `P` the proxy) and during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data, `T` tunnel)"),
     ("fault", "string", "reason code when the proxy itself answered or broke off"),
     ("limits", "array", "limits that refused it, or would have, each `{\"limit\", \"observed\"}`"),
-    ("verdicts", "array", "what rules of the shield and limits said, each `{\"rule\", \"action\", \"mode\"}`; mode is `enforced` or `observed`"),
+    ("verdicts", "array", "what rules of the shield said, each `{\"rule\", \"action\", \"mode\"}`; mode is `enforced` or `observed`"),
     ("user_agent", "string", "`User-Agent`"),
     ("referer", "string", "`Referer` without user information and fragment; secret query values are `***`"),
     ("messages_in", "number", "WebSocket messages from the client, on `tunnel_end`"),

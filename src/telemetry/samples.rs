@@ -5,8 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderValue, Method, Uri};
 
-use super::record::{Attempt, End, Kind, Record, Stages};
-use crate::lexicon::{ConnectionId, EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName};
+use super::record::{Attempt, End, Kind, Record, Stages, Verdict};
+use crate::lexicon::{
+    ConnectionId, EndpointName, Fingerprint, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName,
+};
 
 /// A complete exchange with every field set.
 pub(crate) fn exchange() -> Record {
@@ -20,7 +22,7 @@ pub(crate) fn exchange() -> Record {
         listener: ListenerName::new("https"),
         protocol: Protocol::Http2,
         tls: Some("TLSv1.3"),
-        ja4: None,
+        ja4: Fingerprint::new(*b"t13d1516h2_8daaf6152771_b186095e22b6"),
         method: Method::POST,
         host: Some(HeaderValue::from_static("bi.example.com")),
         target: Uri::from_static("/api/v1/chart/data?token=s3cr3t&x=1"),
@@ -41,7 +43,7 @@ pub(crate) fn exchange() -> Record {
         end: End::COMPLETE,
         fault: None,
         limits: vec![(LimitName::new("api"), true)],
-        verdicts: Vec::new(),
+        verdicts: vec![Verdict { rule: RuleName::new("seen"), action: "deny", observed: true }],
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 \"x\"")),
         referer: Some(HeaderValue::from_static("https://bi.example.com/login?code=s3cr3t")),
         messages: None,

@@ -32,11 +32,12 @@ fn json_line_of_an_exchange() {
         r#"{"v":1,"time":"2026-11-22T21:38:13.007042Z","kind":"exchange","request_id":"0197-abc","#,
         r#""traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","#,
         r#""client":"203.0.113.9","client_port":50123,"connection":CONN,"listener":"https","protocol":"h2","#,
-        r#""tls":"TLSv1.3","method":"POST","host":"bi.example.com","path":"/api/v1/chart/data?token=***&x=1","#,
+        r#""tls":"TLSv1.3","ja4":"t13d1516h2_8daaf6152771_b186095e22b6","method":"POST","host":"bi.example.com","path":"/api/v1/chart/data?token=***&x=1","#,
         r#""status":200,"bytes_in":12,"bytes_out":34567,"receive_ms":0.007,"queue_ms":1.000,"connect_ms":0,"#,
         r#""first_byte_ms":81.002,"total_ms":1083.450,"route":"/","pool":"superset","endpoint":"10.0.0.2:8088","#,
         r#""attempts":[{"endpoint":"10.0.0.1:8088","cause":"connect"}],"end":"--","#,
         r#""limits":[{"limit":"api","observed":true}],"#,
+        r#""verdicts":[{"rule":"seen","action":"deny","mode":"observed"}],"#,
         r#""user_agent":"Mozilla/5.0 \"x\"","referer":"https://bi.example.com/login?code=***"}"#,
         "\n",
     );
