@@ -92,7 +92,7 @@ where
     attackers.shutdown().await;
 
     let peak = memory(&rig);
-    println!(
+    eprintln!(
         "| {kind} | {good} of {} | {:.1} ms | {:.1} ms | {} MiB | {counted:.0} `{}` |",
         HONEST * ASKS,
         before.as_secs_f64() * 1e3,

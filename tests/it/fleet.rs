@@ -83,7 +83,7 @@ async fn proxy_learns_in_the_background_what_another_let_pass() {
     assert_eq!(first, 200);
     // By itself it would let 200 pass. What it does let pass is what comes before its first answer from Redis.
     assert!(second < 200, "{second}");
-    println!("measured: beyond a limit of 200, {second} passed before the second proxy knew");
+    eprintln!("measured: beyond a limit of 200, {second} passed before the second proxy knew");
     assert_eq!(exhaust(&two).await, 0);
 }
 
@@ -162,7 +162,7 @@ async fn limit_holds_over_a_failover_by_sentinels() {
 
     assert_eq!((before, after), (60, 0), "what the proxies know outlives the master");
     assert!(learnt < 60);
-    println!("measured: beyond a limit of 60, {learnt} before and {after} after a failover");
+    eprintln!("measured: beyond a limit of 60, {learnt} before and {after} after a failover");
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ async fn operator_bans_lists_and_lifts() {
     let (_, list) = run(&["bans"]).await;
     assert!(list.contains("10.0.0.1") && list.contains("everything") && list.contains("scans"), "{list}");
 
-    assert_eq!(run(&["unban", "10.0.0.1"]).await.0, true);
+    assert!(run(&["unban", "10.0.0.1"]).await.0);
     assert_eq!(get_from(&rig, "10.0.0.1", "/", "").await.status, 200);
     let (done, said) = run(&["unban", "10.0.0.1"]).await;
     assert!(!done && said.contains("not banned"), "{said}");
