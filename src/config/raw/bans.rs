@@ -13,7 +13,7 @@ use super::sheet::Words;
 section! {
     /// How bans come about, grow and end. Misdeeds are points: what honest users never do, such as asking for
     /// `/wp-login.php`, or guessing passwords. Who is banned is answered 403 `banned`; who is banned from logging in
-    /// only, 429 `login_banned` there. `sluicegate bans` lists them.
+    /// only, 429 `login_limited` there. `sluicegate bans` lists them.
     pub(super) BANS: BansKeys {
         /// Bans remembered at once; beyond it the one that would end first goes. Needs a restart.
         max: Whole<usize> = whole(64, 1_000_000), Or("10_000");
