@@ -11,6 +11,8 @@
 //! one to take sees the other; it yields to one that is settled and throws out one that is on trial, whose owner then
 //! begins again.
 
+use std::iter;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use governor::nanos::Nanos;
@@ -21,6 +23,10 @@ use super::Key;
 
 /// Cells of a set: two cache lines.
 const WAYS: usize = 8;
+
+/// Sets that come into being together, with the first key of any of them: 2 KiB. A table is made for the flood that it
+/// must withstand; on most days a fraction of it is ever touched, and takes memory.
+const PAGE: usize = 16;
 
 /// Whose number it is that may become a key's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,9 +40,12 @@ pub enum Whose {
 /// One number for each key. All orderings are sequentially consistent: the search after a trial needs one order.
 #[derive(Debug)]
 pub struct Table {
-    sets: Box<[Set]>,
+    sets: usize,
+    pages: Box<[OnceLock<Page>]>,
     pushed_out: AtomicU64,
 }
+
+type Page = Box<[Set; PAGE]>;
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -69,15 +78,16 @@ impl Cell {
 const NOBODY: u64 = 0;
 
 impl Table {
-    /// Room for `keys` keys, two cells for each: 32 bytes a key.
+    /// Room for `keys` keys, two cells for each: 32 bytes a key, once it is used.
     pub fn new(keys: usize) -> Self {
         let sets = keys.div_ceil(WAYS / 2).max(1);
-        Self { sets: (0..sets).map(|_| Set::default()).collect(), pushed_out: AtomicU64::new(0) }
+        let pages = iter::repeat_with(OnceLock::new).take(sets.div_ceil(PAGE)).collect();
+        Self { sets, pages, pushed_out: AtomicU64::new(0) }
     }
 
-    /// Bytes it takes, whatever is in it.
+    /// Bytes it takes at most, whatever is in it.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.sets)
+        size_of_val(&*self.pages) + self.pages.len() * size_of::<[Set; PAGE]>()
     }
 
     /// How often somebody new took the cell of a key whose number was still above what `update` was told to free.
@@ -88,7 +98,7 @@ impl Table {
     /// The number of `key`, if it has one.
     pub fn peek(&self, key: Key) -> Option<u64> {
         let tag = tag(key);
-        let cells = self.set(key).0.iter().map(|cell| Cell(cell.load(Ordering::SeqCst)));
+        let cells = self.known(key)?.0.iter().map(|cell| Cell(cell.load(Ordering::SeqCst)));
         cells.filter(|cell| cell.tag() == tag && cell.is_settled()).map(Cell::number).next()
     }
 
@@ -147,7 +157,8 @@ impl Table {
 
     /// Replaces the number of `key`, if it has one.
     pub fn change(&self, key: Key, change: impl Fn(u64) -> u64) {
-        let (set, tag) = (self.set(key), tag(key));
+        let Some(set) = self.known(key) else { return };
+        let tag = tag(key);
         for place in &set.0 {
             let mut cell = Cell(place.load(Ordering::SeqCst));
             while cell.tag() == tag && cell.is_settled() {
@@ -161,15 +172,30 @@ impl Table {
 
     /// Cells whose number is above `free`; for a look now and then, as it reads all of them.
     pub fn occupied(&self, free: u64) -> usize {
-        let cells = self.sets.iter().flat_map(|set| &set.0).map(|cell| Cell(cell.load(Ordering::Relaxed)));
+        let sets = self.pages.iter().filter_map(OnceLock::get).flat_map(|page| page.iter());
+        let cells = sets.flat_map(|set| &set.0).map(|cell| Cell(cell.load(Ordering::Relaxed)));
         cells.filter(|cell| cell.tag() != NOBODY && cell.number() > free).count()
     }
 
-    #[expect(clippy::indexing_slicing, reason = "a product of two fractions of the length is below the length")]
+    /// The set of `key`.
+    #[expect(clippy::indexing_slicing, reason = "`place` gives a page that there is, and a set within a page")]
     fn set(&self, key: Key) -> &Set {
-        // The upper bits choose the set, the lower ones are the tag.
-        let scaled = u128::from(key.0) * self.sets.len() as u128;
-        &self.sets[usize::try_from(scaled >> 64).unwrap_or(0)]
+        let (page, set) = self.place(key);
+        &self.pages[page].get_or_init(Page::default)[set]
+    }
+
+    /// The set of `key`, if anybody ever was in its page.
+    fn known(&self, key: Key) -> Option<&Set> {
+        let (page, set) = self.place(key);
+        self.pages.get(page)?.get()?.get(set)
+    }
+
+    /// The upper bits choose the set, the lower ones are the tag.
+    fn place(&self, key: Key) -> (usize, usize) {
+        // A product of two fractions of the number of sets is below it.
+        let scaled = u128::from(key.0) * self.sets as u128;
+        let set = usize::try_from(scaled >> 64).unwrap_or(0);
+        (set / PAGE, set % PAGE)
     }
 }
 
@@ -301,6 +327,18 @@ mod tests {
 
     #[test]
     fn a_million_keys_take_half_of_64_mib() {
-        assert!(Table::new(1_000_000).bytes() <= 32 << 20);
+        assert!(Table::new(1_000_000).bytes() <= 33 << 20);
+    }
+
+    #[test]
+    fn room_that_nobody_has_used_takes_no_memory() {
+        let table = Table::new(100_000);
+        let made = || table.pages.iter().filter(|page| page.get().is_some()).count();
+
+        assert_eq!(table.peek(Key(7)), None);
+        table.change(Key(7), |number| number + 1);
+        assert_eq!(made(), 0);
+        assert!(add(&table, 7, 1) && add(&table, u64::MAX, 1));
+        assert_eq!((made(), table.occupied(0)), (2, 2));
     }
 }
