@@ -15,7 +15,7 @@ use http::StatusCode;
 use rustls_pki_types::ServerName;
 use tokio::sync::Notify;
 
-use crate::balance::{Bench, Endpoint, EndpointId, Live as LiveResult};
+use crate::balance::{Bench, Endpoint, EndpointId, Live as LiveResult, Percentile};
 use crate::config::route::Action;
 use crate::config::{self, Config};
 use crate::lexicon::{Generation, ListenerName, PoolName};
@@ -65,6 +65,8 @@ pub struct Route {
     pub pool: Option<Arc<Pool>>,
     /// The limits that hold for it.
     pub limits: Vec<Arc<Quota>>,
+    /// How slow an answer must be to be asked for elsewhere as well; `None` where none is.
+    pub hedge: Option<Percentile>,
     /// What it counts.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -218,7 +220,8 @@ impl Snapshot {
             };
             let limits = quotas.of_route(route, &config.limits);
             let metrics = metrics.route(&route.name);
-            let served = Arc::new(Route { config: Arc::clone(route), pool, limits, metrics });
+            let hedge = route.retry.hedge_percentile.map(Percentile::new);
+            let served = Arc::new(Route { config: Arc::clone(route), pool, limits, hedge, metrics });
             (Arc::clone(route), served)
         });
         let routes = Table::new(routes);

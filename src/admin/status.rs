@@ -160,6 +160,8 @@ pub struct Pool {
     pub queue: Vec<Lane>,
     /// Whether so few endpoints are up that health is not heeded.
     pub panicking: bool,
+    /// Further attempts so far.
+    pub retries: Retries,
     /// Where the traffic goes by priority group and zone; empty where endpoints are all alike.
     pub shares: Vec<Share>,
     /// Its endpoints.
@@ -184,6 +186,15 @@ pub struct Lane {
     pub waiting: u64,
     /// Waits that have ended, by ending.
     pub ended: BTreeMap<&'static str, u64>,
+}
+
+/// Further attempts on a pool.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Retries {
+    /// Those made, by what failed before.
+    pub made: BTreeMap<&'static str, u64>,
+    /// Those that the budget did not allow.
+    pub refused: u64,
 }
 
 /// What one tier takes of a pool's traffic.

@@ -98,6 +98,7 @@ fn status() -> Status {
             queue_length: 2,
             queue: vec![status::Lane { lane: "main", waiting: 2, ended: [("served", 5)].into() }],
             panicking: false,
+            retries: status::Retries::default(),
             shares: vec![status::Share { priority: 0, zone: "near", percent: 100 }],
             endpoints: vec![status::Endpoint {
                 name: EndpointName::new("replica-1:8088"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::admin::status::{
-    Ban, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Pool, Reloads, Share,
+    Ban, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Pool, Reloads, Retries, Share,
 };
 use crate::admin::{Operations, Source, Status, Wrong};
 use crate::balance::drain::Target;
@@ -211,6 +211,7 @@ fn pool_status(pool: &Served, finder: &Finder) -> Pool {
             counts: pool.counts(endpoint).counts(),
         }
     });
+    let (made, refused) = pool.metrics.retried();
     Pool {
         name: config.name.clone(),
         strategy: match config.strategy {
@@ -224,6 +225,7 @@ fn pool_status(pool: &Served, finder: &Finder) -> Pool {
         queue_length: pool.upstream.waiting() as u64,
         queue: Waiting::ALL.iter().map(|lane| lane_status(pool, *lane)).collect(),
         panicking: roster.is_in_panic(pool.upstream.rule()),
+        retries: Retries { made: made.into_iter().collect(), refused },
         shares: shares.iter().map(|(tier, percent)| share(*tier, *percent)).collect(),
         endpoints: endpoints.collect(),
     }

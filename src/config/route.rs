@@ -58,6 +58,9 @@ pub struct RouteRetry {
     pub assets: Vec<String>,
     /// Further endpoints asked for such an asset. Default 2; 0 to 5.
     pub asset_attempts: u32,
+    /// Percentile of the times to the first byte beyond which a safe request without content is asked for on a second
+    /// endpoint as well. Default: never; 50 to 99.
+    pub hedge_percentile: Option<u8>,
 }
 
 /// What happens to a matching request.

@@ -20,6 +20,7 @@ use crate::upstream::{Failure, Idle, Lease, Link, Outcome, Sent, Wish};
 
 use super::fault::Fault;
 use super::forward::Forward;
+use super::hedge::{self, Hedge, Raced};
 use super::now_ms;
 use super::record::Story;
 use super::retry::{Doubt, Next, back_off, retry_cause, told, verdict};
@@ -66,8 +67,8 @@ pub(super) async fn dispatch(
                 Err(fault) => return settle(kept, fault, story),
             },
         };
-        let endpoint = Arc::clone(lease.endpoint());
-        let counts = pool.counts(&endpoint);
+        let mut endpoint = Arc::clone(lease.endpoint());
+        let mut counts = pool.counts(&endpoint);
         story.take_endpoint(&endpoint.name, Arc::clone(&counts));
         // A body that can be sent once only, and a tunnel, do not risk the race with the close of an idle connection.
         let mut rested = None;
@@ -79,12 +80,6 @@ pub(super) async fn dispatch(
                 story.reach(Stage::Head);
                 let asked = Instant::now();
                 rested = link.rest_before();
-                let home = Home {
-                    idle: idle.clone(),
-                    way: Way::new(endpoint.id, pool.upstream.security.as_ref()),
-                    most: config.max_idle,
-                    limit: rest_of(&endpoint, &config.clocks),
-                };
                 // An attempt that can be repeated may have a shorter clock; the last one has the route's.
                 let hasty = config.retry.per_try.filter(|_| {
                     let repeatable = forward.read_only && !forward.upgrade && !forward.body.is_stream();
@@ -99,8 +94,38 @@ pub(super) async fn dispatch(
                     upgrade: forward.upgrade,
                     limits,
                 };
-                let outcome = link.exchange(exchange, home).await;
-                story.record().stages.first_byte = asked.elapsed();
+                let first = link.exchange(exchange, home(pool, &endpoint, idle));
+                let delay = forward.may_be_hedged().then(|| hedge::delay(route)).flatten();
+                let outcome = match delay.filter(|delay| *delay < first_byte && left > 0) {
+                    None => first.await,
+                    Some(delay) => {
+                        let present = [&tried[..], &[endpoint.id]].concat();
+                        let (head, interim) = (forward.head, forward.interim);
+                        let second = Hedge { head, interim, pool, idle, limits, asked: &present };
+                        match hedge::race(first, delay, second).await {
+                            Raced::First(outcome, other) => {
+                                if let Some(other) = other {
+                                    story.attempt_failed(&other, "hedge");
+                                }
+                                outcome
+                            }
+                            Raced::Second(second) => {
+                                story.attempt_failed(&lease, "hedge");
+                                tried.push(endpoint.id);
+                                (lease, endpoint, counts) = (second.lease, second.endpoint, second.counts);
+                                story.take_endpoint(&endpoint.name, Arc::clone(&counts));
+                                Ok(second.outcome)
+                            }
+                        }
+                    }
+                };
+                let waited = asked.elapsed();
+                story.record().stages.first_byte = waited;
+                if let Some(times) = &route.hedge
+                    && outcome.is_ok()
+                {
+                    times.note(waited);
+                }
                 match outcome {
                     Ok(outcome) => {
                         let said = match &outcome {
@@ -196,6 +221,17 @@ struct Doubted {
     outcome: Outcome,
     lease: Lease,
     counts: Arc<EndpointMetrics>,
+}
+
+/// Where a connection to `endpoint` goes when its exchange is over.
+pub(super) fn home(pool: &Pool, endpoint: &Endpoint, idle: &Idle) -> Home {
+    let config = &pool.upstream.config;
+    Home {
+        idle: idle.clone(),
+        way: Way::new(endpoint.id, pool.upstream.security.as_ref()),
+        most: config.max_idle,
+        limit: rest_of(endpoint, &config.clocks),
+    }
 }
 
 /// How long a connection to `endpoint` may rest.

@@ -45,6 +45,11 @@ impl<'a> Forward<'a> {
         }
     }
 
+    /// Whether it may be asked for twice at once: it changes nothing whoever answers (RFC 9110 §9.2.1), and has no content.
+    pub(super) fn may_be_hedged(&self) -> bool {
+        !self.upgrade && self.head.method.is_safe() && matches!(self.body, Outgoing::Empty)
+    }
+
     /// Whether another endpoint may know better, and may be asked.
     pub(super) fn doubt(&self, outcome: &Outcome, route: &config::Route) -> Option<Doubt> {
         let Outcome::Response { head, .. } = outcome else { return None };

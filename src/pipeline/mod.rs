@@ -8,6 +8,7 @@ mod admit;
 mod dispatch;
 pub mod fault;
 mod forward;
+mod hedge;
 mod identify;
 mod login;
 mod quota;

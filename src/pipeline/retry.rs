@@ -113,8 +113,12 @@ mod tests {
 
     #[test]
     fn only_hashed_assets_are_looked_for_elsewhere() {
-        let rules =
-            RouteRetry { statuses: vec![StatusCode::BAD_GATEWAY], assets: vec!["/static/".into()], asset_attempts: 2 };
+        let rules = RouteRetry {
+            statuses: vec![StatusCode::BAD_GATEWAY],
+            assets: vec!["/static/".into()],
+            asset_attempts: 2,
+            hedge_percentile: None,
+        };
         for (path, status, doubted) in [
             ("/static/assets/vendors.6a1b2c3d4e5f67890abc.entry.js", 404, Some(Doubt::Asset)),
             ("/static/assets/thumbnail.1a2b3c4d.chunk.js", 404, Some(Doubt::Asset)),

@@ -24,7 +24,7 @@ fn route(hosts: &[&str], path: &str, exact: bool) -> Arc<Route> {
         strip_prefix: None,
         read_only_posts: Vec::new(),
         limits: None,
-        retry: RouteRetry { statuses: Vec::new(), assets: Vec::new(), asset_attempts: 0 },
+        retry: RouteRetry { statuses: Vec::new(), assets: Vec::new(), asset_attempts: 0, hedge_percentile: None },
     })
 }
 

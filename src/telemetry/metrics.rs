@@ -24,7 +24,8 @@ use std::time::SystemTime;
 
 pub use causes::{
     AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, Ejection, FleetDrop,
-    HandshakeFailure, LimitResult, LogDrop, LoginResult, ProbeResult, RaceOutcome, Reload, RetryCause, Standing,
+    HandshakeFailure, HedgeOutcome, LimitResult, LogDrop, LoginResult, ProbeResult, RaceOutcome, Reload, RetryCause,
+    Standing,
 };
 pub use cells::{Count, set_worker};
 pub use counts::EndpointCounts;

@@ -1,8 +1,10 @@
 //! What may be repeated is repeated, what may have had an effect is not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::rig::upstream::named;
+use crate::rig::upstream::{Gate, named};
 use crate::rig::{Rig, Upstream, soon};
 
 /// An endpoint that takes requests and closes the connection instead of answering.
@@ -295,4 +297,79 @@ async fn idle_time_of_an_endpoint_is_learned_from_its_closes_and_undercut() {
 
 fn endpoint(status: &serde_json::Value) -> &serde_json::Value {
     &status["pools"][0]["endpoints"][0]
+}
+
+/// Two endpoints; whoever is first asked for `/slow` keeps it until the gate opens, the other answers.
+async fn one_of_two_is_slow(gate: &Gate) -> [Upstream; 2] {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let endpoint = |name: &'static str| {
+        let (asked, gate) = (Arc::clone(&asked), gate.clone());
+        Upstream::playing(move |mut peer, seen| {
+            let (asked, gate) = (Arc::clone(&asked), gate.clone());
+            async move {
+                while let Some(request) = peer.request().await {
+                    let slow = request.target() == "/slow" && asked.fetch_add(1, Ordering::SeqCst) == 0;
+                    seen.note(request);
+                    if slow {
+                        gate.pass().await;
+                    }
+                    if peer.try_send(named(name)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+    };
+    [endpoint("a").await, endpoint("b").await]
+}
+
+#[tokio::test]
+async fn slow_answer_is_asked_for_elsewhere_as_well_where_a_route_wants_that() {
+    let gate = Gate::closed();
+    let upstreams = one_of_two_is_slow(&gate).await;
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]);
+    let rig = setup.rest("[[routes]]\npool = \"app\"\nretry = { hedge_percentile = 90 }").start().await;
+    let mut client = rig.client().await;
+    for _ in 0..120 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.status, 200);
+    }
+
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+
+    assert!(rig.metric("sluicegate_hedges_total{pool=\"app\",outcome=\"won\"}").await >= 1.0);
+    let idle = |status: &serde_json::Value| {
+        status["pools"][0]["endpoints"].as_array().unwrap().iter().all(|endpoint| endpoint["in_flight"] == 0)
+    };
+    let status = rig.status_where("both endpoints to be free", idle).await;
+    assert!(status["pools"][0]["retries"]["made"]["hedge"].as_u64() >= Some(1), "{status}");
+}
+
+#[tokio::test]
+async fn slow_answer_to_a_post_is_waited_for() {
+    let gate = Gate::closed();
+    let upstreams = one_of_two_is_slow(&gate).await;
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]);
+    let rig = setup.rest("[[routes]]\npool = \"app\"\nretry = { hedge_percentile = 50 }").start().await;
+    let mut client = rig.client().await;
+    for _ in 0..120 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.status, 200);
+    }
+    let asked = |path: &'static str| {
+        upstreams.iter().flat_map(Upstream::requests).filter(|request| request.target() == path).count()
+    };
+
+    client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    for _ in 0..20 {
+        // Later than any hedge: these have been asked and answered meanwhile.
+        let mut other = rig.client().await;
+        other.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        other.response().await;
+    }
+    gate.let_pass(1);
+
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(asked("/slow"), 1);
 }

@@ -117,7 +117,7 @@ impl<'a> Group<'a> {
             websocket: None,
             strip_prefix: None,
             read_only_posts: Vec::new(),
-            retry: RouteRetry { statuses: Vec::new(), assets: Vec::new(), asset_attempts: 0 },
+            retry: RouteRetry { statuses: Vec::new(), assets: Vec::new(), asset_attempts: 0, hedge_percentile: None },
             ..root.clone()
         })
     }

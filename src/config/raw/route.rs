@@ -291,17 +291,26 @@ section! {
         assets: List<Parsed<String>> = list(parsed("path prefix", prefix)), Or("['/static/']");
         /// Further endpoints that are asked for such an asset, at most as many as exchanges in the last 10 s.
         asset_attempts: Whole<u32> = whole(0, 5), Or("2");
+        /// A safe request without content that has waited longer for its first byte than this percentage of those before
+        /// it is asked for on a second endpoint as well; the first answer counts. Within the pool's budget of retries. Not
+        /// where queries run: they would run twice.
+        hedge_percentile: Whole<u8> = whole(50, 99), May("never");
     }
 }
 
 fn retry(table: &Table<'_>) -> Option<RouteRetry> {
     let (statuses, assets) = (table.get(&RETRY.statuses).map(values), table.get(&RETRY.assets).map(values));
-    let asset_attempts = table.get(&RETRY.asset_attempts);
+    let (asset_attempts, hedge_percentile) = (table.get(&RETRY.asset_attempts), table.get(&RETRY.hedge_percentile));
     if statuses.iter().flatten().any(|status| *status == StatusCode::GATEWAY_TIMEOUT) {
         let words = Words::new("repeats what took too long: a slow query then runs once more");
         table.warn(&RETRY.statuses, words.expected("502 and 503"));
     }
-    Some(RouteRetry { statuses: statuses?, assets: assets?, asset_attempts: asset_attempts? })
+    Some(RouteRetry {
+        statuses: statuses?,
+        assets: assets?,
+        asset_attempts: asset_attempts?,
+        hedge_percentile: hedge_percentile?,
+    })
 }
 
 section! {

@@ -119,6 +119,15 @@ causes! {
         Asset = "asset",
         /// No response head within the time of one attempt.
         Slow = "slow",
+        /// The answer was slower than most: asked for elsewhere as well.
+        Hedge = "hedge",
+    }
+    /// What became of a second question beside a slow first one.
+    HedgeOutcome {
+        /// Its answer came first.
+        Won = "won",
+        /// It did not.
+        Lost = "lost",
     }
     /// What became of an idle connection that its endpoint had closed.
     RaceOutcome {

@@ -96,6 +96,7 @@ families! {
     PANICKING = Gauge "pool_panicking", None, ["pool"], "1 while so few endpoints are up that health is not heeded";
     RETRIES = Counter "retries", None, ["pool", "cause"], "Further attempts, by what failed before";
     RETRIES_REFUSED = Counter "retries_refused", None, ["pool"], "Further attempts that the retry budget did not allow";
+    HEDGES = Counter "hedges", None, ["pool", "outcome"], "Second questions beside a slow first one: won, or lost";
     RACES = Counter "keepalive_races", None, ["pool", "outcome"], "Idle connections found closed by the endpoint: avoided before anything was sent, lost after";
     DISCOVERY = Counter "discovery_answers", None, ["pool", "result"], "Questions to DNS about a pool's endpoints, by answer: found, empty (no such name or record), failed";
     TUNNELS = Counter "tunnels", None, ["pool"], "Tunnels opened";

@@ -11,8 +11,8 @@ use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
 use super::counts::EndpointCounts;
 use super::quic::QuicMetrics;
 use super::{
-    ConnectResult, ConnectionRefusal, DiscoveryResult, Ejection, HandshakeFailure, LogDrop, ProbeResult, RaceOutcome,
-    RetryCause, Standing,
+    ConnectResult, ConnectionRefusal, DiscoveryResult, Ejection, HandshakeFailure, HedgeOutcome, LogDrop, ProbeResult,
+    RaceOutcome, RetryCause, Standing,
 };
 use crate::lexicon::{EndpointName, Protocol};
 use crate::telemetry::record::{End, Kind, Record};
@@ -185,6 +185,7 @@ pub struct PoolMetrics {
     pub(super) retries: Causes<RetryCause>,
     pub(super) retries_refused: Count,
     pub(super) races: Causes<RaceOutcome>,
+    pub(super) hedges: Causes<HedgeOutcome>,
     pub(super) discovery: Causes<DiscoveryResult>,
     pub(super) tunnels: Count,
     pub(super) messages_in: Count,
@@ -211,6 +212,7 @@ impl PoolMetrics {
             retries: Causes::default(),
             retries_refused: Count::default(),
             races: Causes::default(),
+            hedges: Causes::default(),
             discovery: Causes::default(),
             tunnels: Count::default(),
             messages_in: Count::default(),
@@ -281,6 +283,17 @@ impl PoolMetrics {
     /// DNS was asked about its endpoints.
     pub fn discovery(&self, result: DiscoveryResult) {
         self.discovery.inc(result);
+    }
+
+    /// A second question beside a slow first one has ended.
+    pub fn hedge(&self, outcome: HedgeOutcome) {
+        self.hedges.inc(outcome);
+    }
+
+    /// What was repeated so far: by cause, and refused by the budget.
+    pub fn retried(&self) -> (Vec<(&'static str, u64)>, u64) {
+        let each = RetryCause::ALL.iter().map(|cause| (cause.as_str(), self.retries.get(*cause)));
+        (each.filter(|(_, count)| *count > 0).collect(), self.retries_refused.get())
     }
 
     /// An idle connection had been closed by its endpoint.

@@ -11,7 +11,7 @@ use super::{Samples, by_cause, by_class, f, family};
 use crate::lexicon::{EndpointName, PoolName};
 use crate::telemetry::metrics::cells::{Count, Histogram};
 use crate::telemetry::metrics::{
-    Cause as _, Direction, DiscoveryResult, EndpointMetrics, PoolMetrics, RaceOutcome, Standing, State,
+    Cause as _, Direction, DiscoveryResult, EndpointMetrics, HedgeOutcome, PoolMetrics, RaceOutcome, Standing, State,
 };
 
 pub(super) fn of_pools(
@@ -62,6 +62,11 @@ pub(super) fn of_pools(
         pools.iter().try_for_each(|(name, pool)| by_cause(samples, &[name.as_str()], |cause| pool.retries.get(cause)))
     })?;
     family(encoder, &f::RETRIES_REFUSED, |samples| each(samples, |pool| &pool.retries_refused))?;
+    family(encoder, &f::HEDGES, |samples| {
+        pools.iter().try_for_each(|(name, pool)| {
+            by_cause(samples, &[name.as_str()], |outcome: HedgeOutcome| pool.hedges.get(outcome))
+        })
+    })?;
     family(encoder, &f::RACES, |samples| {
         pools.iter().try_for_each(|(name, pool)| {
             by_cause(samples, &[name.as_str()], |outcome: RaceOutcome| pool.races.get(outcome))

@@ -1,0 +1,121 @@
+//! A second question when the first one is slower than most, and the better answer of the two.
+//!
+//! Only for safe methods without content, where a route asks for it: the second attempt goes to an endpoint that is free at
+//! once, within the pool's budget of retries. Whoever loses is dropped, which frees its endpoint.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request;
+
+use crate::balance::{Endpoint, EndpointId};
+use crate::message::Interim;
+use crate::snapshot::{Pool, Route};
+use crate::telemetry::metrics::{EndpointMetrics, HedgeOutcome, RetryCause};
+use crate::upstream::connect::connect;
+use crate::upstream::idle::Way;
+use crate::upstream::link::{Exchange, Home, Limits};
+use crate::upstream::{Failure, Idle, Lease, Outcome, Sent};
+
+use super::dispatch::home;
+use super::now_ms;
+use crate::body::Body;
+
+/// How an attempt ended.
+pub(super) type Tried = Result<Outcome, (Failure, Sent)>;
+
+/// What a second attempt is made with.
+pub(super) struct Hedge<'a> {
+    pub(super) head: &'a request::Parts,
+    pub(super) interim: &'a Interim,
+    pub(super) pool: &'a Pool,
+    pub(super) idle: &'a Idle,
+    pub(super) limits: Limits,
+    /// Endpoints that were asked, the present one included.
+    pub(super) asked: &'a [EndpointId],
+}
+
+/// A second attempt that came in first.
+pub(super) struct Second {
+    pub(super) outcome: Outcome,
+    pub(super) lease: Lease,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) counts: Arc<EndpointMetrics>,
+}
+
+/// Who came in first.
+pub(super) enum Raced {
+    /// The first attempt, whatever it brought; with the second one's endpoint, if it was asked.
+    First(Tried, Option<Lease>),
+    /// The second one, with an answer.
+    Second(Box<Second>),
+}
+
+/// When a route's request deserves a second question; `None` while too little is known, and where it wants none.
+pub(super) fn delay(route: &Route) -> Option<Duration> {
+    route.hedge.as_ref()?.estimate()
+}
+
+/// Waits for `first`, and after `delay` asks once more beside it.
+pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, hedge: Hedge<'_>) -> Raced {
+    let mut first = pin!(first);
+    if let Ok(done) = tokio::time::timeout(delay, &mut first).await {
+        return Raced::First(done, None);
+    }
+    let Some(lease) = hedge.pool.upstream.try_lease(hedge.asked) else { return Raced::First(first.await, None) };
+    if !hedge.pool.upstream.budget.try_retry(now_ms()) {
+        hedge.pool.metrics.retry_refused();
+        return Raced::First(first.await, None);
+    }
+    hedge.pool.metrics.retry(RetryCause::Hedge);
+    let endpoint = Arc::clone(lease.endpoint());
+    let mut lease = lease;
+    let done = {
+        let mut second = pin!(ask(&hedge, &endpoint, &mut lease));
+        tokio::select! {
+            biased;
+            done = &mut first => Err(done),
+            done = &mut second => Ok(done),
+        }
+    };
+    match done {
+        Err(done) => {
+            hedge.pool.metrics.hedge(HedgeOutcome::Lost);
+            Raced::First(done, Some(lease))
+        }
+        Ok(Some(outcome)) => {
+            hedge.pool.metrics.hedge(HedgeOutcome::Won);
+            let counts = hedge.pool.counts(&endpoint);
+            Raced::Second(Box::new(Second { outcome, lease, endpoint, counts }))
+        }
+        // What failed was an extra: the first one decides.
+        Ok(None) => {
+            hedge.pool.metrics.hedge(HedgeOutcome::Lost);
+            Raced::First(first.await, Some(lease))
+        }
+    }
+}
+
+/// The second attempt; `None` when it brings no answer worth having.
+async fn ask(hedge: &Hedge<'_>, endpoint: &Arc<Endpoint>, lease: &mut Lease) -> Option<Outcome> {
+    let security = hedge.pool.upstream.security.as_ref();
+    let config = &hedge.pool.upstream.config;
+    let link = match hedge.idle.take(Way::new(endpoint.id, security), endpoint) {
+        Some(link) => link,
+        None => connect(&endpoint.vitals.addresses(), &endpoint.host, security, &config.clocks).await.ok()?,
+    };
+    lease.settle();
+    let exchange = Exchange {
+        head: hedge.head,
+        body: Body::empty(),
+        interim: hedge.interim,
+        upgrade: false,
+        limits: hedge.limits,
+    };
+    let home: Home = home(hedge.pool, endpoint, hedge.idle);
+    match link.exchange(exchange, home).await.ok()? {
+        Outcome::Response { head, .. } if head.status.is_server_error() => None,
+        outcome => Some(outcome),
+    }
+}
