@@ -231,6 +231,10 @@ pub struct Endpoint {
     pub retries: u64,
     /// How often each limit on what it carries was reached.
     pub limits_reached: LimitsReached,
+    /// Milliseconds for which it keeps idle connections, as its closes have shown; `null` while they have shown nothing.
+    pub idle_time_ms: Option<u64>,
+    /// Idle connections that it closed before they were used again.
+    pub idle_closes: u64,
     /// Open tunnels.
     pub tunnels: u64,
     /// Weight.
@@ -306,6 +310,7 @@ impl Pool {
             ],
             ejected: endpoint.bench != "in",
             warmth: endpoint.warmth,
+            idle_closes: endpoint.idle_closes,
             tunnels: endpoint.tunnels,
         });
         let ended =

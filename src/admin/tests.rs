@@ -109,6 +109,8 @@ fn status() -> Status {
                 bench: "ejected",
                 bench_reason: "5 gateway errors in a row".to_owned(),
                 warmth: 100,
+                idle_time_ms: None,
+                idle_closes: 0,
                 drained: false,
                 in_flight: 4,
                 pending: 1,

@@ -45,7 +45,7 @@ use super::{Error, Options, Running, admin, end, reload, service};
 const FIRST_NAMES: Duration = Duration::from_secs(3);
 
 /// How often idle connections to endpoints are looked through.
-const SWEEP: Duration = Duration::from_millis(500);
+const SWEEP: Duration = Duration::from_millis(250);
 
 /// Runs until told to end.
 pub(super) fn run(options: Options) -> Result<(), Error> {

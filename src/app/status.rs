@@ -202,6 +202,8 @@ fn pool_status(pool: &Served, finder: &Finder) -> Pool {
                 pending: vitals.reached().pending.into(),
                 retries: vitals.reached().retries.into(),
             },
+            idle_time_ms: vitals.keep_alive().learned().map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
+            idle_closes: vitals.keep_alive().closes(),
             tunnels: u64::from(vitals.tunnels()),
             weight: endpoint.weight,
             priority: endpoint.tier.priority,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::keepalive::KeepAlive;
 use super::load::{Load, Reached};
 use super::traffic::{Live, Recent, Seen, Tally, Traffic};
 use crate::lexicon::Standing;
@@ -34,6 +35,7 @@ struct Shared {
     reason: ArcSwap<Arc<str>>,
     bench_reason: ArcSwap<Arc<str>>,
     addresses: ArcSwap<Arc<[SocketAddr]>>,
+    keep_alive: KeepAlive,
 }
 
 /// Beats whenever an endpoint of a pool changes its standing, so that rosters count anew only then.
@@ -95,6 +97,7 @@ impl Vitals {
             reason: ArcSwap::from_pointee(Arc::from("")),
             bench_reason: ArcSwap::from_pointee(Arc::from("")),
             addresses: ArcSwap::from_pointee(Arc::from(addresses)),
+            keep_alive: KeepAlive::default(),
         }))
     }
 
@@ -134,6 +137,11 @@ impl Vitals {
     /// Notes when the standing has changed, in milliseconds of Unix time.
     pub fn set_since(&self, since: u64) {
         self.0.since.store(since, Ordering::Relaxed);
+    }
+
+    /// How long it keeps idle connections.
+    pub fn keep_alive(&self) -> &KeepAlive {
+        &self.0.keep_alive
     }
 
     /// Whether an operator took the endpoint out. See `Endpoint::is_disabled` for the whole answer.

@@ -235,6 +235,8 @@ pub struct UpstreamClocks {
     pub unacknowledged: Duration,
     /// Age of an idle connection at which it is not used again. Default 1.5 s: Gunicorn closes after 2 s.
     pub idle: Duration,
+    /// Whether it is shortened for an endpoint that closes sooner. Default true.
+    pub learn_idle: bool,
 }
 
 /// TLS to endpoints, and to collectors.

@@ -40,6 +40,7 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
             write_idle: Duration::from_secs(60),
             unacknowledged: Duration::from_secs(12),
             idle: Duration::from_millis(1_500),
+            learn_idle: true,
         },
         max_idle: 8,
         retry: Retry { attempts: 1, per_try: None, back_off: Duration::ZERO, budget_percent: 10 },

@@ -1,108 +1,28 @@
 //! Leases an endpoint, asks it, and tries again where that is safe.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::request;
 use tokio::time::Instant;
 
-use crate::balance::{ClaimKind, EndpointId, Live as LiveResult, Standing};
-use crate::body::Body;
+use crate::balance::{Endpoint, EndpointId, Live as LiveResult, Standing};
+use crate::config::pool::UpstreamClocks;
 use crate::lexicon::Clock;
-use crate::message::Interim;
 use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{ConnectResult, EndpointMetrics, RaceOutcome, RetryCause};
 use crate::telemetry::record::Stage;
 use crate::upstream::connect::connect;
-use crate::upstream::idle::Way;
+use crate::upstream::idle::{self, Way};
 use crate::upstream::link::{Exchange, Home, Limits};
 use crate::upstream::pool::NoLease;
 use crate::upstream::{Failure, Idle, Lease, Link, Outcome, Sent, Wish};
 
 use super::fault::Fault;
+use super::forward::Forward;
 use super::now_ms;
-use super::receive::Kept;
 use super::record::Story;
-use super::retry::{Doubt, Next, back_off, doubt, verdict};
-
-/// A request on its way to an endpoint.
-pub(super) struct Forward<'a> {
-    /// The head, rewritten.
-    pub head: &'a request::Parts,
-    /// The body.
-    pub body: Outgoing,
-    /// Takes interim responses.
-    pub interim: &'a Interim,
-    /// Whether a tunnel is asked for.
-    pub upgrade: bool,
-    /// Whether the request changes nothing.
-    pub read_only: bool,
-    /// Whose it is, as far as clients are told apart.
-    pub client: IpAddr,
-}
-
-impl<'a> Forward<'a> {
-    /// The endpoint it wants, after those it has `tried`.
-    fn wish<'w>(&self, tried: &'w [EndpointId]) -> Wish<'w>
-    where
-        'a: 'w,
-    {
-        Wish {
-            kind: if self.upgrade { ClaimKind::Tunnel } else { ClaimKind::Exchange },
-            tried,
-            expendable: self.read_only && self.body.is_at_hand(),
-            client: self.client,
-            path: self.head.uri.path(),
-        }
-    }
-}
-
-impl Forward<'_> {
-    /// Whether another endpoint may know better, and may be asked.
-    fn doubt(&self, outcome: &Outcome, route: &crate::config::Route) -> Option<Doubt> {
-        let Outcome::Response { head, .. } = outcome else { return None };
-        let repeatable = self.read_only && !self.upgrade && self.body.is_at_hand();
-        repeatable.then(|| doubt(head.status, self.head.uri.path(), &route.retry)).flatten()
-    }
-}
-
-/// A request body on its way to an endpoint.
-pub(super) enum Outgoing {
-    /// None.
-    Empty,
-    /// Collected: can be sent again.
-    Kept(Arc<Kept>),
-    /// Streams from the client; `None` once it was sent.
-    Stream(Option<Body>),
-}
-
-impl Outgoing {
-    /// The content, when all of it is in memory.
-    pub(super) fn in_memory(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Empty => Some(Vec::new()),
-            Self::Kept(kept) => kept.in_memory(),
-            Self::Stream(_) => None,
-        }
-    }
-
-    const fn is_at_hand(&self) -> bool {
-        matches!(self, Self::Empty | Self::Kept(_) | Self::Stream(Some(_)))
-    }
-
-    const fn is_stream(&self) -> bool {
-        matches!(self, Self::Stream(_))
-    }
-
-    fn body(&mut self) -> Body {
-        match self {
-            Self::Empty => Body::empty(),
-            Self::Kept(kept) => kept.body(),
-            Self::Stream(body) => body.take().unwrap_or_default(),
-        }
-    }
-}
+use super::retry::{Doubt, Next, back_off, retry_cause, told, verdict};
 
 /// Asks the endpoints of `pool` in turn until one answers or trying again would not be safe.
 ///
@@ -150,6 +70,7 @@ pub(super) async fn dispatch(
         let counts = pool.counts(&endpoint);
         story.take_endpoint(&endpoint.name, Arc::clone(&counts));
         // A body that can be sent once only, and a tunnel, do not risk the race with the close of an idle connection.
+        let mut rested = None;
         let reuse = !refreshed && !forward.upgrade && !forward.body.is_stream();
         let (failure, sent) = match obtain(pool, &lease, idle, reuse, &counts, story).await {
             Err(failure) => (failure, Sent::Nothing),
@@ -157,11 +78,12 @@ pub(super) async fn dispatch(
                 lease.settle();
                 story.reach(Stage::Head);
                 let asked = Instant::now();
+                rested = link.rest_before();
                 let home = Home {
                     idle: idle.clone(),
                     way: Way::new(endpoint.id, pool.upstream.security.as_ref()),
                     most: config.max_idle,
-                    limit: config.clocks.idle,
+                    limit: rest_of(&endpoint, &config.clocks),
                 };
                 // An attempt that can be repeated may have a shorter clock; the last one has the route's.
                 let hasty = config.retry.per_try.filter(|_| {
@@ -229,6 +151,11 @@ pub(super) async fn dispatch(
             pool.note_live(&endpoint, live, now_ms());
         }
         story.attempt_failed(&lease, failure.code());
+        if sent == Sent::OnReused
+            && let (Failure::Closed(_), Some(rested)) = (&failure, rested)
+        {
+            idle::note_close(&endpoint, rested);
+        }
         let fault = Fault::from(&failure);
         let at_hand = forward.body.is_at_hand();
         let next = verdict(&failure, sent, forward.read_only && at_hand);
@@ -269,6 +196,11 @@ struct Doubted {
     outcome: Outcome,
     lease: Lease,
     counts: Arc<EndpointMetrics>,
+}
+
+/// How long a connection to `endpoint` may rest.
+fn rest_of(endpoint: &Endpoint, clocks: &UpstreamClocks) -> Duration {
+    if clocks.learn_idle { endpoint.vitals.keep_alive().limit(clocks.idle) } else { clocks.idle }
 }
 
 /// The end when there is no better answer: the one in doubt, else the fault.
@@ -339,7 +271,9 @@ async fn obtain(
 ) -> Result<Link, Failure> {
     let endpoint = lease.endpoint();
     let way = Way::new(endpoint.id, pool.upstream.security.as_ref());
-    if reuse && let Some(link) = idle.take(way) {
+    if !reuse {
+        idle.expect(way, endpoint);
+    } else if let Some(link) = idle.take(way, endpoint) {
         metrics.connection(ConnectResult::Reused);
         return Ok(link);
     }
@@ -366,27 +300,4 @@ fn refused_tunnel(forward: &Forward<'_>, route: &Route, failure: &Failure, sent:
     let silent = forward.upgrade && sent != Sent::Nothing && matches!(failure, Failure::Closed(_));
     let websocket = route.config.websocket.as_ref().filter(|_| silent)?;
     Some(Fault::TunnelRefused(websocket.on_silent_close))
-}
-
-/// What a failure tells about the endpoint; `None` when it tells nothing.
-const fn told(failure: &Failure, sent: Sent) -> Option<LiveResult> {
-    match (failure, sent) {
-        (Failure::Unresolved | Failure::Connect(_) | Failure::Tls(_) | Failure::Late(Clock::Connect), _) => {
-            Some(LiveResult::ConnectFailed)
-        }
-        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite), _) => Some(LiveResult::Silent),
-        // The close of an idle connection is everyday life.
-        (Failure::Closed(_), Sent::Nothing | Sent::OnReused) => None,
-        (Failure::Closed(_) | Failure::Malformed(_) | Failure::HeadTooLarge, _) => Some(LiveResult::Broken),
-        (Failure::Late(_) | Failure::Request(_), _) => None,
-    }
-}
-
-const fn retry_cause(failure: &Failure, sent: Sent) -> RetryCause {
-    match (failure, sent) {
-        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite | Clock::Exchange), _) => RetryCause::Silent,
-        (_, Sent::Nothing) => RetryCause::Connect,
-        (_, Sent::OnReused) => RetryCause::Race,
-        (_, Sent::OnFresh) => RetryCause::Broken,
-    }
 }

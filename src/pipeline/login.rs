@@ -19,8 +19,8 @@ use crate::limit::{Decision, Key, Meter, Offence, Scope, prefix_of};
 use crate::snapshot::{Guard, Snapshot};
 use crate::telemetry::metrics::LoginResult;
 
-use super::dispatch::Outgoing;
 use super::fault::Fault;
+use super::forward::Outgoing;
 use super::quota::seconds;
 use super::{Parts, Pipeline, now_ns};
 

@@ -7,6 +7,7 @@
 mod admit;
 mod dispatch;
 pub mod fault;
+mod forward;
 mod identify;
 mod login;
 mod quota;
@@ -45,8 +46,9 @@ use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Idle, Lease, Outcome, tunnel as pump};
 
-use dispatch::{Forward, Outgoing, dispatch};
+use dispatch::dispatch;
 use fault::Fault;
+use forward::{Forward, Outgoing};
 use identify::Identity;
 use login::Login;
 use quota::Counted;

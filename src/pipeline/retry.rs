@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::balance::Live;
 use crate::config::route::RouteRetry;
 use crate::lexicon::Clock;
+use crate::telemetry::metrics::RetryCause;
 use crate::upstream::{Failure, Sent};
 
 /// What to do after a failed attempt.
@@ -77,6 +79,30 @@ pub(super) fn back_off(repeat: u32, base: Duration, chance: f64) -> Duration {
     let Some(doublings) = repeat.checked_sub(2) else { return Duration::ZERO };
     let whole = base.saturating_mul(1_u32.checked_shl(doublings.min(10)).unwrap_or(u32::MAX));
     whole.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0)
+}
+
+/// What a failure tells about the endpoint; `None` when it tells nothing.
+pub(super) const fn told(failure: &Failure, sent: Sent) -> Option<Live> {
+    match (failure, sent) {
+        (Failure::Unresolved | Failure::Connect(_) | Failure::Tls(_) | Failure::Late(Clock::Connect), _) => {
+            Some(Live::ConnectFailed)
+        }
+        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite), _) => Some(Live::Silent),
+        // The close of an idle connection is everyday life.
+        (Failure::Closed(_), Sent::Nothing | Sent::OnReused) => None,
+        (Failure::Closed(_) | Failure::Malformed(_) | Failure::HeadTooLarge, _) => Some(Live::Broken),
+        (Failure::Late(_) | Failure::Request(_), _) => None,
+    }
+}
+
+/// The cause under which a further attempt counts.
+pub(super) const fn retry_cause(failure: &Failure, sent: Sent) -> RetryCause {
+    match (failure, sent) {
+        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite | Clock::Exchange), _) => RetryCause::Silent,
+        (_, Sent::Nothing) => RetryCause::Connect,
+        (_, Sent::OnReused) => RetryCause::Race,
+        (_, Sent::OnFresh) => RetryCause::Broken,
+    }
 }
 
 #[cfg(test)]

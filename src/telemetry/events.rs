@@ -26,7 +26,7 @@ use crate::lifecycle::Phase;
 
 pub use endpoints::{
     EndpointFlipped, endpoint_ejected, endpoint_on_trial, endpoint_probed, endpoint_returned, endpoint_warming,
-    limit_reached, panic_mode_entered, panic_mode_left, queue_refusing, traffic_shifted,
+    idle_time_learned, limit_reached, panic_mode_entered, panic_mode_left, queue_refusing, traffic_shifted,
 };
 pub use stderr::{Flush, dropped};
 

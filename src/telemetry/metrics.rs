@@ -174,6 +174,8 @@ pub struct EndpointState {
     pub ejected: bool,
     /// Share of its due that it takes, in percent.
     pub warmth: u8,
+    /// Idle connections that it closed before they were used again.
+    pub idle_closes: u64,
     /// Open tunnels.
     pub tunnels: u64,
 }

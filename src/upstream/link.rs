@@ -50,6 +50,8 @@ pub struct Link {
     pub(super) received: BytesMut,
     pub(super) timer: Timer,
     outbox: Outbox,
+    /// How long it has rested, if it has carried an exchange before.
+    rested: Option<Duration>,
     reused: bool,
     /// What the kernel is to take for death again once a large request is over.
     silence: Option<Option<Duration>>,
@@ -121,12 +123,23 @@ impl Link {
     /// A fresh connection.
     pub fn new(io: UpstreamIo) -> Self {
         let (timer, outbox) = (Timer::new(), Outbox::default());
-        Self { io, received: BytesMut::new(), timer, outbox, reused: false, silence: None }
+        Self { io, received: BytesMut::new(), timer, outbox, rested: None, reused: false, silence: None }
     }
 
     /// Whether the connection has carried an exchange before.
     pub const fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// The connection, after it has rested for `time`.
+    pub(super) const fn rested(mut self, time: Duration) -> Self {
+        self.rested = Some(time);
+        self
+    }
+
+    /// How long it has rested before this exchange, if it has carried one before.
+    pub const fn rest_before(&self) -> Option<Duration> {
+        self.rested
     }
 
     /// Whether the connection is open and has said nothing since.

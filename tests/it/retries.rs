@@ -1,7 +1,9 @@
 //! What may be repeated is repeated, what may have had an effect is not.
 
+use std::time::Duration;
+
 use crate::rig::upstream::named;
-use crate::rig::{Rig, Upstream};
+use crate::rig::{Rig, Upstream, soon};
 
 /// An endpoint that takes requests and closes the connection instead of answering.
 async fn mute() -> Upstream {
@@ -243,4 +245,54 @@ async fn idle_connection_closed_by_the_endpoint_costs_no_post() {
         assert!(response.status == 200 || index > 1, "{}", response.text());
         assert!(upstream.requests().len() <= index, "a POST was repeated");
     }
+}
+
+#[tokio::test]
+async fn idle_time_of_an_endpoint_is_learned_from_its_closes_and_undercut() {
+    const KEPT: Duration = Duration::from_millis(600);
+    let (gave_up, mut given_up) = tokio::sync::watch::channel(0);
+    let upstream = Upstream::playing(move |mut peer, seen| {
+        let gave_up = gave_up.clone();
+        async move {
+            loop {
+                match tokio::time::timeout(KEPT, peer.request()).await {
+                    Ok(Some(request)) => {
+                        seen.note(request);
+                        peer.send(named("a")).await;
+                    }
+                    Ok(None) => break gave_up.send_modify(|times| *times += 1),
+                    Err(_) => break,
+                }
+            }
+        }
+    })
+    .await;
+    let setup = Rig::setup().process("workers = 1").endpoint(&upstream);
+    let rig = setup.pool("health = false\ntimeouts = { idle = \"60s\" }").start().await;
+    let mut client = rig.client().await;
+    let mut closes = 0;
+
+    let learned = loop {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.status, 200);
+        closes += 1;
+        let status =
+            rig.status_where("a close", |status| endpoint(status)["idle_closes"].as_u64() >= Some(closes)).await;
+        if let Some(learned) = endpoint(&status)["idle_time_ms"].as_u64() {
+            break learned;
+        }
+    };
+    assert!((50..=600).contains(&learned), "{learned}");
+    given_up.mark_unchanged();
+    let before = *given_up.borrow();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+
+    soon("the proxy to close first", given_up.wait_for(|times| *times > before)).await.unwrap();
+    let sample = format!("sluicegate_endpoint_idle_closes_total{{pool=\"app\",endpoint=\"{}\"}}", upstream.address);
+    assert!(rig.metric(&sample).await >= 2.0);
+}
+
+fn endpoint(status: &serde_json::Value) -> &serde_json::Value {
+    &status["pools"][0]["endpoints"][0]
 }

@@ -207,18 +207,27 @@ section! {
         unacknowledged: Lasting = lasting(3_000, HOUR), Or("'12s'");
         /// Age of an idle connection at which it is not used again. Gunicorn closes after 2 s: stay below it.
         idle: Lasting = lasting(0, DAY), Or("'1.5s'");
+        /// Whether an endpoint that is seen to close idle connections sooner than `idle` has them given up earlier still.
+        learn_idle: Flag = Flag, Or("true");
     }
 }
 
 fn timeouts(table: &Table<'_>) -> Option<UpstreamClocks> {
     let (connect, write_idle) = (table.get(&TIMEOUTS.connect), table.get(&TIMEOUTS.write_idle));
     let (unacknowledged, idle) = (table.get(&TIMEOUTS.unacknowledged), table.get(&TIMEOUTS.idle));
+    let learn_idle = table.get(&TIMEOUTS.learn_idle);
     if idle.is_some_and(|idle| idle.as_millis() >= u128::from(2 * SECOND)) {
         let words = Words::new("meets connections that Gunicorn is closing: its keep-alive ends after 2s");
         let words = words.expected("less than Gunicorn's `--keep-alive`");
         table.warn(&TIMEOUTS.idle, words.help("right only if every endpoint keeps idle connections for longer"));
     }
-    Some(UpstreamClocks { connect: connect?, write_idle: write_idle?, unacknowledged: unacknowledged?, idle: idle? })
+    Some(UpstreamClocks {
+        connect: connect?,
+        write_idle: write_idle?,
+        unacknowledged: unacknowledged?,
+        idle: idle?,
+        learn_idle: learn_idle?,
+    })
 }
 
 section! {

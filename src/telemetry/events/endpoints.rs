@@ -44,6 +44,12 @@ impl EndpointFlipped<'_> {
     }
 }
 
+/// An endpoint has shown how long it keeps idle connections open: they rest for less from now on.
+pub fn idle_time_learned(endpoint: &EndpointName, idle: Duration) {
+    let reason = "it closes connections that have rested for so long";
+    info!(%endpoint, idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX), reason, "idle time learned");
+}
+
 /// An active check has ended. Only failures have a line, and only at debug: a flip tells the rest.
 pub fn endpoint_probed(metrics: &EndpointMetrics, pool: &PoolName, endpoint: &EndpointName, result: ProbeResult) {
     metrics.probe(result);

@@ -116,6 +116,7 @@ families! {
     EJECTED = Gauge "endpoint_ejected", None, ["pool", "endpoint"], "1 while ejected for what live traffic showed";
     EJECTIONS = Counter "endpoint_ejections", None, ["pool", "endpoint", "cause"], "Ejections for what live traffic showed, by cause";
     WARMTH = Gauge "endpoint_warmth_percent", None, ["pool", "endpoint"], "Share of its due that an endpoint takes; below 100 after a recovery";
+    IDLE_CLOSES = Counter "endpoint_idle_closes", None, ["pool", "endpoint"], "Idle connections that the endpoint closed before they were used again";
     TUNNELS_OPEN = Gauge "endpoint_tunnels_open", None, ["pool", "endpoint"], "Tunnels open now";
 
     LIMIT_REQUESTS = Counter "limit_requests", None, ["limit", "result"], "Requests counted on a limit: passed, limited (too many over time), crowded (too many at once), observed (would have been refused)";

@@ -49,6 +49,7 @@ impl Gauges for Fixed {
                     reached: [("in_flight", 2), ("pending", 0), ("retries", 0)],
                     ejected: true,
                     warmth: 55,
+                    idle_closes: 3,
                     tunnels: 2,
                 }],
             }],

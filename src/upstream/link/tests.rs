@@ -1,6 +1,7 @@
 //! One exchange with scripted endpoints, over real sockets.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,8 +28,10 @@ async fn pair() -> (Link, TcpStream) {
 fn home() -> Home {
     let text = "[[listeners]]\naddress = \"127.0.0.1:1\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\n";
     let config = Config::parse(text, "p.toml".as_ref()).unwrap().config;
-    let endpoint = Roster::new(&config.pools[0].endpoints).endpoints()[0].id;
-    Home { idle: Idle::default(), way: Way::new(endpoint, None), most: 8, limit: Duration::from_secs(60) }
+    let endpoint = Arc::clone(&Roster::new(&config.pools[0].endpoints).endpoints()[0]);
+    let (idle, way) = (Idle::default(), Way::new(endpoint.id, None));
+    idle.expect(way, &endpoint);
+    Home { idle, way, most: 8, limit: Duration::from_secs(60) }
 }
 
 /// Pieces of content, then an end: `None` never comes.

@@ -196,7 +196,11 @@ async fn echo(mut stream: TcpStream, replica: &Replica, request: &Request) -> io
         };
         match message {
             Some(Ok(message)) if message.is_ping() || message.is_pong() => {}
-            Some(Ok(message)) if !message.is_close() && socket.send(message).await.is_ok() => {}
+            Some(Ok(message)) if !message.is_close() => {
+                if socket.send(message).await.is_err() {
+                    return Ok(());
+                }
+            }
             _ => return Ok(()),
         }
     }

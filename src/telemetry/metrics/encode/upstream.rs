@@ -160,6 +160,9 @@ pub(super) fn of_endpoints(
             by_cause(samples, &[*pool, name.as_str()], |cause| endpoint.ejections.get(cause))
         })
     })?;
+    family(encoder, &f::IDLE_CLOSES, |samples| {
+        now.iter().try_for_each(|(pool, name, endpoint)| samples.counter(&[*pool, *name], endpoint.idle_closes))
+    })?;
     family(encoder, &f::WARMTH, |samples| {
         now.iter().try_for_each(|(pool, name, endpoint)| samples.gauge(&[*pool, *name], u64::from(endpoint.warmth)))
     })?;

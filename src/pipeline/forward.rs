@@ -1,0 +1,91 @@
+//! A request on its way to an endpoint.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request;
+
+use crate::balance::{ClaimKind, EndpointId};
+use crate::body::Body;
+use crate::config;
+use crate::message::Interim;
+use crate::upstream::{Outcome, Wish};
+
+use super::receive::Kept;
+use super::retry::{Doubt, doubt};
+
+/// A request on its way to an endpoint.
+pub(super) struct Forward<'a> {
+    /// The head, rewritten.
+    pub head: &'a request::Parts,
+    /// The body.
+    pub body: Outgoing,
+    /// Takes interim responses.
+    pub interim: &'a Interim,
+    /// Whether a tunnel is asked for.
+    pub upgrade: bool,
+    /// Whether the request changes nothing.
+    pub read_only: bool,
+    /// Whose it is, as far as clients are told apart.
+    pub client: IpAddr,
+}
+
+impl<'a> Forward<'a> {
+    /// The endpoint it wants, after those it has `tried`.
+    pub(super) fn wish<'w>(&self, tried: &'w [EndpointId]) -> Wish<'w>
+    where
+        'a: 'w,
+    {
+        Wish {
+            kind: if self.upgrade { ClaimKind::Tunnel } else { ClaimKind::Exchange },
+            tried,
+            expendable: self.read_only && self.body.is_at_hand(),
+            client: self.client,
+            path: self.head.uri.path(),
+        }
+    }
+
+    /// Whether another endpoint may know better, and may be asked.
+    pub(super) fn doubt(&self, outcome: &Outcome, route: &config::Route) -> Option<Doubt> {
+        let Outcome::Response { head, .. } = outcome else { return None };
+        let repeatable = self.read_only && !self.upgrade && self.body.is_at_hand();
+        repeatable.then(|| doubt(head.status, self.head.uri.path(), &route.retry)).flatten()
+    }
+}
+
+/// A request body on its way to an endpoint.
+pub(super) enum Outgoing {
+    /// None.
+    Empty,
+    /// Collected: can be sent again.
+    Kept(Arc<Kept>),
+    /// Streams from the client; `None` once it was sent.
+    Stream(Option<Body>),
+}
+
+impl Outgoing {
+    /// The content, when all of it is in memory.
+    pub(super) fn in_memory(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Empty => Some(Vec::new()),
+            Self::Kept(kept) => kept.in_memory(),
+            Self::Stream(_) => None,
+        }
+    }
+
+    pub(super) const fn is_at_hand(&self) -> bool {
+        matches!(self, Self::Empty | Self::Kept(_) | Self::Stream(Some(_)))
+    }
+
+    pub(super) const fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
+    pub(super) fn body(&mut self) -> Body {
+        match self {
+            Self::Empty => Body::empty(),
+            Self::Kept(kept) => kept.body(),
+            Self::Stream(body) => body.take().unwrap_or_default(),
+        }
+    }
+}
