@@ -191,6 +191,7 @@ fn heads(criterion: &mut Criterion) {
 
 fn sample(fields: &HeaderMap) -> Record {
     Record {
+        id: sluicegate::telemetry::RecordId::default(),
         kind: Kind::Exchange,
         at: SystemTime::now(),
         request_id: headers::request_id(7),

@@ -10,6 +10,7 @@ mod end;
 mod observe;
 mod reload;
 mod service;
+mod sinks;
 mod start;
 mod status;
 

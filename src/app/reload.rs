@@ -14,12 +14,11 @@ use crate::control::drains::Drains;
 use crate::limit::Bans;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Snapshot};
-use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::redact::Redactor;
 use crate::tls::{self, Tickets};
 
+use super::sinks::Sinks;
 use super::{Error, admin, service};
 
 /// Everything that a reload touches.
@@ -31,7 +30,7 @@ pub(super) struct Reloader {
     pub(super) gates: Vec<Arc<Gate>>,
     pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
     pub(super) wakes: Vec<Arc<Notify>>,
-    pub(super) log: AccessLog,
+    pub(super) log: Sinks,
     pub(super) drains: Arc<Drains>,
     pub(super) admin: Admin,
     pub(super) bans: Bans,
@@ -93,7 +92,7 @@ impl Reloader {
                 gate.renew(Arc::clone(listener), security);
             }
         }
-        self.log.reconfigure(config.access_log.clone(), Redactor::new(&config.clients.secret_query_keys));
+        self.log.reconfigure(&config);
         self.admin.renew(access);
         self.bans.renew(config.bans.clone());
         self.live.publish(snapshot);

@@ -30,15 +30,14 @@ use crate::serve::gate::Gate;
 use crate::serve::quic;
 use crate::serve::worker::{self, Door, Shared, Sibling};
 use crate::snapshot::{Live, Snapshot};
-use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics};
-use crate::telemetry::redact::Redactor;
 use crate::tls::Tickets;
 use crate::upstream::Idle;
 
 use super::discover::Finder;
 use super::observe::Observer;
+use super::sinks::Sinks;
 use super::status::World;
 use super::{Error, Options, Running, admin, end, reload, service};
 
@@ -94,9 +93,9 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let keys = Keyring::new(secret.as_ref().map(|secret| secret.expose()));
     let (fleet, sync) = fleet(&config, &bans, &metrics).unzip();
     let fleet = fleet.unwrap_or(Fleet::alone());
-    let redactor = Redactor::new(&config.clients.secret_query_keys);
-    let log = AccessLog::start(config.access_log.clone(), redactor, metrics.log())
-        .map_err(|source| Error::System { what: "access log", source })?;
+    // What looks at records within the process takes its place among these.
+    let taps = Vec::new();
+    let log = Sinks::start(&config, taps, &metrics)?;
     let observer = Arc::new(Observer::new(Arc::clone(&live)));
     let drains = Arc::new(Drains::new(Arc::clone(&live) as _, Arc::clone(&observer) as _, now_ms));
     let world = Arc::new(World {
@@ -338,7 +337,7 @@ struct Crew<'a> {
     bans: &'a Bans,
     fleet: &'a Fleet,
     keys: &'a Keyring,
-    log: &'a AccessLog,
+    log: &'a Sinks,
     metrics: &'a Metrics,
     shared: &'a Shared,
 }

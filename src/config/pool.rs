@@ -239,8 +239,8 @@ pub struct UpstreamClocks {
     pub learn_idle: bool,
 }
 
-/// TLS to endpoints.
-#[derive(Clone, Debug)]
+/// TLS to endpoints, and to collectors.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UpstreamTls {
     /// Name to verify and to send as SNI. Default: the endpoint's host.
     pub server_name: Option<String>,

@@ -49,7 +49,7 @@ pub(super) enum Raced {
     /// The first attempt, whatever it brought; with the second one's endpoint, if it was asked.
     First(Tried, Option<Lease>),
     /// The second one, with an answer.
-    Second(Box<Second>),
+    Second(Second),
 }
 
 /// When a route's request deserves a second question; `None` while too little is known, and where it wants none.
@@ -87,7 +87,7 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
         Ok(Some(outcome)) => {
             hedge.pool.metrics.hedge(HedgeOutcome::Won);
             let counts = hedge.pool.counts(&endpoint);
-            Raced::Second(Box::new(Second { outcome, lease, endpoint, counts }))
+            Raced::Second(Second { outcome, lease, endpoint, counts })
         }
         // What failed was an extra: the first one decides.
         Ok(None) => {

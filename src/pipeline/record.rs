@@ -19,7 +19,7 @@ use crate::message::Connection;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
 use crate::telemetry::metrics::EndpointMetrics;
-use crate::telemetry::record::{Attempt, End, Kind, Record, Stage, Stages, Who};
+use crate::telemetry::record::{Attempt, End, Kind, Record, RecordId, Stage, Stages, Who};
 use crate::upstream::Lease;
 use crate::upstream::observer::Side;
 use crate::upstream::tunnel::{Ending, Tally};
@@ -59,6 +59,7 @@ impl Story {
     ) -> Box<Self> {
         let fields = &head.headers;
         let record = Record {
+            id: RecordId::default(),
             kind: Kind::Exchange,
             at: SystemTime::now(),
             request_id,

@@ -1,10 +1,14 @@
-//! Takes records from the workers to standard output or a file.
+//! Takes records from the workers and hands each to everybody who wants records.
 //!
 //! Floor 2. Each worker has a bounded queue of its own; handing a record over is one allocation and a few atomics,
-//! never a system call, never a wait: a full queue drops the record and counts it. One thread looks at the queues at
-//! least every 50 ms, encodes and writes in batches. A sink that fails is tried again with growing pauses while
-//! records wait, then drop; nothing of it reaches an exchange. Deliberately absent: shipping over a network.
+//! never a system call, never a wait: a full queue drops the record and counts it. One thread, the [`fan`], looks at the
+//! queues at least every 50 ms, numbers each record and shows it to every [`Consumer`], of which none may block: what
+//! goes over a wire or to a disk has a bounded queue and a thread of its own behind its consumer, so that a slow one
+//! slows nobody. [`Local`] is the one for standard output and files. Deliberately absent: shipping over a network, which
+//! is `control::shipper`.
 
+mod fan;
+mod local;
 mod sink;
 mod writer;
 
@@ -17,12 +21,19 @@ use std::time::{Duration, Instant};
 
 use super::metrics::{LogDrop, LogMetrics};
 use super::record::Record;
-use super::redact::Redactor;
-use crate::config;
-use crate::config::process::LogTarget;
-use writer::Writer;
+use fan::Fan;
+pub use local::Local;
 
-/// The access log. Dropping the last handle ends its thread once what waits is written or cannot be.
+/// Sees every record, on the access log's thread: must not block, and should not take long.
+pub trait Consumer: Send + Sync {
+    /// One record. Kept by cloning the `Arc`.
+    fn take(&self, record: &Arc<Record>);
+
+    /// No further record is at hand: whoever was given some may be woken.
+    fn pause(&self) {}
+}
+
+/// The access log. Dropping the last handle ends its thread once what waits was handed on.
 #[derive(Debug)]
 pub struct AccessLog {
     orders: SyncSender<Order>,
@@ -35,16 +46,18 @@ pub struct AccessLog {
 /// A worker's end of the access log. Cheap to clone; clones share a queue.
 #[derive(Clone, Debug)]
 pub struct Emitter {
-    queue: SyncSender<Box<Record>>,
+    queue: SyncSender<Arc<Record>>,
     on: Arc<AtomicBool>,
     metrics: Arc<LogMetrics>,
 }
 
+/// Everybody who wants records.
+pub type Consumers = Vec<Arc<dyn Consumer>>;
+
 /// What the thread is told.
 enum Order {
-    Serve(Receiver<Box<Record>>),
-    Reopen,
-    Reconfigure(Box<(config::AccessLog, Redactor)>),
+    Serve(Receiver<Arc<Record>>),
+    Feed(Consumers),
     Flush(SyncSender<()>),
 }
 
@@ -52,17 +65,16 @@ enum Order {
 const ORDERS: usize = 1_024;
 
 impl AccessLog {
-    /// Starts the thread. A file that cannot be opened is not an error here: it is told as an event and tried again.
+    /// Starts the thread. `queue` records may wait per worker.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(config: config::AccessLog, redactor: Redactor, metrics: Arc<LogMetrics>) -> io::Result<Self> {
+    pub fn start(queue: usize, consumers: Consumers, metrics: Arc<LogMetrics>) -> io::Result<Self> {
         let (orders, from) = sync_channel(ORDERS);
-        let on = Arc::new(AtomicBool::new(config.target != LogTarget::Off));
-        let queue = config.queue.max(1);
-        let writer = Writer::new(config, redactor, Arc::clone(&metrics), Arc::clone(&on));
-        let thread = thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&from))?;
-        Ok(Self { orders, thread: thread.thread().clone(), on, queue, metrics })
+        let on = Arc::new(AtomicBool::new(!consumers.is_empty()));
+        let fan = Fan::new(queue.max(1), consumers, Arc::clone(&on), Arc::clone(&metrics));
+        let thread = thread::Builder::new().name("access-log".to_owned()).spawn(move || fan.run(&from))?;
+        Ok(Self { orders, thread: thread.thread().clone(), on, queue: queue.max(1), metrics })
     }
 
     /// A queue for one worker.
@@ -72,19 +84,13 @@ impl AccessLog {
         Emitter { queue, on: Arc::clone(&self.on), metrics: Arc::clone(&self.metrics) }
     }
 
-    /// Opens the file anew, for a rotation by others (SIGUSR1). Records in flight go to the new file.
-    pub fn reopen(&self) {
-        self.order(Order::Reopen);
+    /// Hands records to these from now on. What was emitted before goes to those that had been there.
+    pub fn feed(&self, consumers: Consumers) {
+        self.order(Order::Feed(consumers));
     }
 
-    /// Uses other settings once the thread has heard of them (50 ms, or [`AccessLog::flush`] to wait for it). The length
-    /// of queues that exist needs a restart.
-    pub fn reconfigure(&self, config: config::AccessLog, redactor: Redactor) {
-        self.order(Order::Reconfigure(Box::new((config, redactor))));
-    }
-
-    /// Writes everything emitted before the call; gives whether that was done within `deadline`. Blocks: not for a
-    /// worker. What the sink has not taken by then is lost when the process ends.
+    /// Hands on everything emitted before the call; gives whether that was done within `deadline`. Blocks: not for a
+    /// worker.
     pub fn flush(&self, deadline: Duration) -> bool {
         let end = Instant::now() + deadline;
         let (done, wait) = sync_channel(1);
@@ -93,8 +99,7 @@ impl AccessLog {
     }
 
     fn order(&self, order: Order) {
-        // A full queue of orders means a sink that has blocked for long; the order is lost with it, not the caller.
-        // `Serve` cannot meet it: workers start before anything is logged.
+        // The fan never blocks, so that there is always room.
         if self.orders.try_send(order).is_ok() {
             self.thread.unpark();
         }
@@ -107,7 +112,7 @@ impl Emitter {
         if !self.is_on() {
             return;
         }
-        match self.queue.try_send(Box::new(record)) {
+        match self.queue.try_send(Arc::new(record)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.metrics.drop_record(LogDrop::QueueFull),
             Err(TrySendError::Disconnected(_)) => self.metrics.drop_record(LogDrop::Ending),

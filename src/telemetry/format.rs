@@ -23,6 +23,7 @@ pub const SCHEMA: u32 = 1;
 #[rustfmt::skip] // a table
 pub const FIELDS: &[(&str, &str, &str)] = &[
     ("v", "number", "version of this schema, 1"),
+    ("id", "string", "tells this record from all others of all processes; the same whenever it is sent again"),
     ("time", "string", "when the request head was complete; RFC 3339, UTC, microseconds"),
     ("kind", "string", "`exchange`, `tunnel_start` or `tunnel_end` (same `request_id`)"),
     ("request_id", "string", "as sent to the endpoint and returned to the client"),
@@ -96,7 +97,9 @@ impl Encoder {
     }
 
     fn json(&mut self, record: &Record, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"v":1,"time":""#);
+        out.extend_from_slice(br#"{"v":1,"id":""#);
+        display(record.id, out);
+        out.extend_from_slice(br#"","time":""#);
         let micros = self.tick(record.at);
         out.extend_from_slice(self.stamp.as_bytes());
         out.push(b'.');

@@ -13,4 +13,4 @@ mod samples;
 
 pub use access_log::{AccessLog, Emitter};
 pub use metrics::Metrics;
-pub use record::{Attempt, End, Kind, Record, Stages};
+pub use record::{Attempt, End, Kind, Record, RecordId, Stages};

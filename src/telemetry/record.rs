@@ -3,6 +3,7 @@
 //! A [`Record`] is filled on the worker with reference-counted pieces of the request and encoded elsewhere: the
 //! request path formats nothing.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,8 @@ pub enum Kind {
 /// One line of the access log.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// Tells this record from all others; given by the access log.
+    pub id: RecordId,
     /// What it is about.
     pub kind: Kind,
     /// When the request head was complete.
@@ -106,6 +109,35 @@ impl Record {
             referer: self.referer.take(),
             ..*self
         }
+    }
+}
+
+/// Tells a record from all others of all processes, so that a receiver can drop what it gets twice.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct RecordId {
+    /// Random for each start of a process.
+    process: u64,
+    /// Counts from 1; 0 for a record that nobody has numbered.
+    number: u64,
+}
+
+impl RecordId {
+    /// The first of this process.
+    pub(super) fn first() -> Self {
+        Self { process: fastrand::u64(..), number: 1 }
+    }
+
+    /// This id; the next time, the next one.
+    pub(super) const fn take(&mut self) -> Self {
+        let taken = *self;
+        self.number = self.number.wrapping_add(1);
+        taken
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.process, self.number)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderValue, Method, Uri};
 
-use super::record::{Attempt, End, Kind, Record, Stages, Verdict};
+use super::record::{Attempt, End, Kind, Record, RecordId, Stages, Verdict};
 use crate::lexicon::{
     ConnectionId, EndpointName, Fingerprint, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName,
 };
@@ -13,6 +13,7 @@ use crate::lexicon::{
 /// A complete exchange with every field set.
 pub(crate) fn exchange() -> Record {
     Record {
+        id: RecordId::default(),
         kind: Kind::Exchange,
         at: UNIX_EPOCH + Duration::new(1_795_383_493, 7_042_999),
         request_id: HeaderValue::from_static("0197-abc"),

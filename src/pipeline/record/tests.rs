@@ -12,7 +12,7 @@ use super::*;
 use crate::config::process::{LogFormat, LogTarget};
 use crate::config::{self, Config};
 use crate::lexicon::{ConnectionId, Protocol};
-use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::access_log::{AccessLog, Local};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
 use crate::upstream::pool::tests::wish;
@@ -21,6 +21,7 @@ use crate::upstream::pool::tests::wish;
 pub(in crate::pipeline) struct Told {
     folder: tempfile::TempDir,
     log: AccessLog,
+    local: Local,
     emitter: Emitter,
     snapshot: Arc<Snapshot>,
 }
@@ -40,9 +41,10 @@ impl Told {
             rotate_keep: 1,
             queue: 64,
         };
-        let log = AccessLog::start(to, Redactor::new(&[]), metrics.log()).unwrap();
+        let local = Local::start(to, Redactor::new(&[]), metrics.log()).unwrap();
+        let log = AccessLog::start(64, vec![local.consumer()], metrics.log()).unwrap();
         let emitter = log.worker();
-        Self { folder, log, emitter, snapshot: Arc::new(snapshot) }
+        Self { folder, log, local, emitter, snapshot: Arc::new(snapshot) }
     }
 
     fn open(&self) -> Box<Story> {
@@ -64,7 +66,7 @@ impl Told {
 
     /// All that was told: kind, end, status, fault, bytes out.
     fn all(&self) -> Vec<Value> {
-        assert!(self.log.flush(Duration::from_secs(20)));
+        assert!(self.log.flush(Duration::from_secs(20)) && self.local.flush(Duration::from_secs(20)));
         let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::process::LogFormat;
+use crate::config;
+use crate::config::process::{LogFormat, LogTarget};
 use crate::telemetry::Metrics;
+use crate::telemetry::redact::Redactor;
 use crate::telemetry::samples;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -22,10 +24,38 @@ fn to_file(path: &Path) -> config::AccessLog {
     }
 }
 
-fn start(config: config::AccessLog) -> (AccessLog, Arc<LogMetrics>) {
+/// The access log with one local sink.
+struct Logged {
+    log: AccessLog,
+    local: Local,
+}
+
+impl Logged {
+    fn worker(&self) -> Emitter {
+        self.log.worker()
+    }
+
+    fn flush(&self, deadline: Duration) -> bool {
+        self.log.flush(deadline) && self.local.flush(deadline)
+    }
+
+    fn reconfigure(&self, config: config::AccessLog, redactor: Redactor) {
+        self.log.flush(SOON);
+        self.local.reconfigure(config, redactor);
+    }
+
+    fn reopen(&self) {
+        self.log.flush(SOON);
+        self.local.reopen();
+    }
+}
+
+fn start(config: config::AccessLog) -> (Logged, Arc<LogMetrics>) {
     let metrics = Metrics::new(1).log();
-    let log = AccessLog::start(config, Redactor::new(&["token".to_owned()]), Arc::clone(&metrics)).unwrap();
-    (log, metrics)
+    let queue = config.queue;
+    let local = Local::start(config, Redactor::new(&["token".to_owned()]), Arc::clone(&metrics)).unwrap();
+    let log = AccessLog::start(queue, vec![local.consumer()], Arc::clone(&metrics)).unwrap();
+    (Logged { log, local }, metrics)
 }
 
 /// A record that is told apart by its `bytes_out`.
@@ -185,7 +215,8 @@ fn records_beyond_a_full_queue_are_dropped_and_counted() {
     for number in 0..emitted {
         emitter.emit(numbered(number));
     }
-    let dropped = metrics.dropped(LogDrop::QueueFull);
+    assert!(log.log.flush(SOON));
+    let dropped = metrics.dropped(LogDrop::QueueFull) + metrics.dropped(LogDrop::SinkFull);
     assert!(dropped > 0);
 
     fs::remove_dir(&path).unwrap();
@@ -254,7 +285,7 @@ fn log_that_is_off_takes_nothing_and_can_be_switched_on() {
     let (log, metrics) = start(config::AccessLog { target: LogTarget::Off, ..to_file(&path) });
     let emitter = log.worker();
     emitter.emit(numbered(1));
-    assert!(log.flush(SOON) && !emitter.is_on());
+    assert!(log.flush(SOON));
 
     log.reconfigure(to_file(&path), Redactor::default());
     assert!(log.flush(SOON));
@@ -314,4 +345,69 @@ fn closed_standard_output_is_an_error_and_not_the_end() {
     let error = sink.write(b"line\n").unwrap_err();
 
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}
+
+/// Keeps what it is shown.
+#[derive(Default)]
+struct Seen(std::sync::Mutex<Vec<Arc<Record>>>);
+
+impl Consumer for Seen {
+    fn take(&self, record: &Arc<Record>) {
+        self.0.lock().unwrap().push(Arc::clone(record));
+    }
+}
+
+#[test]
+fn every_consumer_sees_every_record_once_and_by_the_same_id() {
+    let (one, other) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
+    let consumers: Consumers = vec![Arc::clone(&one) as _, Arc::clone(&other) as _];
+    let log = AccessLog::start(64, consumers, Metrics::new(1).log()).unwrap();
+    let emitters = [log.worker(), log.worker()];
+
+    for number in 0..10 {
+        emitters[0].emit(numbered(number));
+        emitters[1].emit(numbered(number));
+    }
+    assert!(log.flush(SOON));
+
+    let ids = |seen: &Seen| seen.0.lock().unwrap().iter().map(|record| record.id).collect::<Vec<_>>();
+    assert_eq!(ids(&one), ids(&other));
+    assert_eq!(ids(&one).into_iter().collect::<std::collections::HashSet<_>>().len(), 20);
+}
+
+#[test]
+fn consumers_can_be_exchanged_without_a_record_lost() {
+    let (before, after) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
+    let log = AccessLog::start(64, vec![Arc::clone(&before) as _], Metrics::new(1).log()).unwrap();
+    let emitter = log.worker();
+
+    emitter.emit(numbered(1));
+    log.feed(vec![Arc::clone(&after) as _]);
+    assert!(log.flush(SOON));
+    emitter.emit(numbered(2));
+    assert!(log.flush(SOON));
+
+    let count = |seen: &Seen| seen.0.lock().unwrap().len();
+    assert_eq!((count(&before), count(&after)), (1, 1));
+}
+
+#[test]
+fn sink_that_is_stuck_slows_no_other() {
+    let (folder, path) = folder();
+    fs::create_dir(&path).unwrap();
+    let metrics = Metrics::new(1).log();
+    let stuck =
+        Local::start(config::AccessLog { queue: 16, ..to_file(&path) }, Redactor::default(), Arc::clone(&metrics));
+    let other = folder.path().join("other.log");
+    let well = Local::start(to_file(&other), Redactor::default(), Arc::clone(&metrics)).unwrap();
+    let stuck = stuck.unwrap();
+    let log = AccessLog::start(8_192, vec![stuck.consumer(), well.consumer()], metrics).unwrap();
+    let emitter = log.worker();
+
+    for number in 0..5_000 {
+        emitter.emit(numbered(number));
+    }
+    assert!(log.flush(SOON) && well.flush(SOON));
+
+    assert_eq!(numbers(&other), (0..5_000).collect::<Vec<_>>());
 }

@@ -1,7 +1,7 @@
-//! The access log's thread: queues in, lines out.
+//! A local sink's thread: records in, lines out.
 //!
 //! Floor 2. Everything that can go wrong with a sink is dealt with here: what could not be written stays in the buffer
-//! (bounded; beyond it the queues fill and drop), is tried again after a pause, and is carried to another sink whole,
+//! (bounded; beyond it the queue fills and drops), is tried again after a pause, and is carried to another sink whole,
 //! so that no line is torn in two files.
 
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Order;
+use super::local::Order;
 use super::sink::Sink;
 use crate::config;
 use crate::config::process::LogTarget;
@@ -24,14 +24,11 @@ use crate::telemetry::redact::Redactor;
 /// Bytes encoded before they are written.
 const BATCH: usize = 64 * 1024;
 
-/// Records taken from one queue before the next one has its turn.
-const TURN: usize = 256;
+/// Longest wait for records: the time between looks at whether the file was moved, and after a failure, between tries.
+const IDLE: Duration = Duration::from_millis(500);
 
-/// Longest wait of a record for the thread to look.
-const IDLE: Duration = Duration::from_millis(50);
-
-/// Pause after a busy round, so that the next one finds a batch.
-const BUSY: Duration = Duration::from_millis(5);
+/// Longest wait for records while something is left to do.
+const BUSY: Duration = Duration::from_millis(50);
 
 /// Time between looks at whether the file was moved.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,10 +41,10 @@ pub(super) struct Writer {
     config: config::AccessLog,
     encoder: Encoder,
     metrics: Arc<LogMetrics>,
-    /// Whether emitters hand records over; stored here alone, after the settings have changed, so that no record meets
-    /// a sink that is off.
+    /// Whether records are handed over; stored here alone, after the settings have changed, so that no record meets a
+    /// sink that is off.
     on: Arc<AtomicBool>,
-    queues: Vec<Receiver<Box<Record>>>,
+    queue: Receiver<Arc<Record>>,
     /// `None` while it cannot be opened.
     sink: Option<Sink>,
     /// Encoded lines; the first `sent` bytes are written, `records` lines are in it.
@@ -69,13 +66,14 @@ impl Writer {
         redactor: Redactor,
         metrics: Arc<LogMetrics>,
         on: Arc<AtomicBool>,
+        queue: Receiver<Arc<Record>>,
     ) -> Self {
         Self {
             encoder: Encoder::new(config.format, redactor),
             config,
             metrics,
             on,
-            queues: Vec::new(),
+            queue,
             sink: None,
             pending: Vec::with_capacity(BATCH * 2),
             sent: 0,
@@ -89,21 +87,20 @@ impl Writer {
         }
     }
 
-    /// Runs until the access log is dropped.
+    /// Runs until the sink is dropped.
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
         self.open("start");
-        let mut wait = BUSY;
         loop {
             let ending = self.obey(orders);
             self.look_after();
-            let worked = self.drain();
+            self.drain();
             self.acknowledge();
             if ending {
                 self.end();
                 return;
             }
-            wait = if worked { BUSY } else { (wait * 2).min(IDLE) };
-            thread::park_timeout(wait);
+            let idle = self.pending.is_empty() && self.flushes.is_empty();
+            thread::park_timeout(if idle { IDLE } else { BUSY });
         }
     }
 
@@ -111,7 +108,6 @@ impl Writer {
     fn obey(&mut self, orders: &Receiver<Order>) -> bool {
         loop {
             match orders.try_recv() {
-                Ok(Order::Serve(queue)) => self.queues.push(queue),
                 Ok(Order::Reopen) => {
                     self.write();
                     self.reopen("asked");
@@ -156,36 +152,17 @@ impl Writer {
         }
     }
 
-    /// Encodes and writes what waits in the queues; gives whether there was anything.
-    fn drain(&mut self) -> bool {
-        let mut worked = false;
-        // Once through full queues is enough: workers that never pause must not keep orders waiting.
-        for _ in 0..=self.config.queue / TURN {
-            let mut round = 0;
-            // Taken out, so that encoding may borrow the rest.
-            let mut queues = std::mem::take(&mut self.queues);
-            queues.retain(|queue| {
-                for _ in 0..TURN {
-                    if self.pending.len() >= BATCH && !self.write() {
-                        return true;
-                    }
-                    match queue.try_recv() {
-                        Ok(record) => self.add(&record),
-                        Err(TryRecvError::Empty) => return true,
-                        Err(TryRecvError::Disconnected) => return false,
-                    }
-                    round += 1;
-                }
-                true
-            });
-            self.queues = queues;
-            if round == 0 {
-                break;
+    /// Encodes and writes what waits in the queue.
+    fn drain(&mut self) {
+        // Once through a full queue is enough: records that never pause must not keep orders waiting.
+        for _ in 0..=self.config.queue {
+            if self.pending.len() >= BATCH && !self.write() {
+                return;
             }
-            worked = true;
+            let Ok(record) = self.queue.try_recv() else { break };
+            self.add(&record);
         }
         self.write();
-        worked
     }
 
     /// Encodes one record, rotating before it when it would not fit.
@@ -330,7 +307,7 @@ impl Writer {
     fn end(&mut self) {
         self.not_before = None;
         self.drain();
-        let waiting: u64 = self.queues.iter().map(|queue| queue.try_iter().count() as u64).sum();
+        let waiting = self.queue.try_iter().count() as u64;
         self.lose(waiting + self.records);
     }
 

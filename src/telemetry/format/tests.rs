@@ -29,7 +29,7 @@ fn json_line_of_an_exchange() {
     let record = samples::exchange();
 
     let expected = concat!(
-        r#"{"v":1,"time":"2026-11-22T21:38:13.007042Z","kind":"exchange","request_id":"0197-abc","#,
+        r#"{"v":1,"id":"0000000000000000-0","time":"2026-11-22T21:38:13.007042Z","kind":"exchange","request_id":"0197-abc","#,
         r#""traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","#,
         r#""client":"203.0.113.9","client_port":50123,"connection":CONN,"listener":"https","protocol":"h2","#,
         r#""tls":"TLSv1.3","ja4":"t13d1516h2_8daaf6152771_b186095e22b6","method":"POST","host":"bi.example.com","path":"/api/v1/chart/data?token=***&x=1","#,

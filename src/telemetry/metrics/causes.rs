@@ -232,6 +232,8 @@ causes! {
     LogDrop {
         /// The worker's queue was full.
         QueueFull = "queue_full",
+        /// The sink's queue was full: it takes records more slowly than they come, or not at all.
+        SinkFull = "sink_full",
         /// The sink had not taken it when the process ended.
         Ending = "ending",
     }

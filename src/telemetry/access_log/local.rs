@@ -1,0 +1,107 @@
+//! A sink of this machine, standard output or a file, with a bounded queue and a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use super::Consumer;
+use super::writer::Writer;
+use crate::config;
+use crate::config::process::LogTarget;
+use crate::telemetry::metrics::{LogDrop, LogMetrics};
+use crate::telemetry::record::Record;
+use crate::telemetry::redact::Redactor;
+
+/// A sink of this machine. Dropping it and its consumer ends its thread once what waits is written or cannot be.
+#[derive(Debug)]
+pub struct Local {
+    orders: SyncSender<Order>,
+    intake: Arc<Intake>,
+}
+
+/// The end that the access log sees.
+#[derive(Debug)]
+struct Intake {
+    queue: SyncSender<Arc<Record>>,
+    thread: Thread,
+    on: Arc<AtomicBool>,
+    metrics: Arc<LogMetrics>,
+}
+
+/// What the thread is told.
+pub(super) enum Order {
+    Reopen,
+    Reconfigure(Box<(config::AccessLog, Redactor)>),
+    Flush(SyncSender<()>),
+}
+
+/// Orders that may wait: a reload or a signal now and then.
+const ORDERS: usize = 64;
+
+impl Local {
+    /// Starts the thread. A file that cannot be opened is not an error here: it is told as an event and tried again.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(config: config::AccessLog, redactor: Redactor, metrics: Arc<LogMetrics>) -> io::Result<Self> {
+        let (orders, from) = sync_channel(ORDERS);
+        let (queue, records) = sync_channel(config.queue.max(1));
+        let on = Arc::new(AtomicBool::new(config.target != LogTarget::Off));
+        let writer = Writer::new(config, redactor, Arc::clone(&metrics), Arc::clone(&on), records);
+        let thread = thread::Builder::new().name("log-local".to_owned()).spawn(move || writer.run(&from))?;
+        let intake = Arc::new(Intake { queue, thread: thread.thread().clone(), on, metrics });
+        Ok(Self { orders, intake })
+    }
+
+    /// The end for the access log.
+    pub fn consumer(&self) -> Arc<dyn Consumer> {
+        Arc::clone(&self.intake) as _
+    }
+
+    /// Opens the file anew, for a rotation by others (SIGUSR1). Records in flight go to the new file.
+    pub fn reopen(&self) {
+        self.order(Order::Reopen);
+    }
+
+    /// Uses other settings once the thread has heard of them ([`Local::flush`] waits for it). The length of the queue
+    /// needs a restart.
+    pub fn reconfigure(&self, config: config::AccessLog, redactor: Redactor) {
+        self.order(Order::Reconfigure(Box::new((config, redactor))));
+    }
+
+    /// Writes everything taken before the call; gives whether that was done within `deadline`. Blocks. What the sink has
+    /// not taken by then is lost when the process ends.
+    pub fn flush(&self, deadline: Duration) -> bool {
+        let end = Instant::now() + deadline;
+        let (done, wait) = sync_channel(1);
+        self.order(Order::Flush(done));
+        wait.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok()
+    }
+
+    fn order(&self, order: Order) {
+        // A full queue of orders means a sink that has blocked for long; the order is lost with it, not the caller.
+        if self.orders.try_send(order).is_ok() {
+            self.intake.thread.unpark();
+        }
+    }
+}
+
+impl Consumer for Intake {
+    fn take(&self, record: &Arc<Record>) {
+        if !self.on.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.queue.try_send(Arc::clone(record)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.metrics.drop_record(LogDrop::SinkFull),
+            Err(TrySendError::Disconnected(_)) => self.metrics.drop_record(LogDrop::Ending),
+        }
+    }
+
+    fn pause(&self) {
+        self.thread.unpark();
+    }
+}
