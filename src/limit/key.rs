@@ -4,27 +4,29 @@
 //! values that meet in one set of it, and nobody who reads a shared store learns a user's name.
 
 use std::fmt;
-use std::hash::{BuildHasher, DefaultHasher, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use siphasher::sip::SipHasher13;
 
 /// Something that is counted for.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key(pub u64);
 
-/// Makes keys. Replicas that share a secret make the same ones.
+/// Makes keys. Replicas that share a secret make the same ones, whichever compiler built them and on whichever machine.
 #[derive(Clone)]
-pub struct Keyring(DefaultHasher);
+pub struct Keyring(SipHasher13);
 
 impl Keyring {
     /// Keys under the fleet's `secret`; without one under a random secret, different in each process.
     pub fn new(secret: Option<&[u8]>) -> Self {
         // SipHash of a secret prefix: its state is as secret as what went in first, and is copied for each key.
-        let mut primed = DefaultHasher::new();
+        let mut primed = SipHasher13::new();
         match secret {
             Some(secret) => {
                 primed.write(b"sluicegate limits 1");
                 primed.write(secret);
-                primed.write_usize(secret.len());
+                primed.write(&(secret.len() as u64).to_le_bytes());
             }
             None => {
                 let random = RandomState::new();
@@ -48,12 +50,12 @@ impl Keyring {
 }
 
 /// A key to be. Parts are told apart by their lengths.
-pub struct Making(DefaultHasher);
+pub struct Making(SipHasher13);
 
 impl Making {
     /// One more part.
     pub fn add(&mut self, part: &[u8]) {
-        self.0.write_usize(part.len());
+        self.0.write(&(part.len() as u64).to_le_bytes());
         self.0.write(part);
     }
 
@@ -103,6 +105,13 @@ mod tests {
         assert_eq!(of(Some(b"one")), of(Some(b"one")));
         assert_ne!(of(Some(b"one")), of(Some(b"other")));
         assert_ne!(of(None), of(None));
+    }
+
+    #[test]
+    fn keys_are_the_same_in_every_build() {
+        let key = Keyring::new(Some(b"fleet")).key(&[b"address", b"\x0a\x00\x00\x01"]);
+
+        assert_eq!(key, Key(531_584_486_713_447_193), "proxies of different releases would not count together");
     }
 
     #[test]

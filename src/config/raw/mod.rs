@@ -7,8 +7,6 @@
 mod across;
 mod bans;
 mod built_in;
-#[allow(dead_code, reason = "what names collectors follows")]
-mod collector;
 mod discover;
 mod edits;
 mod health;
