@@ -106,12 +106,15 @@ pub(super) async fn dispatch(
                             Raced::First(outcome, other) => {
                                 if let Some(other) = other {
                                     story.attempt_failed(&other, "hedge");
+                                    tried.push(other.endpoint().id);
+                                    left = left.saturating_sub(1);
                                 }
                                 outcome
                             }
                             Raced::Second(second) => {
                                 story.attempt_failed(&lease, "hedge");
                                 tried.push(endpoint.id);
+                                left = left.saturating_sub(1);
                                 (lease, endpoint, counts) = (second.lease, second.endpoint, second.counts);
                                 story.take_endpoint(&endpoint.name, Arc::clone(&counts));
                                 Ok(second.outcome)

@@ -71,26 +71,30 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
     hedge.pool.metrics.retry(RetryCause::Hedge);
     let endpoint = Arc::clone(lease.endpoint());
     let mut lease = lease;
-    let done = {
+    let (outcome, failed) = {
         let mut second = pin!(ask(&hedge, &endpoint, &mut lease));
         tokio::select! {
             biased;
-            done = &mut first => Err(done),
-            done = &mut second => Ok(done),
+            done = &mut first => match done {
+                Ok(outcome) => (None, Some(Ok(outcome))),
+                // The second one is under way: it is as good as any repeat.
+                failed => (second.await, Some(failed)),
+            },
+            outcome = &mut second => (outcome, None),
         }
     };
-    match done {
-        Err(done) => {
-            hedge.pool.metrics.hedge(HedgeOutcome::Lost);
-            Raced::First(done, Some(lease))
-        }
-        Ok(Some(outcome)) => {
+    match (outcome, failed) {
+        (Some(outcome), _) => {
             hedge.pool.metrics.hedge(HedgeOutcome::Won);
             let counts = hedge.pool.counts(&endpoint);
             Raced::Second(Second { outcome, lease, endpoint, counts })
         }
+        (None, Some(done)) => {
+            hedge.pool.metrics.hedge(HedgeOutcome::Lost);
+            Raced::First(done, Some(lease))
+        }
         // What failed was an extra: the first one decides.
-        Ok(None) => {
+        (None, None) => {
             hedge.pool.metrics.hedge(HedgeOutcome::Lost);
             Raced::First(first.await, Some(lease))
         }

@@ -11,6 +11,7 @@ use crate::snapshot::Snapshot;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What an exchange is known by.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Identity {
     pub request_id: HeaderValue,
     /// The trace, continued from a trusted proxy's, or begun.
     pub traceparent: HeaderValue,
+    /// Whether it was continued: only then does a `tracestate` belong to it (W3C Trace Context §3.3).
+    pub continues: bool,
 }
 
 impl Identity {
@@ -44,12 +47,14 @@ impl Identity {
         let request_id = theirs(&REQUEST_ID).filter(|id| headers::is_request_id(id.as_bytes())).cloned();
         let span = fastrand::u64(1..);
         let trace = theirs(&TRACEPARENT).and_then(|parent| Trace::parse(parent.as_bytes()));
+        let continues = trace.is_some();
         let trace = trace.map_or_else(|| Trace::begin(fastrand::u128(1..), span, 0), |trace| trace.child(span));
         Self {
             client,
             scheme,
             request_id: request_id.unwrap_or_else(|| headers::request_id(fastrand::u128(..))),
             traceparent: trace.to_value(),
+            continues,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::lifecycle::Phase;
 use crate::message::Connection;
 
 use super::fault::Fault;
-use super::identify::{Identity, REQUEST_ID, TRACEPARENT};
+use super::identify::{Identity, REQUEST_ID, TRACEPARENT, TRACESTATE};
 
 /// The certificate's subject of a client that showed one.
 const CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-client-certificate-subject");
@@ -69,6 +69,9 @@ pub(super) fn request(
     );
     head.headers.insert(REQUEST_ID, identity.request_id.clone());
     head.headers.insert(TRACEPARENT, identity.traceparent.clone());
+    if !identity.continues {
+        head.headers.remove(TRACESTATE);
+    }
     headers::apply_edits(&mut head.headers, &route.request_headers);
     Ok(())
 }

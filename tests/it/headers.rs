@@ -132,13 +132,16 @@ async fn request_has_an_id_that_everybody_sees() {
     let rig = Rig::setup().endpoint(&upstream).start().await;
     let mut client = rig.client().await;
 
-    client.send("GET /id HTTP/1.1\r\nHost: a\r\nX-Request-Id: forged\r\nTraceparent: forged\r\n\r\n").await;
+    client
+        .send("GET /id HTTP/1.1\r\nHost: a\r\nX-Request-Id: forged\r\nTraceparent: forged\r\nTracestate: a=b\r\n\r\n")
+        .await;
     let response = client.response().await;
 
     let id = response.get("x-request-id").unwrap();
     let seen = upstream.received(1).await;
     assert_ne!(id, "forged");
     assert_eq!(seen[0].head.get("x-request-id").unwrap(), id);
+    assert_eq!(seen[0].head.get("tracestate"), None, "it belongs to a trace that did not go on");
     let trace = seen[0].head.get("traceparent").unwrap();
     assert!(trace.starts_with("00-") && trace.len() == 55, "{trace}");
     let record = rig.record("/id").await;
@@ -151,10 +154,11 @@ async fn trace_of_a_trusted_proxy_goes_on() {
     let rig = Rig::setup().clients("trusted_proxies = [\"127.0.0.1/32\"]").endpoint(&upstream).start().await;
 
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let head = sent_with(&rig, &upstream, &format!("Traceparent: {parent}\r\n")).await;
+    let head = sent_with(&rig, &upstream, &format!("Traceparent: {parent}\r\nTracestate: a=b\r\n")).await;
 
     let trace = |text: &str| text.split('-').nth(1).map(str::to_owned);
     assert_eq!(trace(&head.get("traceparent").unwrap()), trace(parent));
+    assert_eq!(head.get("tracestate").as_deref(), Some("a=b"));
 }
 
 #[tokio::test]
