@@ -45,7 +45,7 @@ impl Keyring {
 
     /// A key whose parts come one by one.
     pub fn begin(&self) -> Making {
-        Making(self.0.clone())
+        Making(self.0)
     }
 }
 
