@@ -115,6 +115,9 @@ pub(super) async fn dispatch(
                                 story.attempt_failed(&lease, "hedge");
                                 tried.push(endpoint.id);
                                 left = left.saturating_sub(1);
+                                if let Some(live) = second.failed.and_then(|(failure, sent)| told(&failure, sent)) {
+                                    pool.note_live(&endpoint, live, now_ms());
+                                }
                                 (lease, endpoint, counts) = (second.lease, second.endpoint, second.counts);
                                 story.take_endpoint(&endpoint.name, Arc::clone(&counts));
                                 Ok(second.outcome)
@@ -312,16 +315,28 @@ async fn obtain(
     let way = Way::new(endpoint.id, pool.upstream.security.as_ref());
     if !reuse {
         idle.expect(way, endpoint);
-    } else if let Some(link) = idle.take(way, endpoint) {
-        metrics.connection(ConnectResult::Reused);
+    } else if let Some(link) = reused(idle, way, endpoint, metrics) {
         return Ok(link);
     }
     story.reach(Stage::Connect);
     let since = Instant::now();
+    let link = open(pool, endpoint, metrics).await;
+    story.record().stages.connect = since.elapsed();
+    link
+}
+
+/// An idle connection to `endpoint`, if there is one.
+pub(super) fn reused(idle: &Idle, way: Way, endpoint: &Arc<Endpoint>, metrics: &EndpointMetrics) -> Option<Link> {
+    let link = idle.take(way, endpoint)?;
+    metrics.connection(ConnectResult::Reused);
+    Some(link)
+}
+
+/// A new connection to `endpoint`.
+pub(super) async fn open(pool: &Pool, endpoint: &Endpoint, metrics: &EndpointMetrics) -> Result<Link, Failure> {
     let addresses = endpoint.vitals.addresses();
     let clocks = &pool.upstream.config.clocks;
     let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
-    story.record().stages.connect = since.elapsed();
     metrics.connection(match &link {
         Ok(_) => ConnectResult::Opened,
         Err(Failure::Late(_)) => ConnectResult::Timeout,

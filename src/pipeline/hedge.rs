@@ -10,17 +10,17 @@ use std::time::Duration;
 use http::request;
 
 use crate::balance::{Endpoint, EndpointId};
+use crate::body::Body;
 use crate::message::Interim;
 use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{EndpointMetrics, HedgeOutcome, RetryCause};
-use crate::upstream::connect::connect;
 use crate::upstream::idle::Way;
-use crate::upstream::link::{Exchange, Home, Limits};
+use crate::upstream::link::{Exchange, Limits};
 use crate::upstream::{Failure, Idle, Lease, Outcome, Sent};
 
-use super::dispatch::home;
+use super::dispatch::{home, open, reused};
 use super::now_ms;
-use crate::body::Body;
+use super::retry::told;
 
 /// How an attempt ended.
 pub(super) type Tried = Result<Outcome, (Failure, Sent)>;
@@ -42,6 +42,8 @@ pub(super) struct Second {
     pub(super) lease: Lease,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) counts: Arc<EndpointMetrics>,
+    /// What the first attempt had failed with by then, if it had.
+    pub(super) failed: Option<(Failure, Sent)>,
 }
 
 /// Who came in first.
@@ -70,44 +72,63 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
     }
     hedge.pool.metrics.retry(RetryCause::Hedge);
     let endpoint = Arc::clone(lease.endpoint());
+    let counts = hedge.pool.counts(&endpoint);
     let mut lease = lease;
-    let (outcome, failed) = {
-        let mut second = pin!(ask(&hedge, &endpoint, &mut lease));
+    let (outcome, first_done) = {
+        let mut second = pin!(ask(&hedge, &endpoint, &counts, &mut lease));
         tokio::select! {
             biased;
             done = &mut first => match done {
                 Ok(outcome) => (None, Some(Ok(outcome))),
                 // The second one is under way: it is as good as any repeat.
-                failed => (second.await, Some(failed)),
+                Err(failed) => (second.await, Some(Err(failed))),
             },
             outcome = &mut second => (outcome, None),
         }
     };
-    match (outcome, failed) {
-        (Some(outcome), _) => {
-            hedge.pool.metrics.hedge(HedgeOutcome::Won);
-            let counts = hedge.pool.counts(&endpoint);
-            Raced::Second(Second { outcome, lease, endpoint, counts })
-        }
-        (None, Some(done)) => {
-            hedge.pool.metrics.hedge(HedgeOutcome::Lost);
-            Raced::First(done, Some(lease))
-        }
-        // What failed was an extra: the first one decides.
-        (None, None) => {
-            hedge.pool.metrics.hedge(HedgeOutcome::Lost);
-            Raced::First(first.await, Some(lease))
+    if let Some(outcome) = outcome {
+        hedge.pool.metrics.hedge(HedgeOutcome::Won);
+        return Raced::Second(Second { outcome, lease, endpoint, counts, failed: first_done.and_then(Result::err) });
+    }
+    hedge.pool.metrics.hedge(HedgeOutcome::Lost);
+    // What failed was an extra: the first one decides.
+    let done = match first_done {
+        Some(done) => done,
+        None => first.await,
+    };
+    Raced::First(done, Some(lease))
+}
+
+/// The second attempt; `None` when it brings no answer worth having. The endpoint is judged by it as by any other.
+async fn ask(
+    hedge: &Hedge<'_>,
+    endpoint: &Arc<Endpoint>,
+    counts: &EndpointMetrics,
+    lease: &mut Lease,
+) -> Option<Outcome> {
+    match try_once(hedge, endpoint, counts, lease).await {
+        // Who wins is judged where every answer is.
+        Ok(outcome) => match &outcome {
+            Outcome::Response { head, .. } if head.status.is_server_error() => {
+                hedge.pool.note_live(endpoint, hedge.pool.verdict(head.status), now_ms());
+                None
+            }
+            _ => Some(outcome),
+        },
+        Err((failure, sent)) => {
+            if let Some(live) = told(&failure, sent) {
+                hedge.pool.note_live(endpoint, live, now_ms());
+            }
+            None
         }
     }
 }
 
-/// The second attempt; `None` when it brings no answer worth having.
-async fn ask(hedge: &Hedge<'_>, endpoint: &Arc<Endpoint>, lease: &mut Lease) -> Option<Outcome> {
-    let security = hedge.pool.upstream.security.as_ref();
-    let config = &hedge.pool.upstream.config;
-    let link = match hedge.idle.take(Way::new(endpoint.id, security), endpoint) {
+async fn try_once(hedge: &Hedge<'_>, endpoint: &Arc<Endpoint>, counts: &EndpointMetrics, lease: &mut Lease) -> Tried {
+    let way = Way::new(endpoint.id, hedge.pool.upstream.security.as_ref());
+    let link = match reused(hedge.idle, way, endpoint, counts) {
         Some(link) => link,
-        None => connect(&endpoint.vitals.addresses(), &endpoint.host, security, &config.clocks).await.ok()?,
+        None => open(hedge.pool, endpoint, counts).await.map_err(|failure| (failure, Sent::Nothing))?,
     };
     lease.settle();
     let exchange = Exchange {
@@ -117,9 +138,5 @@ async fn ask(hedge: &Hedge<'_>, endpoint: &Arc<Endpoint>, lease: &mut Lease) -> 
         upgrade: false,
         limits: hedge.limits,
     };
-    let home: Home = home(hedge.pool, endpoint, hedge.idle);
-    match link.exchange(exchange, home).await.ok()? {
-        Outcome::Response { head, .. } if head.status.is_server_error() => None,
-        outcome => Some(outcome),
-    }
+    link.exchange(exchange, home(hedge.pool, endpoint, hedge.idle)).await
 }

@@ -103,7 +103,8 @@ impl Idle {
         }
     }
 
-    /// Closes what has rested for too long, or was closed by the endpoint, which teaches how long it waits; called a few times a second by the worker.
+    /// Closes what has rested for too long, or was closed by the endpoint, which teaches how long it waits; called a few
+    /// times a second by the worker.
     pub fn sweep(&self) {
         let now = Instant::now();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::rig::upstream::{Gate, named};
 use crate::rig::{Rig, Upstream, soon};
 
@@ -372,4 +374,54 @@ async fn slow_answer_to_a_post_is_waited_for() {
 
     assert_eq!(client.response().await.status, 200);
     assert_eq!(asked("/slow"), 1);
+}
+
+#[tokio::test]
+async fn second_question_under_way_is_the_repeat_of_a_first_one_that_fails() {
+    let (dies, answers) = (Gate::closed(), Gate::closed());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let endpoint = || {
+        let (asked, dies, answers) = (Arc::clone(&asked), dies.clone(), answers.clone());
+        Upstream::playing(move |mut peer, seen| {
+            let (asked, dies, answers) = (Arc::clone(&asked), dies.clone(), answers.clone());
+            async move {
+                while let Some(request) = peer.request().await {
+                    let slow = request.target() == "/slow";
+                    seen.note(request);
+                    if slow && asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                        dies.pass().await;
+                        let mut io = peer.into_io();
+                        io.shutdown().await.unwrap();
+                        // The proxy closes when it has seen that; only then comes the other answer.
+                        drop(io.read_to_end(&mut Vec::new()).await);
+                        return answers.let_pass(1);
+                    }
+                    if slow {
+                        answers.pass().await;
+                    }
+                    peer.send(named("well")).await;
+                }
+            }
+        })
+    };
+    let upstreams = [endpoint().await, endpoint().await];
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]);
+    let rig = setup.rest("[[routes]]\npool = \"app\"\nretry = { hedge_percentile = 99 }").start().await;
+    let mut client = rig.client().await;
+    for _ in 0..120 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.status, 200);
+    }
+
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    soon("both to be asked", async {
+        while asked.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    dies.let_pass(1);
+
+    assert_eq!(client.response().await.text(), "well");
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "nobody is asked a third time");
 }
