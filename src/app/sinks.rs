@@ -1,4 +1,4 @@
-//! Who gets the records: the sinks that the configuration names, and what looks at records within the process.
+//! Who gets the records: the sinks that the configuration names.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +14,16 @@ use super::Error;
 pub(super) struct Sinks {
     log: AccessLog,
     local: Local,
-    taps: Consumers,
 }
 
 impl Sinks {
-    /// Starts what the configuration names. `taps` see every record, whatever the sinks do.
-    pub(super) fn start(config: &Config, taps: Consumers, metrics: &Metrics) -> Result<Self, Error> {
+    /// Starts what the configuration names.
+    pub(super) fn start(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
         let failed = |source| Error::System { what: "access log", source };
         let local = Local::start(config.access_log.clone(), redactor(config), metrics.log()).map_err(failed)?;
-        let consumers = consumers(config, &local, &taps);
-        let log = AccessLog::start(config.access_log.queue, consumers, metrics.log()).map_err(failed)?;
-        Ok(Self { log, local, taps })
+        let log =
+            AccessLog::start(config.access_log.queue, consumers(config, &local), metrics.log()).map_err(failed)?;
+        Ok(Self { log, local })
     }
 
     /// A queue for one worker.
@@ -36,7 +35,7 @@ impl Sinks {
     pub(super) fn reconfigure(&self, config: &Config) {
         self.log.flush(FED);
         self.local.reconfigure(config.access_log.clone(), redactor(config));
-        self.log.feed(consumers(config, &self.local, &self.taps));
+        self.log.feed(consumers(config, &self.local));
     }
 
     /// Opens files anew, for a rotation by others.
@@ -56,12 +55,9 @@ impl Sinks {
 const FED: Duration = Duration::from_secs(1);
 
 /// Everybody who wants records. A log that is off wants none, so that workers fill none.
-fn consumers(config: &Config, local: &Local, taps: &Consumers) -> Consumers {
-    let mut consumers = taps.clone();
-    if config.access_log.target != LogTarget::Off {
-        consumers.push(local.consumer());
-    }
-    consumers
+fn consumers(config: &Config, local: &Local) -> Consumers {
+    let is_on = config.access_log.target != LogTarget::Off;
+    is_on.then(|| local.consumer()).into_iter().collect()
 }
 
 fn redactor(config: &Config) -> Redactor {

@@ -93,9 +93,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let keys = Keyring::new(secret.as_ref().map(|secret| secret.expose()));
     let (fleet, sync) = fleet(&config, &bans, &metrics).unzip();
     let fleet = fleet.unwrap_or(Fleet::alone());
-    // What looks at records within the process takes its place among these.
-    let taps = Vec::new();
-    let log = Sinks::start(&config, taps, &metrics)?;
+    let log = Sinks::start(&config, &metrics)?;
     let observer = Arc::new(Observer::new(Arc::clone(&live)));
     let drains = Arc::new(Drains::new(Arc::clone(&live) as _, Arc::clone(&observer) as _, now_ms));
     let world = Arc::new(World {

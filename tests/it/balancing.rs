@@ -69,18 +69,7 @@ async fn weights_are_met_exactly() {
 #[tokio::test]
 async fn busy_endpoint_gets_less_with_least_connection() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let busy = Upstream::playing(move |mut peer, seen| {
-        let gate = held.clone();
-        async move {
-            while let Some(request) = peer.request().await {
-                seen.note(request);
-                gate.pass().await;
-                peer.send(crate::rig::upstream::named("busy")).await;
-            }
-        }
-    })
-    .await;
+    let busy = Upstream::held("busy", &gate).await;
     let idle = Upstream::named("idle").await;
     let setup = Rig::setup().endpoint(&busy).endpoint(&idle).pool("strategy = \"least-connection\"");
     let rig = setup.start().await;

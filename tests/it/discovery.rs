@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use crate::rig::dns::{NameServer, Told};
-use crate::rig::upstream::named;
 use crate::rig::{Gate, Rig, Upstream, field};
 
 const NAME: &str = "superset.test";
@@ -39,20 +38,8 @@ fn addresses(list: &[&Upstream]) -> Told {
 #[tokio::test]
 async fn endpoints_come_and_those_that_leave_finish_what_they_have() {
     let gate = Gate::closed();
-    let held = gate.clone();
     let (a, b) = upstreams().await;
-    let slow = Upstream::playing_at(&format!("127.0.0.3:{}", a.address.port()), move |mut peer, seen| {
-        let gate = held.clone();
-        async move {
-            while let Some(request) = peer.request().await {
-                seen.note(request);
-                gate.pass().await;
-                drop(peer.try_send(named("slow")).await);
-            }
-        }
-    })
-    .await
-    .unwrap();
+    let slow = Upstream::held_at(&format!("127.0.0.3:{}", a.address.port()), "slow", &gate).await.unwrap();
     let dns = NameServer::start().await;
     dns.tell(NAME, addresses(&[&slow]));
     let rig = discovering(&dns, a.address.port(), "").await;

@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt as _;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use crate::rig::upstream::named;
 use crate::rig::{Gate, Peer, Rig, Upstream, field};
 
 const TOKEN: &str = "0123456789abcdefghij";
@@ -137,18 +136,7 @@ async fn odd_bodies_are_refused_and_say_why() {
 #[tokio::test]
 async fn drained_endpoint_finishes_what_it_has_and_gets_nothing_new_also_after_a_reload() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let a = Upstream::playing(move |mut peer, seen| {
-        let gate = held.clone();
-        async move {
-            while let Some(request) = peer.request().await {
-                seen.note(request);
-                gate.pass().await;
-                drop(peer.try_send(named("a")).await);
-            }
-        }
-    })
-    .await;
+    let a = Upstream::held("a", &gate).await;
     let b = Upstream::named("b").await;
     let rig = with_token(&a, &b).await;
     let mut clients = Vec::new();

@@ -131,20 +131,7 @@ async fn endpoint_that_refuses_connections_is_ejected_without_any_check() {
 #[tokio::test]
 async fn busy_endpoint_stays_in() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let busy = Upstream::playing(move |mut peer, seen| {
-        let gate = held.clone();
-        async move {
-            while let Some(request) = peer.request().await {
-                seen.note(request);
-                gate.pass().await;
-                if peer.try_send(named("busy")).await.is_err() {
-                    return;
-                }
-            }
-        }
-    })
-    .await;
+    let busy = Upstream::held("busy", &gate).await;
     let quick = Upstream::named("quick").await;
     let rig = Rig::setup().endpoint(&busy).endpoint(&quick).start().await;
     let client = rig.h2().await;

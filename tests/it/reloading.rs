@@ -1,6 +1,5 @@
 //! A reload takes effect at once and cuts nothing; one that fails changes nothing.
 
-use crate::rig::upstream::named;
 use crate::rig::{Gate, Rig, Upstream, soon};
 
 const NOT_LOADED: &str = "configuration not loaded, the old generation stays";
@@ -57,18 +56,7 @@ async fn broken_configuration_leaves_the_old_one_in_place() {
 #[tokio::test]
 async fn exchange_and_connection_under_way_survive_a_reload() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let upstream = Upstream::playing(move |mut peer, seen| {
-        let gate = held.clone();
-        async move {
-            while let Some(request) = peer.request().await {
-                seen.note(request);
-                gate.pass().await;
-                peer.send(named("held")).await;
-            }
-        }
-    })
-    .await;
+    let upstream = Upstream::held("held", &gate).await;
     let other = Upstream::named("other").await;
     let rig = Rig::setup().process("watch_files = false").endpoint(&upstream).start().await;
     let before = generation(&rig.status().await);
@@ -92,18 +80,7 @@ async fn exchange_and_connection_under_way_survive_a_reload() {
 #[tokio::test]
 async fn endpoint_that_stays_keeps_its_place_and_its_count() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let upstream = Upstream::playing(move |mut peer, seen| {
-        let gate = held.clone();
-        async move {
-            while let Some(request) = peer.request().await {
-                seen.note(request);
-                gate.pass().await;
-                peer.send(named("held")).await;
-            }
-        }
-    })
-    .await;
+    let upstream = Upstream::held("held", &gate).await;
     let rig = Rig::setup().process("watch_files = false").endpoint(&upstream).start().await;
     let before = generation(&rig.status().await);
     let mut client = rig.client().await;

@@ -90,6 +90,29 @@ impl Upstream {
         Self::playing_at(address, move |peer, seen| answer_all(peer, seen, Arc::clone(&answer))).await
     }
 
+    /// An endpoint that answers as [`Upstream::named`] does, each time once `gate` lets it.
+    pub(crate) async fn held(name: &'static str, gate: &Gate) -> Self {
+        Self::held_at("127.0.0.1:0", name, gate).await.unwrap()
+    }
+
+    /// Likewise, at an address of one's choice.
+    pub(crate) async fn held_at(address: &str, name: &'static str, gate: &Gate) -> std::io::Result<Self> {
+        let gate = gate.clone();
+        Self::playing_at(address, move |mut peer, seen| {
+            let gate = gate.clone();
+            async move {
+                while let Some(request) = peer.request().await {
+                    seen.note(request);
+                    gate.pass().await;
+                    if peer.try_send(named(name)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
     /// An address where nobody listens.
     pub(crate) async fn nobody() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
