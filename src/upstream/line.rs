@@ -22,7 +22,7 @@ pub(super) struct Bounds {
     pub(super) length: usize,
     /// Most of one client there.
     pub(super) per_client: usize,
-    /// Most in the express lane; one client may have a quarter of it.
+    /// Most in the express lane; one client may have a quarter of it, and what is beyond stands in the main lane.
     pub(super) express_length: usize,
 }
 
@@ -136,27 +136,39 @@ impl<T> Line<T> {
         }
     }
 
-    /// Lines up.
+    /// Lines up in `lane`. The express lane is a favour: who finds no room there stands in everybody's, so that a burst of
+    /// logins or checks from one address is refused no sooner than any other burst.
     ///
     /// # Errors
-    /// [`NoPlace`].
+    /// [`NoPlace`], as `lane` says it.
     pub(super) fn join(&mut self, lane: Lane, client: IpAddr, bounds: &Bounds, who: T) -> Result<Ticket, NoPlace> {
+        let lane = match self.room(lane, client, bounds) {
+            Ok(()) => lane,
+            Err(_) if lane == Lane::Express && self.room(Lane::Main, client, bounds).is_ok() => Lane::Main,
+            Err(none) => return Err(none),
+        };
         let number = self.next;
-        let (most, per_client) = bounds.of(lane);
         let queue = self.lane(lane);
-        if queue.length >= most {
-            return Err(NoPlace::Full);
-        }
         let theirs = queue.waiting.entry(client).or_default();
         if theirs.is_empty() {
             queue.turns.push_back(client);
-        } else if theirs.len() >= per_client {
-            return Err(NoPlace::ClientFull);
         }
         theirs.push_back((number, who));
         queue.length = queue.length.saturating_add(1);
         self.next = self.next.wrapping_add(1);
         Ok(Ticket { lane, client, number })
+    }
+
+    /// Whether one more of `client` may stand in `lane`.
+    fn room(&mut self, lane: Lane, client: IpAddr, bounds: &Bounds) -> Result<(), NoPlace> {
+        let (most, per_client) = bounds.of(lane);
+        let queue = self.lane(lane);
+        let theirs = queue.waiting.get(&client).map_or(0, VecDeque::len);
+        if queue.length >= most {
+            return Err(NoPlace::Full);
+        }
+        // One may always stand there.
+        if theirs > 0 && theirs >= per_client { Err(NoPlace::ClientFull) } else { Ok(()) }
     }
 
     /// Leaves the line; whoever was served has left already.

@@ -54,6 +54,26 @@ async fn requests_beyond_the_cap_wait_and_are_served_in_their_order() {
 }
 
 #[tokio::test]
+async fn burst_of_checks_or_logins_from_one_address_waits_like_any_other() {
+    let gate = Gate::closed();
+    let upstream = gated(&gate).await;
+    let rig = Rig::setup().endpoint(&upstream).pool("max_in_flight = 1").start().await;
+    let mut clients = Vec::new();
+
+    for index in 0..40_u64 {
+        let mut client = rig.client().await;
+        client.send("GET /health HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        clients.push(client);
+        rig.status_where("one more in the line", |status| index == 0 || waiting(status) == index).await;
+    }
+    gate.let_pass(40);
+
+    for client in &mut clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn full_line_is_answered_503_with_a_time_to_come_back() {
     let gate = Gate::closed();
     let upstream = gated(&gate).await;

@@ -23,7 +23,8 @@ section! {
         express: List<Parsed<String>> =
             list(parsed("path", prefix)),
             Or("['/health', '/healthcheck', '/ping', '/login', '/logout', '/api/v1/security']");
-        /// How many may wait in that lane, beside `length`.
+        /// How many may wait in that lane, beside `length`; a quarter of them of one client. Who finds no room there waits with
+        /// everybody.
         express_length: Whole<usize> = whole(0, 100_000), Or("32");
     }
 }

@@ -67,6 +67,20 @@ fn each_bound_has_its_own_refusal() {
 }
 
 #[test]
+fn who_finds_no_room_in_the_express_lane_stands_in_everybodys() {
+    let bounds = Bounds { length: 3, per_client: 2, express_length: 4 };
+    let mut line = Line::default();
+    let mut lanes = Vec::new();
+
+    while let Ok(ticket) = line.join(Lane::Express, client(1), &bounds, ()) {
+        lanes.push(ticket.lane());
+    }
+
+    assert_eq!(lanes, [Lane::Express, Lane::Main, Lane::Main]);
+    assert_eq!(line.join(Lane::Express, client(2), &bounds, ()).unwrap().lane(), Lane::Express);
+}
+
+#[test]
 fn who_cannot_be_served_now_holds_nobody_up() {
     let mut line = Line::default();
     for who in ["picky", "plain"] {
