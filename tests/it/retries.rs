@@ -253,7 +253,8 @@ async fn idle_connection_closed_by_the_endpoint_costs_no_post() {
 
 #[tokio::test]
 async fn idle_time_of_an_endpoint_is_learned_from_its_closes_and_undercut() {
-    const KEPT: Duration = Duration::from_millis(600);
+    // Well above the quarter of a second in which the proxy looks through its idle connections.
+    const KEPT: Duration = Duration::from_secs(2);
     let (gave_up, mut given_up) = tokio::sync::watch::channel(0);
     let upstream = Upstream::playing(move |mut peer, seen| {
         let gave_up = gave_up.clone();
@@ -274,25 +275,26 @@ async fn idle_time_of_an_endpoint_is_learned_from_its_closes_and_undercut() {
     let setup = Rig::setup().process("workers = 1").endpoint(&upstream);
     let rig = setup.pool("health = false\ntimeouts = { idle = \"60s\" }").start().await;
     let mut client = rig.client().await;
-    let mut closes = 0;
+    let mut rounds = 0;
 
-    let learned = loop {
+    // Each time the endpoint closes first teaches; from the second one on the proxy does, unless a busy machine holds it up.
+    let status = loop {
+        let closes = endpoint(&rig.status().await)["idle_closes"].as_u64();
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert_eq!(client.response().await.status, 200);
-        closes += 1;
-        let status =
-            rig.status_where("a close", |status| endpoint(status)["idle_closes"].as_u64() >= Some(closes)).await;
-        if let Some(learned) = endpoint(&status)["idle_time_ms"].as_u64() {
-            break learned;
+        tokio::select! {
+            _ = given_up.changed() => break rig.status().await,
+            _ = rig.status_where("a close", |status| endpoint(status)["idle_closes"].as_u64() > closes) => {}
+            // It closed before the connection came to rest.
+            () = tokio::time::sleep(2 * KEPT) => {}
         }
+        rounds += 1;
+        assert!(rounds < 10, "the proxy never closes first");
     };
-    assert!((50..=600).contains(&learned), "{learned}");
-    given_up.mark_unchanged();
-    let before = *given_up.borrow();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert_eq!(client.response().await.status, 200);
+    let (learned, closes) = (endpoint(&status)["idle_time_ms"].as_u64(), endpoint(&status)["idle_closes"].as_u64());
 
-    soon("the proxy to close first", given_up.wait_for(|times| *times > before)).await.unwrap();
+    assert!(closes >= Some(2), "one close teaches nothing");
+    assert!(learned.is_some_and(|learned| (100..=2_000).contains(&learned)), "{learned:?}");
     let sample = format!("sluicegate_endpoint_idle_closes_total{{pool=\"app\",endpoint=\"{}\"}}", upstream.address);
     assert!(rig.metric(&sample).await >= 2.0);
 }
