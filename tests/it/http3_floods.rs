@@ -273,11 +273,11 @@ async fn hellos_from_nowhere_cost_a_handshake_each_and_next_to_nothing_once_addr
     let (asked, unasked) = ("http3 = { retry_above = 0 }", "http3 = true");
     let mut spent = Vec::new();
 
-    for (what, secure) in [("300 hellos", unasked), ("300 hellos that must prove their address", asked)] {
+    for (what, secure) in [("200 hellos", unasked), ("200 hellos that must prove their address", asked)] {
         let rig = Rig::setup().secure(secure).endpoint(&upstream).start().await;
         Rough::connect(&rig, &control()).await.good().await;
         let before = rig.cost();
-        hellos(&rig, 300).await;
+        hellos(&rig, 200).await;
         // One more that stays is served behind all of them.
         assert_eq!(Rough::connect(&rig, &control()).await.good().await, Outcome::Status(200));
         assert_cheap(&rig, what, before);
