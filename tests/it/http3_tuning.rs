@@ -80,8 +80,7 @@ async fn sent_under(http3: &str) -> Vec<Sent> {
 
     assert_eq!(client.get("/").await.body.len(), 500_000);
 
-    let sent = wire.sent.lock().unwrap().clone();
-    sent
+    wire.sent.lock().unwrap().clone()
 }
 
 #[tokio::test]
