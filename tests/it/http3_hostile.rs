@@ -2,9 +2,11 @@
 //! thousand times stands in `http3_floods`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::VarInt;
+use quinn::crypto::rustls::QuicClientConfig;
 use sluicegate::h3::frame;
 use tokio::net::UdpSocket;
 
@@ -402,4 +404,23 @@ async fn answer_that_needs_no_more_of_the_request_stops_it_without_an_error() {
     // RFC 9114 §4.1: H3_NO_ERROR.
     assert_eq!(soon("the request to be stopped", stopped).await.unwrap(), Some(VarInt::from_u32(0x100)));
     assert_eq!(client.good().await, Outcome::Status(200));
+}
+
+#[tokio::test]
+async fn session_is_resumed_without_early_data_which_could_be_replayed() {
+    let (_upstream, rig) = rig().await;
+    let mut tls = rig.pki.client("h3", false);
+    tls.enable_early_data = true;
+    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let connecting = || endpoint.connect_with(config.clone(), rig.secure, "localhost").unwrap();
+    let mut first = Rough::over(endpoint.clone(), soon("a handshake", connecting()).await.unwrap());
+    first.tell(&control()).await;
+    assert_eq!(first.good().await, Outcome::Status(200));
+
+    let again = connecting().into_0rtt().err().expect("the ticket allows no early data");
+    soon("a handshake", again).await.unwrap();
+
+    let resumed = "sluicegate_tls_handshakes_total{listener=\"secure\",version=\"TLSv1.3\",resumed=\"yes\"}";
+    soon("a resumption", async { while rig.metric(resumed).await < 1.0 {} }).await;
 }
