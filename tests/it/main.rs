@@ -28,6 +28,8 @@ mod http3_life;
 mod limits;
 mod listeners;
 mod logins;
+mod metrics;
+mod objectives;
 mod operating;
 mod outliers;
 mod queueing;
