@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::admin::status::{
-    Ban, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Load, Pool, Reloads, Retries,
-    Share,
+    Ban, Budget, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Load, Pool, Reloads,
+    Retries, Share,
 };
 use crate::admin::{Operations, Source, Status, Wrong};
 use crate::balance::drain::Target;
@@ -20,8 +20,8 @@ use crate::fleet::Fleet;
 use crate::lexicon::{ListenerName, Protocol};
 use crate::lifecycle::{Life, Phase};
 use crate::limit::{self, Bans, Meter, Scope, Subject};
-use crate::pipeline::now_ns;
 use crate::pipeline::receive::Vault;
+use crate::pipeline::{now_ms, now_ns};
 use crate::serve::gate::Gate;
 use crate::serve::worker::Sibling;
 use crate::snapshot::{Live, Pool as Served, Quotas};
@@ -103,6 +103,7 @@ impl World {
             }
         });
         let (made, refused) = pool.metrics.retried();
+        let fill = pool.upstream.budget.fill(now_ms());
         Pool {
             name: config.name.clone(),
             strategy: match config.strategy {
@@ -116,7 +117,11 @@ impl World {
             queue_length: pool.upstream.waiting() as u64,
             queue: Waiting::ALL.iter().map(|lane| lane_status(pool, *lane)).collect(),
             panicking: roster.is_in_panic(pool.upstream.rule()),
-            retries: Retries { made: made.into_iter().collect(), refused },
+            retries: Retries {
+                made: made.into_iter().collect(),
+                refused,
+                budget: Budget { used: fill.used, allowed: fill.allowed },
+            },
             shares: shares.iter().map(|(tier, percent)| share(*tier, *percent)).collect(),
             slo: self.budgets.report(pool),
             endpoints: endpoints.collect(),
