@@ -1,4 +1,4 @@
-//! Listeners with their sockets, bound before anything runs.
+//! A listener's sockets, all of them, before anything runs: whatever is wrong with an address is known then.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -7,21 +7,23 @@ use crate::config::Listener;
 use crate::lexicon::ListenerName;
 use crate::net::bind::{bind, bind_udp};
 use crate::serve::gate::Gate;
-use crate::serve::quic;
+use crate::serve::quic::{self, Steered};
 use crate::telemetry::events;
 
 use super::Error;
+use super::status::Seen;
 
 /// A listener with its bound sockets.
 pub(super) struct Bound {
     pub(super) gate: Arc<Gate>,
-    pub(super) name: ListenerName,
-    pub(super) tls: bool,
-    pub(super) addresses: Vec<SocketAddr>,
+    name: ListenerName,
+    tls: bool,
+    addresses: Vec<SocketAddr>,
     /// For each worker one socket per address; taken when the workers start.
     pub(super) sockets: Vec<Vec<TcpListener>>,
     /// The same for UDP.
     pub(super) quic: Vec<Vec<quic::Bound>>,
+    steered: Steered,
 }
 
 /// Attempts to find a port that is free for TCP and UDP, when the system is to choose it.
@@ -32,20 +34,47 @@ impl Bound {
         let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut quic: Vec<Vec<quic::Bound>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
+        let mut steered = Steered::ByKernel;
         for address in &listener.addresses {
             let (bound, udp) = Self::bind(*address, listener, workers)?;
             addresses.push(bound.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(*address));
             for (of_worker, socket) in sockets.iter_mut().zip(bound) {
                 of_worker.push(socket);
             }
-            for (of_worker, socket) in quic.iter_mut().zip(quic::Bound::all(&gate, udp, keys)) {
+            let udp = quic::Bound::all(&gate, udp, keys);
+            if !Self::steer(&udp, listener, *address) {
+                steered = Steered::InProcess;
+            }
+            for (of_worker, socket) in quic.iter_mut().zip(udp) {
                 of_worker.push(socket);
             }
         }
         if listener.http3.is_some() {
             gate.open_quic(keys.clone());
         }
-        Ok(Self { gate, name: listener.name.clone(), tls: listener.tls.is_some(), addresses, sockets, quic })
+        Ok(Self { gate, name: listener.name.clone(), tls: listener.tls.is_some(), addresses, sockets, quic, steered })
+    }
+
+    /// Whether the kernel steers between `sockets`, as far as there is anything to steer.
+    fn steer(sockets: &[quic::Bound], listener: &Listener, address: SocketAddr) -> bool {
+        if listener.http3.as_ref().is_some_and(|http3| !http3.kernel_steering) {
+            return false;
+        }
+        let steers = quic::Bound::steer(sockets);
+        if let Err(error) = &steers {
+            events::steering_refused(&listener.name, address, error);
+        }
+        steers.is_ok()
+    }
+
+    /// Says what is bound.
+    pub(super) fn tell(&self) {
+        for address in &self.addresses {
+            events::listener_bound(&self.name, *address, self.tls);
+            if self.gate.quic.load().is_some() {
+                events::quic_bound(&self.name, *address, self.steered.as_str());
+            }
+        }
     }
 
     /// Sockets for each worker on one address, TCP and, for HTTP/3, UDP on the same port.
@@ -73,7 +102,12 @@ impl Bound {
         }
     }
 
-    pub(super) fn seen(&self) -> super::status::Seen {
-        super::status::Seen { name: self.name.clone(), addresses: self.addresses.clone(), gate: Arc::clone(&self.gate) }
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            name: self.name.clone(),
+            addresses: self.addresses.clone(),
+            gate: Arc::clone(&self.gate),
+            steered: self.steered,
+        }
     }
 }

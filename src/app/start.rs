@@ -177,14 +177,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         live: Arc::clone(&live),
         metrics: metrics.clone(),
     };
-    for bound in &listening {
-        for address in &bound.addresses {
-            events::listener_bound(&bound.name, *address, bound.tls);
-            if bound.gate.quic.load().is_some() {
-                events::quic_bound(&bound.name, *address);
-            }
-        }
-    }
+    listening.iter().for_each(Bound::tell);
     if let Some(address) = running.admin {
         events::admin_bound(address);
     }
