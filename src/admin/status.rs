@@ -3,6 +3,8 @@
 //! Floor 6. Plain values, filled by `app` at each request; field names are the JSON's. What gauges need is read from
 //! the same values, so that `/status` and `/metrics` cannot disagree.
 
+mod shield;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -14,6 +16,8 @@ use crate::lifecycle::Phase;
 use crate::telemetry::metrics::{
     EndpointCounts, EndpointState, LimitState, ListenerState, PoolState, Standing, State, TierShare, phase_word,
 };
+
+pub use shield::{Rule, Shield, Table};
 
 /// Everything about the process.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +54,8 @@ pub struct Status {
     pub drains: Vec<Drain>,
     /// Bans that last.
     pub bans: u64,
+    /// What judges requests, and what it has found.
+    pub shield: Shield,
     /// Whether Redis answers; `null` without one.
     pub fleet: Option<bool>,
 }

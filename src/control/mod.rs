@@ -5,6 +5,7 @@
 //! addresses and drains in each endpoint's vitals, and requests to reload, to reopen logs or to drain. Deliberately absent: the data plane; it never
 //! waits for anything in here.
 
+pub mod crawlers;
 pub mod discovery;
 pub mod drains;
 pub mod names;

@@ -169,6 +169,14 @@ impl Story {
         }
     }
 
+    /// The answer is broken off, for this reason.
+    fn broken_off(&mut self, code: &'static str) {
+        self.record.fault = Some(code);
+        if let Some(listener) = self.snapshot.listener(&self.record.listener) {
+            listener.fault(code);
+        }
+    }
+
     /// A tunnel begins: told now, and once more at its end.
     pub(super) fn begin_tunnel(&mut self) {
         self.stage = Stage::Tunnel;
@@ -349,6 +357,14 @@ impl Source for Tail {
 
     fn is_end(&self) -> bool {
         self.body.is_end()
+    }
+
+    fn late(&mut self, clock: Clock) {
+        if let Some(mut story) = self.story.take() {
+            story.record.end = End { who: Who::Client, stage: Stage::Data };
+            story.broken_off(clock.as_str());
+            story.close();
+        }
     }
 }
 

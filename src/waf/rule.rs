@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use http::{HeaderName, Method};
 
 use super::{Facts, Glob, Networks};
-use crate::config::shield::{Action, Mode, Rule, When};
+use crate::config::Mode;
+use crate::config::shield::{Action, Rule, When};
 
 /// One rule.
 #[derive(Debug)]

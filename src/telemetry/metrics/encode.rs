@@ -103,6 +103,7 @@ impl Collector for Inner {
                 samples.counter(&[name.as_str(), action, "observed"], observed)
             })
         })?;
+        family(&mut encoder, &f::CRAWLER_PROOFS, |samples| by_cause(samples, &[], |result| self.proofs.get(result)))?;
         upstream::of_pools(&pools, &state, &mut encoder)?;
         upstream::of_endpoints(&pools, &state, &mut encoder)?;
         quota::encode(self, &state, &mut encoder)?;
