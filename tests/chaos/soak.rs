@@ -1,5 +1,5 @@
 //! Everything at once, for a long time: mixed traffic while replicas die, leave and come back and the configuration
-//! changes. What is watched is what grows.
+//! changes. What is watched is what grows. What may be lost: what changes something and was under way when a replica died.
 
 use std::fmt::Write as _;
 use std::path::Path;
