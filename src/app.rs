@@ -6,6 +6,7 @@
 
 mod admin;
 mod background;
+mod bound;
 mod discover;
 mod end;
 mod observe;

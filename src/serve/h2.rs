@@ -49,8 +49,8 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves one connection until it ends.
 ///
-/// The limits are those of `connection.listener`, streams are taken from `share`. In [`Phase::Draining`] the client is asked to leave (GOAWAY) and open
-/// streams finish; in [`Phase::Ending`] the connection is cut.
+/// The limits are those of `connection.listener`, streams are taken from `share`. In [`Phase::Draining`] the client is
+/// asked to leave (GOAWAY) and open streams finish; in [`Phase::Ending`] the connection is cut.
 pub async fn serve<H, I>(io: I, connection: Arc<Connection>, handler: H, life: Life, share: Share)
 where
     H: Handler,

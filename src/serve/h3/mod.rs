@@ -42,8 +42,8 @@ use crate::serve::streams::Ended;
 
 /// Serves one connection until it ends; what the client did if it was sent away.
 ///
-/// The limits are those of `connection.listener`, streams are taken from `share`. In [`Phase::Draining`] the client is asked to leave (GOAWAY) and open
-/// streams finish; in [`Phase::Ending`] the connection is cut.
+/// The limits are those of `connection.listener`, streams are taken from `share`. In [`Phase::Draining`] the client is
+/// asked to leave (GOAWAY) and open streams finish; in [`Phase::Ending`] the connection is cut.
 pub async fn serve<T: Transport, H: Handler>(
     transport: T,
     connection: Arc<Connection>,
@@ -51,7 +51,8 @@ pub async fn serve<T: Transport, H: Handler>(
     life: Life,
     share: Share,
 ) -> Option<Offence> {
-    Driver::new(transport, connection, share).run(handler, life).await
+    let mut driver = Driver::new(transport, connection, share);
+    driver.run(handler, life).await
 }
 
 /// How far the goodbye has come (RFC 9114 §5.2).
@@ -136,8 +137,9 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    async fn run<H: Handler>(mut self, handler: H, life: Life) -> Option<Offence> {
-        let mut streams = FuturesUnordered::new();
+    async fn run<H: Handler>(&mut self, handler: H, life: Life) -> Option<Offence> {
+        // Made with the first stream and given back at rest: an empty one takes the room of a stream.
+        let mut streams = None;
         let (mut draining, mut ending) = (life.clone(), life);
         let mut draining = pin!(draining.reached(Phase::Draining));
         let mut ending = pin!(ending.reached(Phase::Ending));
@@ -158,23 +160,23 @@ impl<T: Transport> Driver<T> {
                     Poll::Ready(Some((send, recv))) => {
                         if let Some(stream) = self.admit(send, recv) {
                             let most = self.connection.listener.max_streams_per_client;
-                            let has_room = self.share.covers(streams.len().saturating_add(1), most);
+                            let open = streams.get_or_insert_with(FuturesUnordered::new);
+                            let has_room = self.share.covers(open.len().saturating_add(1), most);
                             let connection = Arc::clone(&self.connection);
                             let tally = Arc::clone(&self.tally);
-                            streams.push(exchange::serve(stream, has_room, connection, handler.clone(), tally));
+                            open.push(exchange::serve(stream, has_room, connection, handler.clone(), tally));
                         }
                     }
                     Poll::Ready(None) => return Poll::Ready(End::Gone),
                     Poll::Pending => break,
                 }
             }
-            while let Poll::Ready(Some(ended)) = streams.poll_next_unpin(cx) {
+            while let Some(open) = &mut streams
+                && let Poll::Ready(Some(ended)) = open.poll_next_unpin(cx)
+            {
                 if let Err(offence) = self.note(ended, &handler) {
                     return Poll::Ready(End::Offended(offence));
                 }
-            }
-            if streams.is_empty() {
-                self.share.rest();
             }
             if let Some(offence) = self.tally.offence(cx) {
                 return Poll::Ready(End::Offended(offence));
@@ -182,7 +184,14 @@ impl<T: Transport> Driver<T> {
             if self.tally.is_flooded() {
                 return Poll::Ready(End::Offended(FLOOD));
             }
-            let quiet = streams.is_empty() && self.tally.tunnels() == 0;
+            let empty = streams.as_ref().is_none_or(FuturesUnordered::is_empty);
+            if empty {
+                self.share.rest();
+            }
+            if empty && self.idle.is_some_and(|since| since.elapsed() >= LOOK) {
+                streams = None;
+            }
+            let quiet = empty && self.tally.tunnels() == 0;
             self.poll_clocks(quiet, cx)
         })
         .await;
