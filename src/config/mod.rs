@@ -8,6 +8,7 @@ mod catalogue;
 pub mod findings;
 pub mod listener;
 mod mode;
+pub mod objectives;
 pub mod pool;
 pub mod process;
 pub mod quota;

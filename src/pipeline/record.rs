@@ -2,10 +2,12 @@
 //!
 //! A story that is dropped before it is closed tells that its client left: cancellation needs no code of its own.
 
+mod tunnel;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderValue, request};
@@ -18,11 +20,9 @@ use crate::limit::Place;
 use crate::message::Connection;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
-use crate::telemetry::metrics::EndpointMetrics;
+use crate::telemetry::metrics::{EndpointMetrics, Served};
 use crate::telemetry::record::{Attempt, End, Kind, Record, RecordId, Stage, Stages, Who};
 use crate::upstream::Lease;
-use crate::upstream::observer::Side;
-use crate::upstream::tunnel::{Ending, Tally};
 
 use super::fault::Fault;
 use super::now_ms;
@@ -33,6 +33,8 @@ use super::shield::Judged;
 pub(super) struct Story {
     record: Record,
     started: Instant,
+    /// When the head of the answer was ready.
+    answered: Option<Duration>,
     stage: Stage,
     received: Option<Arc<AtomicU64>>,
     /// What the shield wants to know of its end.
@@ -92,6 +94,7 @@ impl Story {
         Box::new(Self {
             record,
             started: Instant::now(),
+            answered: None,
             stage: Stage::Request,
             received: None,
             judged: None,
@@ -161,20 +164,29 @@ impl Story {
     /// The proxy itself answers.
     pub(super) fn fault(&mut self, fault: Fault) {
         let profile = fault.profile();
-        self.record.fault = Some(profile.code);
         self.record.end = profile.end;
         self.record.status = (!matches!(fault, Fault::ClientGone | Fault::Dropped)).then(|| profile.status.as_u16());
-        if let Some(listener) = self.snapshot.listener(&self.record.listener) {
-            listener.fault(profile.code);
-        }
+        self.blame(profile.code);
     }
 
-    /// The answer is broken off, for this reason.
-    fn broken_off(&mut self, code: &'static str) {
+    /// The proxy itself answers or breaks off, for this reason.
+    fn blame(&mut self, code: &'static str) {
         self.record.fault = Some(code);
         if let Some(listener) = self.snapshot.listener(&self.record.listener) {
             listener.fault(code);
         }
+    }
+
+    /// The head of the answer is ready.
+    fn answer(&mut self) {
+        let stages = &self.record.stages;
+        let streamed = self.received.as_ref().is_some_and(|received| received.load(Ordering::Relaxed) > 0);
+        // While a body streams through, its sender's pace is in the time since the start.
+        self.answered = Some(if streamed && stages.receive.is_zero() {
+            stages.queue + stages.connect + stages.first_byte
+        } else {
+            self.started.elapsed().saturating_sub(stages.receive)
+        });
     }
 
     /// A tunnel begins: told now, and once more at its end.
@@ -185,6 +197,10 @@ impl Story {
         start.stages.total = self.started.elapsed();
         if let Some(pool) = self.route.as_ref().and_then(|route| route.pool.as_ref()) {
             pool.metrics.tunnel_opened();
+            let threshold = pool.upstream.config.objectives.latency_threshold;
+            if let Some(served) = Served::of(&start, Some(start.stages.total), threshold) {
+                pool.metrics.served(served);
+            }
         }
         self.emitter.emit(start);
         self.record.kind = Kind::TunnelEnd;
@@ -216,6 +232,15 @@ impl Story {
                     pool.metrics.tunnel_ended(record);
                 } else {
                     pool.metrics.exchange(record);
+                    let threshold = pool.upstream.config.objectives.latency_threshold;
+                    if let Some(served) = Served::of(record, self.answered, threshold) {
+                        pool.metrics.served(served);
+                        if served == Served::Endpoint
+                            && let Some(counts) = &self.endpoint
+                        {
+                            counts.failed();
+                        }
+                    }
                 }
             }
         }
@@ -232,59 +257,6 @@ impl Drop for Story {
     }
 }
 
-/// A tunnel's story; one that is dropped tells that the tunnel was cut.
-pub(super) struct TunnelStory {
-    story: Option<Box<Story>>,
-    tally: Arc<Tally>,
-    _lease: Lease,
-}
-
-impl Story {
-    /// The story goes on in a tunnel that counts by `tally`.
-    pub(super) fn ride_tunnel(self: Box<Self>, tally: Arc<Tally>, lease: Lease) -> TunnelStory {
-        TunnelStory { story: Some(self), tally, _lease: lease }
-    }
-}
-
-impl TunnelStory {
-    /// The tunnel has ended.
-    pub(super) fn end(mut self, ending: Ending) {
-        self.tell(ending);
-    }
-
-    fn tell(&mut self, ending: Ending) {
-        let Some(mut story) = self.story.take() else { return };
-        let by = |side| match side {
-            Side::Client => Who::Client,
-            Side::Upstream => Who::Upstream,
-        };
-        let (who, fault) = match ending {
-            Ending::Closed(_) => (Who::Nobody, None),
-            Ending::Gone(side) => (by(side), None),
-            Ending::Idle => (Who::Proxy, Some(Clock::TunnelIdle.as_str())),
-            Ending::TooLarge(side) => (by(side), Some("frame_too_large")),
-            Ending::Malformed(side, _) => (by(side), Some("frame_malformed")),
-            Ending::Drained => (Who::Proxy, Some("drained")),
-            Ending::Cut => (Who::Proxy, Some("cut")),
-        };
-        let stage = if who == Who::Nobody { Stage::Complete } else { Stage::Tunnel };
-        story.record.end = End { who, stage };
-        story.record.fault = fault;
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Tally { from_client, from_upstream } = &*self.tally;
-        story.record.bytes_in = read(&from_client.bytes);
-        story.record.bytes_out = read(&from_upstream.bytes);
-        story.record.messages = Some((read(&from_client.messages), read(&from_upstream.messages)));
-        story.close();
-    }
-}
-
-impl Drop for TunnelStory {
-    fn drop(&mut self) {
-        self.tell(Ending::Cut);
-    }
-}
-
 /// The last step of an exchange: its body on the way to the client, with the story and the lease riding in it.
 pub(super) struct Tail {
     body: Body,
@@ -295,6 +267,7 @@ pub(super) struct Tail {
 impl Tail {
     /// `body` with `story` and `lease` in it; both end with it.
     pub(super) fn ride(body: Body, mut story: Box<Story>, lease: Option<Lease>) -> Body {
+        story.answer();
         if body.is_end() {
             drop(lease);
             story.close();
@@ -362,7 +335,7 @@ impl Source for Tail {
     fn late(&mut self, clock: Clock) {
         if let Some(mut story) = self.story.take() {
             story.record.end = End { who: Who::Client, stage: Stage::Data };
-            story.broken_off(clock.as_str());
+            story.blame(clock.as_str());
             story.close();
         }
     }
