@@ -17,7 +17,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
 use crate::upstream::observer::Side;
 use crate::upstream::pool::tests::wish;
-use crate::upstream::tunnel::Ending;
+use crate::upstream::tunnel::{Ending, Tally};
 
 /// A place where stories are told.
 pub(in crate::pipeline) struct Told {
