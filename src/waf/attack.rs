@@ -137,14 +137,17 @@ fn has_lookup(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while let Some(at) = memchr::memchr2(b'$', b'%', rest) {
         rest = rest.get(at..).unwrap_or_default();
-        let mut decoded = Decoded(rest);
-        if decoded.next() == Some(b'$') && decoded.next() == Some(b'{') {
-            let mut head = [0; 8];
-            for (into, byte) in head.iter_mut().zip(decoded) {
-                *into = byte.to_ascii_lowercase();
-            }
-            if LOOKUPS.iter().any(|lookup| head.starts_with(lookup)) {
-                return true;
+        // A dollar, as it is or escaped; most escapes are of something else.
+        if let [b'$', after @ ..] | [b'%', b'2', b'4', after @ ..] = rest {
+            let mut decoded = Decoded(after);
+            if decoded.next() == Some(b'{') {
+                let mut head = [0; 8];
+                for (into, byte) in head.iter_mut().zip(decoded) {
+                    *into = byte.to_ascii_lowercase();
+                }
+                if LOOKUPS.iter().any(|lookup| head.starts_with(lookup)) {
+                    return true;
+                }
             }
         }
         rest = rest.get(1..).unwrap_or_default();
