@@ -127,7 +127,7 @@ impl Known {
 
     fn find(&self, name: &[u8]) -> Option<&HeaderName> {
         let known = self.names.get(usize::from(*self.slots.get(slot(name))?))?;
-        known.as_str().as_bytes().eq_ignore_ascii_case(name).then_some(known)
+        is_same(known.as_str().as_bytes(), name).then_some(known)
     }
 }
 
@@ -137,6 +137,29 @@ impl Known {
 /// When it is no token (RFC 9110 §5.1).
 pub(super) fn of(name: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
     KNOWN.find(name).cloned().map_or_else(|| HeaderName::from_bytes(name), Ok)
+}
+
+/// Whether `name`, in any case, is `known`, which is made of small letters, digits and hyphens: eight bytes at a time.
+fn is_same(known: &[u8], name: &[u8]) -> bool {
+    if known.len() != name.len() {
+        return false;
+    }
+    // The last eight bytes overlap with those before them, so that nothing is left over.
+    match (known.last_chunk(), name.last_chunk()) {
+        (Some(known_end), Some(name_end)) => {
+            let mut eights = known.as_chunks().0.iter().zip(name.as_chunks().0);
+            are_same(*known_end, *name_end) && eights.all(|(known, name)| are_same(*known, *name))
+        }
+        _ => known.eq_ignore_ascii_case(name),
+    }
+}
+
+fn are_same(known: [u8; 8], name: [u8; 8]) -> bool {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    const LETTER: u64 = CASE << 1;
+    let (known, name) = (u64::from_le_bytes(known), u64::from_le_bytes(name));
+    // Without the bit that makes letters small, control bytes would be hyphens and digits.
+    name | CASE == known && (name | name << 1) & LETTER == LETTER
 }
 
 /// The slot of a name, from its length and a few of its letters in lower case. The factors were found by trying.

@@ -134,7 +134,7 @@ pub(super) fn without_user(authority: &[u8]) -> &[u8] {
 /// Whether there is no `=` in `text`, however often it is decoded: nothing but escapes of other bytes, each escaped once.
 fn holds_no_pair(text: &[u8]) -> bool {
     let mut rest = text;
-    while let Some(at) = memchr::memchr2(b'%', b'=', rest) {
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'%' | b'=')) {
         rest = match rest.get(at..) {
             Some([b'%', b'2', b'5', ..] | [b'%', b'3', b'd' | b'D', ..]) => return false,
             Some([b'%', high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,

@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 use super::Facts;
 use super::networks::{Networks, wide};
@@ -316,7 +316,7 @@ fn hint(name: &HeaderName) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Method};
+    use http::{HeaderMap, HeaderValue, Method};
     use proptest::prelude::*;
     use proptest::sample::subsequence;
 
@@ -338,7 +338,8 @@ mod tests {
 
     fn rule() -> impl Strategy<Value = Rule> {
         let agents = prop_oneof![Just(Vec::new()), subsequence(&AgentClass::ALL[..], 0..=3)];
-        let one = (some(&PATHS), some(&METHODS), some(&HOSTS), some(&NAMES), some(&NETWORKS), agents, some(&FINGERPRINTS));
+        let one =
+            (some(&PATHS), some(&METHODS), some(&HOSTS), some(&NAMES), some(&NETWORKS), agents, some(&FINGERPRINTS));
         one.prop_map(|(paths, methods, hosts, names, networks, agents, fingerprints)| Rule {
             name: RuleName::new("any"),
             when: When {
