@@ -193,7 +193,7 @@ fn sample(fields: &HeaderMap) -> Record {
         id: sluicegate::telemetry::RecordId::default(),
         kind: Kind::Exchange,
         at: SystemTime::now(),
-        request_id: headers::request_id(7),
+        request_id: headers::request_id(7, Trace::begin(7, 9, 0)).0,
         traceparent: Some(Trace::begin(7, 9, 0).to_value()),
         client: ([203, 0, 113, 9], 50123).into(),
         connection: ConnectionId::next(),

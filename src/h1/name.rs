@@ -145,9 +145,9 @@ fn is_same(known: &[u8], name: &[u8]) -> bool {
         return false;
     }
     // The last eight bytes overlap with those before them, so that nothing is left over.
-    match (known.last_chunk(), name.last_chunk()) {
+    match (known.last_chunk::<8>(), name.last_chunk::<8>()) {
         (Some(known_end), Some(name_end)) => {
-            let mut eights = known.as_chunks().0.iter().zip(name.as_chunks().0);
+            let mut eights = known.as_chunks::<8>().0.iter().zip(name.as_chunks::<8>().0);
             are_same(*known_end, *name_end) && eights.all(|(known, name)| are_same(*known, *name))
         }
         _ => known.eq_ignore_ascii_case(name),
@@ -159,7 +159,7 @@ fn are_same(known: [u8; 8], name: [u8; 8]) -> bool {
     const LETTER: u64 = CASE << 1;
     let (known, name) = (u64::from_le_bytes(known), u64::from_le_bytes(name));
     // Without the bit that makes letters small, control bytes would be hyphens and digits.
-    name | CASE == known && (name | name << 1) & LETTER == LETTER
+    name | CASE == known && (name | (name << 1)) & LETTER == LETTER
 }
 
 /// The slot of a name, from its length and a few of its letters in lower case. The factors were found by trying.

@@ -38,6 +38,11 @@ fn is_hop(name: &str) -> bool {
     GLANCE.may_have(name) && HOP.contains(&name)
 }
 
+/// Whether any field belongs to one hop only.
+pub fn has_hop_fields(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| is_hop(name.as_str()))
+}
+
 /// Fields that no hop may take away. RFC 9110 §7.6.1: a sender must not name fields meant for all recipients.
 const PROTECTED: [&str; 29] = [
     "authorization",

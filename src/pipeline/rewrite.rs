@@ -94,7 +94,11 @@ pub(super) fn switched(fields: &mut HeaderMap, route: &config::Route) {
 
 /// What every answer carries, ours or an endpoint's.
 pub(super) fn answer(fields: &mut HeaderMap, identity: &Identity, connection: &Connection, phase: Phase) {
-    fields.insert(REQUEST_ID, identity.request_id.clone());
+    let mut id = identity.request_id.clone();
+    // RFC 7541 §7.1.3: never indexed. No other answer has this value; in the table of an HTTP/2 connection it would only
+    // take the place of others, and be compared with every one before it.
+    id.set_sensitive(true);
+    fields.insert(REQUEST_ID, id);
     if let Some(alternative) = &connection.alternative {
         // RFC 7838 §3: nobody shall come to a process that is about to end.
         let ends = phase >= Phase::Draining;

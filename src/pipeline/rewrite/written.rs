@@ -43,7 +43,7 @@ mod tests {
         for _ in 0..2 {
             for number in 0..1_000_u32 {
                 let v4 = IpAddr::from(number.wrapping_mul(77_773).to_be_bytes());
-                let v6 = IpAddr::from((u128::from(number) << 64 | 1).to_be_bytes());
+                let v6 = IpAddr::from(((u128::from(number) << 64) | 1).to_be_bytes());
 
                 assert_eq!(address(v4), v4.to_string());
                 assert_eq!(address(v6), v6.to_string());

@@ -215,9 +215,9 @@ struct Drain {
 impl Drain {
     fn new(mut life: Life) -> Self {
         let begun = life.phase() >= Phase::Draining;
-        let phase = life.clone();
+        let ours = life.clone();
         let reached = Box::pin(async move { life.reached(Phase::Draining).await });
-        Self { begun, life: phase, reached, woken: None }
+        Self { begun, life: ours, reached, woken: None }
     }
 
     /// Whether the drain has begun; wakes the task when it does.
