@@ -40,6 +40,7 @@ mod vitals;
 
 pub use budget::Budget;
 pub use by_id::ById;
+pub use budget::{Budget, Fill};
 pub use claim::{Claim, ClaimKind};
 pub use endpoint::{Endpoint, EndpointId, Tier};
 pub use keepalive::KeepAlive;
