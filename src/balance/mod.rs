@@ -38,9 +38,8 @@ mod roster;
 mod traffic;
 mod vitals;
 
-pub use budget::Budget;
-pub use by_id::ById;
 pub use budget::{Budget, Fill};
+pub use by_id::ById;
 pub use claim::{Claim, ClaimKind};
 pub use endpoint::{Endpoint, EndpointId, Tier};
 pub use keepalive::KeepAlive;
