@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 
+use super::objectives::Objectives;
 use crate::lexicon::{EndpointName, PoolName, ZoneName};
 
 /// A named set of interchangeable endpoints.
@@ -35,6 +36,8 @@ pub struct Pool {
     pub clocks: UpstreamClocks,
     /// Idle connections kept per endpoint and worker. Default 8.
     pub max_idle: usize,
+    /// Whether what changes something is never sent on a connection that was idle. Default true.
+    pub fresh_writes: bool,
     /// Repeating what failed.
     pub retry: Retry,
     /// Active checks; `None` trusts every endpoint.
@@ -55,6 +58,8 @@ pub struct Pool {
     pub panic_threshold: u8,
     /// Longest response head in bytes. Default 64 KiB. Beyond it: 502 `upstream_head`.
     pub head_bytes: usize,
+    /// What is promised of it.
+    pub objectives: Objectives,
 }
 
 /// Discovery by DNS.

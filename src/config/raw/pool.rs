@@ -1,5 +1,6 @@
 //! `[pools.NAME]` as written; `health` has its own file.
 
+use super::super::objectives::Objectives;
 use super::super::pool::{
     Discover, Endpoint, Health, Outliers, Pool, Queue, Retry, SlowStart, Strategy, UpstreamClocks, UpstreamTls,
     WhenAllDown, Zones,
@@ -11,6 +12,7 @@ use super::kinds::{
     Bytes, Choice, DAY, File, Flag, HOUR, KIB, Lasting, MIB, MINUTE, Parsed, SECOND, WATCHED, Whole, bytes, choice,
     lasting, parsed, whole,
 };
+use super::objectives::{OBJECTIVES, objectives};
 use super::shapes::{At, Brief, List, Sub, Switch, brief, list, sub, switch};
 use super::sheet::Words;
 use super::steady::{OUTLIERS, QUEUE, SLOW_START, ZONES, outliers, queue, slow_start, zones};
@@ -46,6 +48,9 @@ section! {
         timeouts: Sub<UpstreamClocks> = sub(&TIMEOUTS, timeouts), Or("{}");
         /// Idle connections kept per endpoint and worker.
         max_idle: Whole<usize> = whole(0, 10_000), Or("8");
+        /// Whether requests that change something are sent on fresh connections only: the endpoint may close an idle one in that
+        /// very moment, and nobody could say whether the request was carried out. `false` saves a connect for each of them.
+        fresh_writes: Flag = Flag, Or("true");
         /// Repeating what failed before an answer began (RFC 9110 §9.2.2).
         retry: Sub<Retry> = sub(&RETRY, retry), Or("{}");
         /// Active checks. `false` trusts every endpoint.
@@ -68,6 +73,8 @@ section! {
         panic_threshold: Whole<u8> = whole(0, 100), Or("50");
         /// Longest response head. Beyond it: 502 `upstream_head`.
         head_bytes: Bytes<usize> = bytes(4 * KIB, MIB), Or("'64KiB'");
+        /// What is promised of the pool, and measured: error budgets, burn rates, downtime.
+        objectives: Sub<Objectives> = sub(&OBJECTIVES, objectives), Or("{}");
     }
 }
 
@@ -86,7 +93,7 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
     let max_retries = table.get(&POOL.max_retries);
     let queue = table.get(&POOL.queue);
     let clocks = table.get(&POOL.timeouts);
-    let max_idle = table.get(&POOL.max_idle);
+    let (max_idle, fresh_writes) = (table.get(&POOL.max_idle), table.get(&POOL.fresh_writes));
     let retry = table.get(&POOL.retry);
     let health = table.get(&POOL.health);
     let outliers = table.get(&POOL.outliers);
@@ -96,6 +103,7 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
     let when_all_down = table.get(&POOL.when_all_down);
     let panic_threshold = table.get(&POOL.panic_threshold);
     let head_bytes = table.get(&POOL.head_bytes);
+    let objectives = table.get(&POOL.objectives);
 
     let several = endpoints.as_ref().is_some_and(|endpoints: &Vec<Endpoint>| endpoints.len() > 1);
     if several && matches!(health, Some(None)) {
@@ -128,6 +136,7 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
         queue: queue?,
         clocks: clocks?,
         max_idle: max_idle?,
+        fresh_writes: fresh_writes?,
         retry: retry?,
         health: health?,
         outliers: outliers?,
@@ -137,6 +146,7 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
         when_all_down: when_all_down?,
         panic_threshold: panic_threshold?,
         head_bytes: head_bytes?,
+        objectives: objectives?,
     })
 }
 
