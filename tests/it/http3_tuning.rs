@@ -138,5 +138,5 @@ async fn change_of_who_steers_is_said_to_need_a_restart() {
     rig.signal("HUP").await;
 
     let event = rig.event("change takes effect after a restart").await;
-    assert_eq!(field(&event, "setting"), "listeners.secure.http3.kernel_steering");
+    assert_eq!(field(&event, "config.key"), "listeners.secure.http3.kernel_steering");
 }
