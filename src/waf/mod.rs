@@ -11,8 +11,10 @@ mod check;
 pub mod country;
 mod glob;
 pub mod hello;
+mod index;
 pub mod networks;
 mod plausible;
+pub mod proofs;
 mod rule;
 pub mod spelling;
 
@@ -22,15 +24,18 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::config;
-use crate::config::shield::{Action, Mode};
+use crate::config::Mode;
+use crate::config::shield::Action;
 use crate::lexicon::{AgentClass, Fingerprint, LimitName, RuleName};
 
 pub use check::{Check, is_page};
 pub use country::Countries;
 pub use glob::Glob;
 pub use networks::Networks;
+pub use proofs::{Proof, Proofs};
 
-use rule::{Compiled, Key};
+use index::Index;
+use rule::Compiled;
 
 /// What a request is judged by.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +56,8 @@ pub struct Facts<'a> {
     pub client: IpAddr,
     /// What its user agent says that it is.
     pub agent: AgentClass,
+    /// Whether it is the search engine that it says it is; asked where [`Shield::wants_proof`].
+    pub proof: Proof,
     /// What its TLS looks like.
     pub fingerprint: Option<&'a Fingerprint>,
     /// Whether the built-in checks are asked: Superset's routes, not others'.
@@ -99,6 +106,7 @@ pub struct Shield {
     exempt: Networks,
     lists: Lists,
     rules: Vec<Compiled>,
+    index: Index,
     /// By place in [`Check::ALL`].
     modes: [Option<Mode>; Check::ALL.len()],
     names: Vec<(RuleName, &'static str)>,
@@ -121,7 +129,8 @@ impl Shield {
     /// A shield as configured, with what was read from files.
     pub fn new(config: &config::Shield, lists: Lists) -> Self {
         let checks = Check::ALL.iter().map(|check| (RuleName::new(check.as_str()), check.action()));
-        let rules = config.rules.iter().map(|rule| (rule.name.clone(), rule.action.as_str()));
+        let named = config.rules.iter().map(|rule| (rule.name.clone(), rule.action.as_str()));
+        let rules: Vec<Compiled> = config.rules.iter().map(Compiled::new).collect();
         Self {
             exempt: Networks::new(config.exempt.iter().copied()),
             lists,
@@ -129,8 +138,9 @@ impl Shield {
                 (Some(_), Mode::Observe) if check != Check::DenyList => Some(Mode::Observe),
                 (mode, _) => mode,
             }),
-            rules: config.rules.iter().map(Compiled::new).collect(),
-            names: checks.chain(rules).collect(),
+            index: Index::new(&rules),
+            rules,
+            names: checks.chain(named).collect(),
         }
     }
 
@@ -167,9 +177,28 @@ impl Shield {
         self.modes.get(check as usize).copied().flatten()
     }
 
+    /// Whether the rule at `place` acts; `None` when it is not asked.
+    pub fn mode_of(&self, place: usize) -> Option<Mode> {
+        match place.checked_sub(Check::ALL.len()) {
+            None => self.modes.get(place).copied().flatten(),
+            Some(own) => self.rules.get(own).map(|rule| rule.mode),
+        }
+    }
+
+    /// Whether it matters that a client at this address, with such a user agent, proves to be a search engine.
+    pub fn wants_proof(&self, agent: AgentClass, client: IpAddr) -> bool {
+        agent == AgentClass::SearchEngine
+            && self.mode(Check::Crawler).is_some()
+            && !self.lists.crawlers.contains(client)
+            && !self.is_exempt(client)
+    }
+
     fn ask_checks(&self, facts: &Facts<'_>, inspection: &mut Inspection) {
         for (rule, (check, mode)) in Check::ALL.iter().zip(self.modes).enumerate() {
             let Some(mode) = mode.filter(|_| check.finds(facts, &self.lists)) else { continue };
+            // Whoever is still being asked about has the benefit of the doubt.
+            let doubted = *check == Check::Crawler && facts.proof == Proof::Pending;
+            let mode = if doubted { Mode::Observe } else { mode };
             inspection.hits.push(Hit { rule, mode });
             if mode == Mode::Enforce {
                 inspection.ruling = Ruling::Deny(check.status());
@@ -180,11 +209,9 @@ impl Shield {
 
     /// Whether a rule has ended the asking.
     fn ask_rules(&self, facts: &Facts<'_>, inspection: &mut Inspection) -> bool {
-        let key = Key::new(facts);
-        for (index, rule) in self.rules.iter().enumerate() {
-            if !rule.fits(key, facts, |client| self.lists.countries.as_ref()?.of(client)) {
-                continue;
-            }
+        for index in self.index.candidates(facts) {
+            let country = |client| self.lists.countries.as_ref()?.of(client);
+            let Some(rule) = self.rules.get(index).filter(|rule| rule.fits(facts, country)) else { continue };
             inspection.hits.push(Hit { rule: Check::ALL.len().saturating_add(index), mode: rule.mode });
             if rule.mode == Mode::Observe {
                 continue;
