@@ -5,6 +5,7 @@
 //! all findings at once. Deliberately absent: anything that opens a socket or reads a key file's content.
 
 mod catalogue;
+pub mod collector;
 pub mod findings;
 pub mod listener;
 pub mod pool;

@@ -12,6 +12,7 @@ pub mod prober;
 pub mod resolver;
 pub mod signals;
 pub mod supervisor;
+pub mod transport;
 pub mod umpire;
 pub mod watch;
 

@@ -7,6 +7,8 @@
 mod across;
 mod bans;
 mod built_in;
+#[allow(dead_code, reason = "what names collectors follows")]
+mod collector;
 mod discover;
 mod edits;
 mod health;
@@ -22,6 +24,7 @@ mod process;
 mod redis;
 mod route;
 mod rule;
+mod secret;
 mod shapes;
 mod sheet;
 mod shield;

@@ -6,18 +6,17 @@ use std::path::PathBuf;
 
 use http::HeaderName;
 use ipnet::IpNet;
-use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use super::super::process::{AccessLog, Admin, AdminSocket, Clients, FaultPages, LogFormat, LogTarget, Process};
-use super::super::secret::SecretSource;
-use super::key::{Below, Describe, Entry, Key, Kind, May, Or, Section, Table, section};
+use super::key::{Entry, Key, May, Or, Section, Table, section};
 use super::kinds::{
     Bytes, Choice, File, Flag, HOUR, KIB, Lasting, PLACE, Parsed, TIB, WATCHED, Whole, bytes, choice, lasting, network,
     parsed, socket_address, whole,
 };
-use super::shapes::{List, Sub, list, sub, values};
-use super::sheet::{Words, Written};
+use super::secret::Secret;
+use super::shapes::{List, list, values};
+use super::sheet::Words;
 use super::words::{header_name, host_name, name, short_text};
 use crate::lexicon::ZoneName;
 
@@ -108,72 +107,6 @@ fn available_cpus() -> NonZeroUsize {
 
 fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|error| format!("is no filter: {error}"))
-}
-
-/// Where a secret is: `{ file = "…" }` or `{ env = "…" }`.
-pub(super) struct Secret;
-
-section! {
-    /// A secret's place. One of the two.
-    SECRET: SecretKeys {
-        /// File with the secret; a trailing line end is not part of it.
-        file: File = WATCHED, May("none");
-        /// Environment variable with the secret.
-        env: Parsed<String> = parsed("name of an environment variable", variable), May("none");
-    }
-}
-
-const PLACE_OF_SECRET: Sub<SecretSource> = sub(&SECRET, secret);
-
-fn secret(table: &Table<'_>) -> Option<SecretSource> {
-    match (table.get(&SECRET.file)?, table.get(&SECRET.env)?) {
-        (Some(file), None) => Some(SecretSource::File(file)),
-        (None, Some(name)) => Some(SecretSource::Env(name)),
-        (None, None) | (Some(_), Some(_)) => {
-            table.written.error(Words::new("needs one place").expected("{ file = \"...\" } or { env = \"...\" }"));
-            None
-        }
-    }
-}
-
-fn variable(text: &str) -> Result<String, String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let named = !text.is_empty() && text.len() <= 256 && text.chars().all(good);
-    if named { Ok(text.to_owned()) } else { Err("is no name of a variable".into()) }
-}
-
-impl Describe for Secret {
-    fn shape(&self) -> String {
-        "{ file = \"...\" } or { env = \"...\" }".into()
-    }
-
-    fn schema(&self) -> Value {
-        let one = |key: &str| json!({ "required": [key] });
-        let mut schema = PLACE_OF_SECRET.schema();
-        if let Some(fields) = schema.as_object_mut() {
-            fields.insert("oneOf".into(), json!([one("file"), one("env")]));
-        }
-        schema
-    }
-
-    fn below(&self) -> Option<Below> {
-        PLACE_OF_SECRET.below()
-    }
-}
-
-impl Kind for Secret {
-    type Value = SecretSource;
-
-    fn read(&self, written: &Written<'_>) -> Option<SecretSource> {
-        if written.value.is_table() {
-            return PLACE_OF_SECRET.read(written);
-        }
-        // Perhaps the secret itself: say what is wrong, but never show it.
-        written.hide();
-        let words = Words::new("must not hold a secret itself").expected(self.shape());
-        written.error(words.help("configuration files are copied, shown and logged; name the secret's place"));
-        None
-    }
 }
 
 section! {

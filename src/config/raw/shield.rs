@@ -9,8 +9,8 @@ use super::super::secret::SecretSource;
 use super::super::shield::{Addresses, Mode, Profile, Shield};
 use super::key::{Entry, Key, May, Or, Section, Table, section};
 use super::kinds::{Choice, File, Flag, Parsed, WATCHED, Whole, choice, network, parsed, whole};
-use super::process::Secret;
 use super::rule::method;
+use super::secret::Secret;
 use super::shapes::{List, Sub, list, sub, values};
 use super::sheet::Words;
 
