@@ -80,6 +80,7 @@ impl Source for World {
             drains: self.drains.standing().into_iter().map(drain_status).collect(),
             bans: self.bans.len(now_ns()) as u64,
             fleet: self.fleet.is_there(),
+            sinks: super::sinks::shown(&snapshot.config, &self.metrics),
         }
     }
 

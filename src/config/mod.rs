@@ -16,6 +16,7 @@ pub mod redis;
 pub mod route;
 pub mod secret;
 pub mod shield;
+pub mod sink;
 pub mod units;
 
 use std::io::Read;
@@ -32,6 +33,7 @@ pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
 pub use route::Route;
 pub use secret::{Secret, SecretSource};
 pub use shield::Shield;
+pub use sink::Sink;
 
 /// Longest configuration file; a mistaken path must not fill the memory.
 const LONGEST: u64 = 4 << 20;

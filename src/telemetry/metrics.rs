@@ -13,6 +13,7 @@ mod encode;
 mod exposition;
 mod families;
 mod handles;
+mod log;
 mod quic;
 mod quota;
 mod rules;
@@ -31,12 +32,13 @@ pub use cells::{Count, set_worker};
 pub use counts::EndpointCounts;
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
-pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use handles::{EndpointMetrics, ListenerMetrics, PoolMetrics, RouteMetrics};
+pub use log::{LogMetrics, Waiting};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
 pub use rules::RuleMetrics;
 
-use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName, SinkName};
 use crate::lifecycle::Phase;
 use cells::Causes;
 use handles::Codes;
@@ -63,6 +65,7 @@ struct Inner {
     logins: Logins,
     fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
+    sinks: Handles<SinkName, LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
 
@@ -199,6 +202,7 @@ impl Metrics {
             logins: Logins::default(),
             fleet: Arc::default(),
             log: Arc::default(),
+            sinks: Handles::default(),
             gauges: Mutex::new(None),
         }))
     }
@@ -268,7 +272,12 @@ impl Metrics {
         self.0.bans.inc(cause);
     }
 
-    /// The access log's counters.
+    /// The handle of a log sink.
+    pub fn sink(&self, name: &SinkName) -> Arc<LogMetrics> {
+        self.0.sinks.get(name, LogMetrics::default)
+    }
+
+    /// What the workers' ends of the access log count.
     pub fn log(&self) -> Arc<LogMetrics> {
         Arc::clone(&self.0.log)
     }

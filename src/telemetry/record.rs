@@ -24,6 +24,17 @@ pub enum Kind {
     TunnelEnd,
 }
 
+impl Kind {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::TunnelStart => "tunnel_start",
+            Self::TunnelEnd => "tunnel_end",
+        }
+    }
+}
+
 /// One line of the access log.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -125,6 +136,11 @@ impl RecordId {
     /// The first of this process.
     pub(super) fn first() -> Self {
         Self { process: fastrand::u64(..), number: 1 }
+    }
+
+    /// Its place among the records of its process.
+    pub const fn number(self) -> u64 {
+        self.number
     }
 
     /// This id; the next time, the next one.

@@ -38,6 +38,7 @@ mod rolling;
 mod routes;
 mod seeds;
 mod shield;
+mod sinks;
 mod streaming;
 mod surroundings;
 mod websockets;

@@ -1,18 +1,17 @@
-//! `[process]`, `[clients]`, `[admin]`, `[access_log]`, `[fault_pages]` as written.
+//! `[process]`, `[clients]`, `[admin]`, `[fault_pages]` as written.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use http::HeaderName;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::super::process::{AccessLog, Admin, AdminSocket, Clients, FaultPages, LogFormat, LogTarget, Process};
+use super::super::process::{Admin, AdminSocket, Clients, FaultPages, Process};
 use super::key::{Entry, Key, May, Or, Section, Table, section};
 use super::kinds::{
-    Bytes, Choice, File, Flag, HOUR, KIB, Lasting, PLACE, Parsed, TIB, WATCHED, Whole, bytes, choice, lasting, network,
-    parsed, socket_address, whole,
+    Bytes, File, Flag, HOUR, KIB, Lasting, PLACE, Parsed, TIB, WATCHED, Whole, bytes, lasting, network, parsed,
+    socket_address, whole,
 };
 use super::secret::Secret;
 use super::shapes::{List, list, values};
@@ -208,49 +207,6 @@ pub(super) fn admin(table: &Table<'_>) -> Option<Option<Admin>> {
 fn file_mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() >= 3);
     mode.ok_or_else(|| "is no file mode such as 0660".into())
-}
-
-section! {
-    /// Where the records of exchanges and tunnels go, one line each.
-    pub(super) ACCESS_LOG: AccessLogKeys {
-        /// `stdout`, or `off`. With `path`, leave it out.
-        target: Choice<LogTarget> = choice(&[("stdout", LogTarget::Stdout), ("off", LogTarget::Off)]), Or("'stdout'");
-        /// File to write instead. It is opened again on SIGUSR1, and when it was moved away.
-        path: File = PLACE, May("none");
-        /// `json`: one object a line. `combined`: Apache's format.
-        format: Choice<LogFormat> =
-            choice(&[("json", LogFormat::Json), ("combined", LogFormat::Combined)]), Or("'json'");
-        /// Size at which a file is rotated; 0 never.
-        rotate_size: Bytes<u64> = bytes(0, TIB), Or("'100MiB'");
-        /// Rotated files kept.
-        rotate_keep: Whole<u32> = whole(0, 1_000), Or("5");
-        /// Records that may wait for the writer, per worker; beyond it they are dropped and counted.
-        queue: Whole<usize> = whole(16, 1_000_000), Or("8_192");
-    }
-}
-
-/// What `[access_log]` means.
-pub(super) fn access_log(table: &Table<'_>) -> Option<AccessLog> {
-    let target = table.get(&ACCESS_LOG.target);
-    let path = table.get(&ACCESS_LOG.path);
-    let format = table.get(&ACCESS_LOG.format);
-    let rotate_size = table.get(&ACCESS_LOG.rotate_size);
-    let rotate_keep = table.get(&ACCESS_LOG.rotate_keep);
-    let queue = table.get(&ACCESS_LOG.queue);
-    if table.has(&ACCESS_LOG.path) && table.has(&ACCESS_LOG.target) {
-        table.error(&ACCESS_LOG.target, Words::new("contradicts `path`").help("remove one of the two"));
-    }
-    if !table.has(&ACCESS_LOG.path) && table.has(&ACCESS_LOG.rotate_size) {
-        table.warn(&ACCESS_LOG.rotate_size, Words::new("has no effect without `path`"));
-    }
-    let path: Option<PathBuf> = path?;
-    Some(AccessLog {
-        target: path.map_or(target?, LogTarget::File),
-        format: format?,
-        rotate_size: rotate_size?,
-        rotate_keep: rotate_keep?,
-        queue: queue?,
-    })
 }
 
 section! {

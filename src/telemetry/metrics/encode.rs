@@ -19,7 +19,7 @@ use super::cells::{CLASSES, Histogram};
 use super::families as f;
 use super::families::{Family, Kind, Unit};
 use super::handles::TLS_VERSIONS;
-use super::{AdminChange, Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word, quota};
+use super::{AdminChange, Cause, Inner, ListenerMetrics, Reload, State, log, phase_word, quota};
 use crate::lexicon::{ListenerName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use crate::telemetry::record::{End, Stage, Who};
@@ -108,7 +108,7 @@ impl Collector for Inner {
         quota::encode(self, &state, &mut encoder)?;
         family(&mut encoder, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
         family(&mut encoder, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
-        log(self, &mut encoder)
+        log::encode(self, &mut encoder)
     }
 }
 
@@ -265,11 +265,4 @@ fn connections(
             })
         })
     })
-}
-
-fn log(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    family(encoder, &f::LOG_RECORDS, |samples| samples.counter(&[], inner.log.written.get()))?;
-    family(encoder, &f::LOG_DROPPED, |samples| by_cause(samples, &[], |cause: LogDrop| inner.log.dropped.get(cause)))?;
-    family(encoder, &f::LOG_ERRORS, |samples| samples.counter(&[], inner.log.errors.get()))?;
-    family(encoder, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
 }

@@ -11,7 +11,7 @@ use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
 use super::counts::EndpointCounts;
 use super::quic::QuicMetrics;
 use super::{
-    ConnectResult, ConnectionRefusal, DiscoveryResult, Ejection, HandshakeFailure, HedgeOutcome, LogDrop, ProbeResult,
+    ConnectResult, ConnectionRefusal, DiscoveryResult, Ejection, HandshakeFailure, HedgeOutcome, ProbeResult,
     RaceOutcome, RetryCause, Standing,
 };
 use crate::lexicon::{EndpointName, Protocol};
@@ -369,27 +369,5 @@ impl EndpointMetrics {
     /// A check has ended.
     pub fn probe(&self, result: ProbeResult) {
         self.probes.inc(result);
-    }
-}
-
-/// The access log.
-#[derive(Debug, Default)]
-pub struct LogMetrics {
-    /// Records written.
-    pub written: Count,
-    /// Failed writes, opens and rotations.
-    pub errors: Count,
-    pub(super) dropped: Causes<LogDrop>,
-}
-
-impl LogMetrics {
-    /// A record was lost.
-    pub fn drop_record(&self, cause: LogDrop) {
-        self.dropped.inc(cause);
-    }
-
-    /// Records lost for this cause.
-    pub fn dropped(&self, cause: LogDrop) -> u64 {
-        self.dropped.get(cause)
     }
 }
