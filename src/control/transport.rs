@@ -93,6 +93,9 @@ const ANSWER: usize = 1024 * 1024;
 /// Age of an idle connection at which it is closed.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// Shortest part of a field's value that is taken for a secret in an answer.
+const SECRET: usize = 8;
+
 /// Bytes before a message of gRPC.
 const PREFIX: usize = 5;
 
@@ -153,7 +156,7 @@ impl Transport {
             Err(why) => return (Delivery::Later { after: None, why }, Bytes::new()),
         };
         match self.ask(path, content, body, Version::HTTP_11).await {
-            Ok(answer) => (judge(&answer), answer.body),
+            Ok(answer) => (self.without_secrets(judge(&answer)), answer.body),
             Err(why) => (Delivery::Later { after: None, why }, Bytes::new()),
         }
     }
@@ -176,11 +179,26 @@ impl Transport {
             place.put_u32(length);
         }
         match self.ask(method, "application/grpc", body.freeze(), Version::HTTP_2).await {
-            Ok(answer) => {
-                (judge_call(&answer), answer.body.get(PREFIX..).map(Bytes::copy_from_slice).unwrap_or_default())
-            }
+            Ok(answer) => (
+                self.without_secrets(judge_call(&answer)),
+                answer.body.get(PREFIX..).map(Bytes::copy_from_slice).unwrap_or_default(),
+            ),
             Err(why) => (Delivery::Later { after: None, why }, Bytes::new()),
         }
+    }
+
+    /// A collector may repeat in its answer what it was sent.
+    fn without_secrets(&self, mut delivery: Delivery) -> Delivery {
+        if let Delivery::Later { why, .. } | Delivery::Refused { why } = &mut delivery {
+            let secrets = self.fields.values().filter(|value| value.is_sensitive() && !value.is_empty());
+            for secret in secrets.filter_map(|value| value.to_str().ok()) {
+                // `Bearer ...`: the word is none, what follows is.
+                for part in secret.split(' ').filter(|part| part.len() >= SECRET) {
+                    *why = why.replace(part, "***");
+                }
+            }
+        }
+        delivery
     }
 
     /// `body` behind what is in `into`, compressed if that is wanted: on a thread that others do not wait for.

@@ -308,14 +308,19 @@ async fn syslog_over_tls_shows_a_certificate() {
 #[tokio::test]
 async fn a_sink_without_its_secret_is_told_at_the_start_and_refused_at_a_reload() {
     let upstream = Upstream::named("a").await;
-    let address = Upstream::nobody().await;
+    let gossip = |request: &Request| {
+        let body = format!("you said {:?}", request.head.get("x-api-key"));
+        format!("HTTP/1.1 503 No\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let receiver = Upstream::answering(gossip).await;
+    let address = receiver.address;
     let keys = format!(
         "http = {{ to = {{ url = \"http://{address}/\", headers = {{ x-api-key = {{ file = \"DIR/key\" }} }} }} }}"
     );
     let rig = setup(&upstream, &keys).file("key", "S3CR3T-KEY\n").start().await;
     ask(&rig, "/x", 1).await;
     let status = rig.status_where("a failure", |status| sink(status)["state"] == "failing").await;
-    assert!(!status.to_string().contains("S3CR3T"));
+    assert!(status.to_string().contains("you said") && !status.to_string().contains("S3CR3T"), "{status}");
 
     std::fs::remove_file(rig.directory.path().join("key")).unwrap();
     rig.signal("HUP").await;

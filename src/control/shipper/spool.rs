@@ -347,7 +347,7 @@ impl Spool {
 
     /// The place of the oldest entry.
     fn start(&self) -> Cursor {
-        self.segments.front().map_or(Cursor::default(), |first| self.beginning(first))
+        self.segments.front().map_or_else(Cursor::default, |first| self.beginning(first))
     }
 
     const fn beginning(&self, segment: &Segment) -> Cursor {

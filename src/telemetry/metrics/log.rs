@@ -119,12 +119,15 @@ impl LogMetrics {
     }
 }
 
+/// What a gauge shows of a sink.
+type Value = fn(&LogMetrics) -> u64;
+
 /// The label of what is lost before any sink sees it.
 const WORKERS: &str = "-";
 
 pub(super) fn encode(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let sinks: Vec<(SinkName, Arc<LogMetrics>)> = inner.sinks.alive();
-    let of = |sink: &(SinkName, Arc<LogMetrics>), value: fn(&LogMetrics) -> u64| value(&sink.1);
+    let of = |sink: &(SinkName, Arc<LogMetrics>), value: Value| value(&sink.1);
     family(encoder, &f::LOG_RECORDS, |samples| {
         sinks.iter().try_for_each(|sink| samples.counter(&[sink.0.as_str()], of(sink, |log| log.written.get())))
     })?;
@@ -135,7 +138,7 @@ pub(super) fn encode(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt:
     family(encoder, &f::LOG_ERRORS, |samples| {
         sinks.iter().try_for_each(|sink| samples.counter(&[sink.0.as_str()], of(sink, |log| log.errors.get())))
     })?;
-    let gauges: [(_, fn(&LogMetrics) -> u64); 5] = [
+    let gauges: [(_, Value); 5] = [
         (&f::LOG_FAILING, |log| log.is_failing().into()),
         (&f::LOG_QUEUE, |log| log.waiting().queue),
         (&f::LOG_SPOOL, |log| log.waiting().spool_bytes),

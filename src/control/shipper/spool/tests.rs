@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
@@ -116,7 +117,7 @@ fn a_flipped_bit_is_noticed_and_what_is_before_it_counts() {
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    fs::File::create(&file).unwrap().write_all(&bytes).unwrap();
+    File::create(&file).unwrap().write_all(&bytes).unwrap();
 
     let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
 
