@@ -78,7 +78,7 @@ fn what_an_earlier_process_left_is_there_from_where_it_was() {
     let folder = folder();
     let mut spool = open(&folder, SIZE);
     spool.append(&entries(0..2_000)).unwrap();
-    let (read, cursor) = spool.read(1_500, SIZE as usize).unwrap();
+    let (read, cursor) = spool.read(1_500, 1 << 20).unwrap();
     assert_eq!(read.len(), 1_500);
     spool.commit(cursor).unwrap();
     // Like a kill: nothing is closed in an orderly way.
