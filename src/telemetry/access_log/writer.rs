@@ -43,6 +43,8 @@ pub(super) struct Writer {
     metrics: Arc<LogMetrics>,
     losses: Losses,
     queue: Receiver<Arc<Record>>,
+    /// Nobody can hand a record over any more.
+    cut_off: bool,
     /// `None` while it cannot be opened.
     sink: Option<Sink>,
     /// Encoded lines; the first `sent` bytes are written, `records` lines are in it.
@@ -71,6 +73,7 @@ impl Writer {
             metrics,
             losses: Losses::default(),
             queue,
+            cut_off: false,
             sink: None,
             pending: Vec::with_capacity(BATCH * 2),
             sent: 0,
@@ -92,11 +95,12 @@ impl Writer {
             self.look_after();
             self.drain();
             self.acknowledge();
-            if ending {
+            // Whoever hands records over may not have heard of the end yet.
+            if ending && self.cut_off {
                 self.end();
                 return;
             }
-            let idle = self.pending.is_empty() && self.flushes.is_empty();
+            let idle = self.pending.is_empty() && self.flushes.is_empty() && !ending;
             thread::park_timeout(if idle { IDLE } else { BUSY });
         }
     }
@@ -170,8 +174,14 @@ impl Writer {
             if self.pending.len() >= BATCH && !self.write() {
                 return;
             }
-            let Ok(record) = self.queue.try_recv() else { break };
-            self.add(&record);
+            match self.queue.try_recv() {
+                Ok(record) => self.add(&record),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.cut_off = true;
+                    break;
+                }
+            }
         }
         self.write();
     }
