@@ -256,6 +256,8 @@ impl Spool {
 
     /// The next entries, at most so many and so many bytes but at least one, and the place behind them.
     pub(super) fn read(&mut self, records: usize, bytes: usize) -> io::Result<(Vec<Entry>, Cursor)> {
+        // No more than a segment, so that what is under way never keeps all of a small spool.
+        let bytes = bytes.min(usize::try_from(self.full).unwrap_or(usize::MAX));
         let (mut entries, mut size) = (Vec::new(), 0);
         while entries.len() < records && size < bytes {
             let at = self.read;
