@@ -123,6 +123,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("process.file_threads", was.file_threads != is.file_threads),
         ("process.log", was.log != is.log),
         ("process.log_json", was.log_json != is.log_json),
+        ("process.objectives_file", was.objectives_file != is.objectives_file),
         ("process.watch_files", was.watch_files != is.watch_files),
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
         ("shield.max_tracked", old.shield.max_tracked != new.shield.max_tracked),
@@ -156,6 +157,10 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
                 let buffer = |of: &crate::config::Listener| of.http3.as_ref().map(|http3| http3.socket_buffer);
                 if buffer(known) != buffer(listener) {
                     changed.push(format!("listeners.{}.http3.socket_buffer", listener.name));
+                }
+                let steering = |of: &crate::config::Listener| of.http3.as_ref().map(|http3| http3.kernel_steering);
+                if steering(known) != steering(listener) {
+                    changed.push(format!("listeners.{}.http3.kernel_steering", listener.name));
                 }
                 let handshakes = |of: &crate::config::Listener| of.tls.as_ref().map(|tls| tls.max_handshakes);
                 if handshakes(known) != handshakes(listener) {

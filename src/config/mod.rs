@@ -8,6 +8,7 @@ mod catalogue;
 pub mod collector;
 pub mod findings;
 pub mod listener;
+pub mod objectives;
 pub mod pool;
 pub mod process;
 pub mod quota;

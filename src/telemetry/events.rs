@@ -179,6 +179,28 @@ pub fn drain_expired(target: &dyn fmt::Display) {
     info!(admin.target = %target, "drain expired");
 }
 
+/// What was measured of objectives before cannot be read; measuring begins anew.
+pub fn objectives_unreadable(metrics: &Metrics, file: &Path, error: &(dyn Error + 'static)) {
+    metrics.objectives_error();
+    warn!(path = %file.display(), error = %Chain(error), "objectives not read, their past begins anew");
+}
+
+/// What is measured of objectives cannot be written.
+pub fn objectives_unwritable(metrics: &Metrics, file: &Path, error: &(dyn Error + 'static)) {
+    metrics.objectives_error();
+    warn!(path = %file.display(), error = %Chain(error), "objectives not written");
+}
+
+/// An error budget burns so fast that somebody should know.
+pub fn budget_burning(pool: &PoolName, objective: &'static str, alert: &'static str, left_percent: f64) {
+    warn!(%pool, objective, alert, budget.left_percent = left_percent, "error budget burning");
+}
+
+/// It does not any more.
+pub fn budget_calm(pool: &PoolName, objective: &'static str, left_percent: f64) {
+    info!(%pool, objective, budget.left_percent = left_percent, "error budget calm");
+}
+
 /// Everything is bound and running.
 pub fn serving(took: Duration) {
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -258,9 +280,14 @@ pub fn socket_buffer_capped(listener: &ListenerName, wanted: usize, granted: usi
     warn!(%listener, wanted, granted, "UDP socket buffers are capped by net.core.rmem_max and wmem_max");
 }
 
-/// UDP is bound for HTTP/3.
-pub fn quic_bound(listener: &ListenerName, address: SocketAddr) {
-    info!(%listener, %address, "listening for HTTP/3");
+/// The kernel does not take the filter that steers datagrams to their workers: they are handed over in process.
+pub fn steering_refused(listener: &ListenerName, address: SocketAddr, error: &std::io::Error) {
+    warn!(%listener, %address, %error, "the kernel does not steer QUIC datagrams");
+}
+
+/// UDP is bound for HTTP/3; `steering` says who brings datagrams to their workers.
+pub fn quic_bound(listener: &ListenerName, address: SocketAddr, steering: &'static str) {
+    info!(%listener, %address, steering, "listening for HTTP/3");
 }
 
 /// Certificates were read anew.

@@ -12,6 +12,7 @@ pub mod redact;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod select;
+pub mod slo;
 
 pub use access_log::{AccessLog, Emitter};
 pub use metrics::Metrics;

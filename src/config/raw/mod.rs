@@ -20,6 +20,7 @@ mod labels;
 mod limit;
 mod listener;
 mod login;
+mod objectives;
 mod pool;
 mod process;
 mod receivers;

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 use super::cells::{Causes, Count};
-use super::encode::{by_cause, family};
+use super::encode::by_cause;
 use super::families as f;
+use super::page::{Page, family};
 use super::{Inner, LogDrop};
 use crate::lexicon::SinkName;
 
@@ -120,25 +119,25 @@ impl LogMetrics {
 }
 
 /// What a gauge shows of a sink.
-type Value = fn(&LogMetrics) -> u64;
+type Shown = fn(&LogMetrics) -> u64;
 
 /// The label of what is lost before any sink sees it.
 const WORKERS: &str = "-";
 
-pub(super) fn encode(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+pub(super) fn encode(inner: &Inner, page: &mut Page<'_>) -> fmt::Result {
     let sinks: Vec<(SinkName, Arc<LogMetrics>)> = inner.sinks.alive();
-    let of = |sink: &(SinkName, Arc<LogMetrics>), value: Value| value(&sink.1);
-    family(encoder, &f::LOG_RECORDS, |samples| {
+    let of = |sink: &(SinkName, Arc<LogMetrics>), value: Shown| value(&sink.1);
+    family(page, &f::LOG_RECORDS, |samples| {
         sinks.iter().try_for_each(|sink| samples.counter(&[sink.0.as_str()], of(sink, |log| log.written.get())))
     })?;
-    family(encoder, &f::LOG_DROPPED, |samples| {
+    family(page, &f::LOG_DROPPED, |samples| {
         by_cause(samples, &[WORKERS], |cause| inner.log.dropped(cause))?;
         sinks.iter().try_for_each(|(name, log)| by_cause(samples, &[name.as_str()], |cause| log.dropped(cause)))
     })?;
-    family(encoder, &f::LOG_ERRORS, |samples| {
+    family(page, &f::LOG_ERRORS, |samples| {
         sinks.iter().try_for_each(|sink| samples.counter(&[sink.0.as_str()], of(sink, |log| log.errors.get())))
     })?;
-    let gauges: [(_, Value); 5] = [
+    let gauges: [(_, Shown); 5] = [
         (&f::LOG_FAILING, |log| log.is_failing().into()),
         (&f::LOG_QUEUE, |log| log.waiting().queue),
         (&f::LOG_SPOOL, |log| log.waiting().spool_bytes),
@@ -146,9 +145,9 @@ pub(super) fn encode(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt:
         (&f::LOG_OLDEST, |log| log.waiting().age().as_secs()),
     ];
     for (gauge, value) in gauges {
-        family(encoder, gauge, |samples| {
+        family(page, gauge, |samples| {
             sinks.iter().try_for_each(|sink| samples.gauge(&[sink.0.as_str()], of(sink, value)))
         })?;
     }
-    family(encoder, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
+    family(page, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
 }
