@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -46,6 +47,17 @@ async fn ask(rig: &Rig, path: &str, count: usize) {
 async fn told(rig: &Rig, count: usize) -> BTreeSet<String> {
     let records = soon("the records", rig.records.find_many(count, |record| record["kind"] == "exchange")).await;
     records.iter().map(|record| record["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits until the receiver has all of these records; they are all that it has.
+async fn arrived(receiver: &Upstream, all: &BTreeSet<String>) {
+    let waiting = async {
+        while !ids(&receiver.requests()).is_superset(all) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("every record", waiting).await;
+    assert_eq!(ids(&receiver.requests()), *all);
 }
 
 /// The ids of the records that came in requests.
@@ -95,7 +107,7 @@ async fn every_record_is_there_after_the_receiver_was_away() {
     soon("the last record", async {
         while !got.is_superset(&all) {
             got.extend(ids(&receiver.requests()));
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
@@ -120,8 +132,8 @@ async fn what_is_spooled_survives_a_kill() {
     let receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
     let second = with_sink(&upstream, &keys).await;
 
+    arrived(&receiver, &all).await;
     sent(&second).await;
-    assert_eq!(ids(&receiver.requests()), all);
 }
 
 #[tokio::test]
@@ -170,8 +182,8 @@ async fn a_process_that_ends_sends_what_waits_or_stores_it() {
     let receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
     let third = with_sink(&upstream, &keys).await;
 
+    arrived(&receiver, &told(&second, 20).await).await;
     sent(&third).await;
-    assert_eq!(ids(&receiver.requests()), told(&second, 20).await);
 }
 
 #[tokio::test]
@@ -187,8 +199,7 @@ async fn a_reload_keeps_what_waits_for_a_sink_that_did_not_change() {
     rig.status_where("the reload", |status| status["generation"] == 2).await;
     let receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
 
-    sent(&rig).await;
-    assert_eq!(ids(&receiver.requests()), told(&rig, 30).await);
+    arrived(&receiver, &told(&rig, 30).await).await;
 }
 
 #[tokio::test]
