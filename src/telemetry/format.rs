@@ -19,7 +19,7 @@ use super::redact::{Redactor, without_user};
 use crate::config::sink::LogFormat;
 use crate::lexicon::Protocol;
 use stamp::{Pattern, Stamp};
-use text::{address, count, decimal, display, escaped, field, key, millis, optional, quoted, string};
+use text::{address, count, decimal, display, escaped, field, hex, key, millis, optional, quoted, string};
 
 /// Version of the JSON line, its field `v`. Grows when a field changes its meaning or goes; new fields may come any time.
 pub const SCHEMA: u32 = 1;
@@ -110,7 +110,10 @@ impl Encoder {
 
     fn json(&mut self, record: &Record, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"v":1,"id":""#);
-        display(record.id, out);
+        let (process, number) = record.id.parts();
+        hex(process, out);
+        out.push(b'-');
+        decimal(number, 1, out);
         out.extend_from_slice(br#"","time":""#);
         self.stamp.write(record.at, out);
         out.extend_from_slice(br#"","kind":""#);
@@ -125,8 +128,7 @@ impl Encoder {
         if record.client.port() != 0 {
             count(out, "client_port", u64::from(record.client.port()));
         }
-        key(out, "connection");
-        display(record.connection, out);
+        count(out, "connection", record.connection.number());
         field(out, "listener", record.listener.as_str().as_bytes());
         field(out, "protocol", record.protocol.as_str().as_bytes());
         if let Some(tls) = record.tls {

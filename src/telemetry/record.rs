@@ -138,9 +138,9 @@ impl RecordId {
         Self { process: fastrand::u64(..), number: 1 }
     }
 
-    /// Its place among the records of its process.
-    pub const fn number(self) -> u64 {
-        self.number
+    /// The process that gave it, and its number there.
+    pub(super) const fn parts(self) -> (u64, u64) {
+        (self.process, self.number)
     }
 
     /// This id; the next time, the next one.

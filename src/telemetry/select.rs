@@ -31,7 +31,7 @@ fn keeps(slow: Duration, record: &Record) -> bool {
 
 fn is_sampled(share: u32, record: &Record) -> bool {
     // Fibonacci hashing spreads numbers that follow each other evenly.
-    let spread = record.id.number().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    let spread = record.id.parts().1.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     (spread * 1_000_000) >> 32 < u64::from(share)
 }
 
