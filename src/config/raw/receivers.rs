@@ -43,7 +43,7 @@ section! {
         tls: Sub<UpstreamTls> = sub(&TLS, tls), Or("{}");
         /// Facility; 16 is `local0`.
         facility: Whole<u8> = whole(0, 23), Or("16");
-        /// `APP-NAME`.
+        /// What messages call the application: their `APP-NAME`.
         app: Parsed<String> = parsed("name", app), Or("'sluicegate'");
         /// Name of a structured element with the record's id, such as `record@` and your enterprise number.
         id_element: Parsed<String> = parsed("SD-ID", element), May("no element");

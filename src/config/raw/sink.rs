@@ -102,9 +102,9 @@ section! {
 section! {
     /// How records travel together.
     BATCH: BatchKeys {
-        /// Most records.
+        /// Most records of a batch.
         records: Whole<usize> = whole(1, 100_000), Or("1_000");
-        /// Most bytes.
+        /// Most bytes of a batch.
         bytes: Bytes<usize> = bytes(4 * KIB, 16 * MIB), Or("'1MiB'");
         /// Longest wait of a record for others.
         linger: Lasting = lasting(1, MINUTE), Or("'1s'");

@@ -78,16 +78,16 @@ fn what_an_earlier_process_left_is_there_from_where_it_was() {
     let folder = folder();
     let mut spool = open(&folder, SIZE);
     spool.append(&entries(0..2_000)).unwrap();
-    let (read, cursor) = spool.read(1_500, 1 << 20).unwrap();
-    assert_eq!(read.len(), 1_500);
+    let (read, cursor) = spool.read(1_000, 1 << 20).unwrap();
+    assert_eq!(read.len(), 1_000);
     spool.commit(cursor).unwrap();
     // Like a kill: nothing is closed in an orderly way.
     drop(spool);
 
     let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
 
-    assert_eq!((found, spool.held().entries), (Found::default(), 500));
-    assert_eq!(drained(&mut spool), (1_500..2_000).collect::<Vec<_>>());
+    assert_eq!((found, spool.held().entries), (Found::default(), 1_000));
+    assert_eq!(drained(&mut spool), (1_000..2_000).collect::<Vec<_>>());
 }
 
 #[test]
