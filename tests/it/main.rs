@@ -16,6 +16,7 @@ mod clocks;
 mod discovery;
 mod draining;
 mod fleet;
+mod floods;
 mod framing_h1;
 mod framing_h2;
 mod headers;
