@@ -63,6 +63,21 @@ name! {
     LimitName
 }
 
+name! {
+    /// A log sink's name, unique in a configuration; a metric label.
+    SinkName
+}
+
+/// The fields of a record, as the JSON format names them and in its order.
+#[rustfmt::skip] // a table
+pub const RECORD_FIELDS: &[&str] = &[
+    "v", "id", "time", "kind", "request_id", "traceparent", "client", "client_port", "connection",
+    "listener", "protocol", "tls", "ja4", "method", "host", "path", "status", "bytes_in",
+    "bytes_out", "receive_ms", "queue_ms", "connect_ms", "first_byte_ms", "total_ms", "route",
+    "pool", "endpoint", "attempts", "end", "fault", "limits", "verdicts", "user_agent", "referer",
+    "messages_in", "messages_out",
+];
+
 /// What checks say about an endpoint.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Standing {
@@ -202,8 +217,10 @@ pub enum Clock {
     HeadRead,
     /// The client's request body stalled, or came below the minimum rate.
     BodyRead,
-    /// The client did not take the response.
+    /// The client took nothing of the response.
     ClientWrite,
+    /// The client took less of the response than the minimum rate.
+    SlowRead,
     /// The TLS handshake did not complete.
     Handshake,
     /// No connection between two requests was used.
@@ -231,6 +248,7 @@ impl Clock {
             Self::HeadRead => "head_read",
             Self::BodyRead => "body_read",
             Self::ClientWrite => "client_write",
+            Self::SlowRead => "slow_read",
             Self::Handshake => "handshake",
             Self::KeepAlive => "keep_alive",
             Self::Queue => "queue",

@@ -5,8 +5,10 @@
 //! all findings at once. Deliberately absent: anything that opens a socket or reads a key file's content.
 
 mod catalogue;
+pub mod collector;
 pub mod findings;
 pub mod listener;
+mod mode;
 pub mod objectives;
 pub mod pool;
 pub mod process;
@@ -16,6 +18,7 @@ pub mod redis;
 pub mod route;
 pub mod secret;
 pub mod shield;
+pub mod sink;
 pub mod units;
 
 use std::io::Read;
@@ -27,11 +30,13 @@ use crate::lexicon::PoolName;
 pub use catalogue::{Explanation, UnknownKey, explain, reference, schema};
 pub use findings::{Finding, Findings, Severity};
 pub use listener::Listener;
+pub use mode::Mode;
 pub use pool::Pool;
 pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
 pub use route::Route;
 pub use secret::{Secret, SecretSource};
 pub use shield::Shield;
+pub use sink::Sink;
 
 /// Longest configuration file; a mistaken path must not fill the memory.
 const LONGEST: u64 = 4 << 20;

@@ -14,6 +14,7 @@ mod exemplar;
 mod exposition;
 mod families;
 mod handles;
+mod log;
 mod page;
 mod process;
 mod quic;
@@ -29,21 +30,22 @@ use std::time::{Duration, SystemTime};
 
 pub use causes::{
     AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, Ejection, FleetDrop,
-    HandshakeFailure, HedgeOutcome, LimitResult, LogDrop, LoginResult, ProbeResult, RaceOutcome, Reload, RetryCause,
-    Standing,
+    HandshakeFailure, HedgeOutcome, LimitResult, LogDrop, LoginResult, ProbeResult, ProofResult, RaceOutcome, Reload,
+    RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use endpoint::{EndpointCounts, EndpointMetrics};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
-pub use handles::{ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use handles::{ListenerMetrics, PoolMetrics, RouteMetrics};
+pub use log::{LogMetrics, Waiting};
 pub use page::{Point, Value, Values};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
 pub use rules::RuleMetrics;
 pub use served::Served;
 
-use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName, SinkName};
 use crate::lifecycle::Phase;
 use crate::telemetry::slo::Report;
 use cells::Causes;
@@ -72,8 +74,10 @@ struct Inner {
     limits: Handles<LimitName, LimitMetrics>,
     bans: Codes,
     logins: Logins,
+    proofs: Causes<ProofResult>,
     fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
+    sinks: Handles<SinkName, LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
 
@@ -232,8 +236,10 @@ impl Metrics {
             limits: Handles::default(),
             bans: Codes::default(),
             logins: Logins::default(),
+            proofs: Causes::default(),
             fleet: Arc::default(),
             log: Arc::default(),
+            sinks: Handles::default(),
             gauges: Mutex::new(None),
         }))
     }
@@ -299,6 +305,11 @@ impl Metrics {
         self.0.logins.of(form).inc(result);
     }
 
+    /// Counts what name servers said of a client that calls itself a search engine.
+    pub fn proof(&self, result: ProofResult) {
+        self.0.proofs.inc(result);
+    }
+
     /// What is shared with other proxies.
     pub fn fleet(&self) -> Arc<FleetMetrics> {
         Arc::clone(&self.0.fleet)
@@ -309,7 +320,12 @@ impl Metrics {
         self.0.bans.inc(cause);
     }
 
-    /// The access log's counters.
+    /// The handle of a log sink.
+    pub fn sink(&self, name: &SinkName) -> Arc<LogMetrics> {
+        self.0.sinks.get(name, LogMetrics::default)
+    }
+
+    /// What the workers' ends of the access log count.
     pub fn log(&self) -> Arc<LogMetrics> {
         Arc::clone(&self.0.log)
     }

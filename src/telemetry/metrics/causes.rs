@@ -96,6 +96,15 @@ causes! {
         /// It would have been refused, if the guard did more than observe.
         Observed = "observed",
     }
+    /// What name servers say of a client that calls itself a search engine.
+    ProofResult {
+        /// It is one.
+        Proven = "proven",
+        /// It is none.
+        Refuted = "refuted",
+        /// They say nothing.
+        Unanswered = "unanswered",
+    }
     /// Why something was not told to the fleet.
     FleetDrop {
         /// The queue of the workers was full.
@@ -240,6 +249,12 @@ causes! {
         QueueFull = "queue_full",
         /// The sink's queue was full: it takes records more slowly than they come, or not at all.
         SinkFull = "sink_full",
+        /// The spool was full: the oldest went for newer ones.
+        SpoolFull = "spool_full",
+        /// The receiver will never take it.
+        Refused = "refused",
+        /// Spooled for another kind of receiver than the sink is now.
+        Foreign = "foreign",
         /// The sink had not taken it when the process ended.
         Ending = "ending",
     }
