@@ -19,7 +19,7 @@ use super::redact::{Redactor, without_user};
 use crate::config::sink::LogFormat;
 use crate::lexicon::Protocol;
 use stamp::{Pattern, Stamp};
-use text::{address, count, decimal, display, escaped, field, hex, key, millis, optional, quoted, string};
+use text::{address, count, decimal, escaped, field, hex, key, millis, optional, quoted, string};
 
 /// Version of the JSON line, its field `v`. Grows when a field changes its meaning or goes; new fields may come any time.
 pub const SCHEMA: u32 = 1;
