@@ -7,6 +7,7 @@
 mod admin;
 mod discover;
 mod end;
+mod generations;
 mod observe;
 mod reload;
 mod service;

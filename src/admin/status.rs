@@ -52,6 +52,24 @@ pub struct Status {
     pub bans: u64,
     /// Whether Redis answers; `null` without one.
     pub fleet: Option<bool>,
+    /// The last loads of the configuration, the youngest first.
+    pub generations: Vec<Generation>,
+}
+
+/// A load of the configuration.
+#[derive(Clone, Debug, Serialize)]
+pub struct Generation {
+    /// The generation in use after it.
+    pub number: u64,
+    /// When.
+    #[serde(serialize_with = "time")]
+    pub at: SystemTime,
+    /// What is written differently than before, by key.
+    pub changes: Vec<String>,
+    /// Changes beyond those.
+    pub more: usize,
+    /// Why nothing was loaded; `null` when it was.
+    pub error: Option<String>,
 }
 
 /// A ban, as `/bans` shows it.

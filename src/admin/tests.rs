@@ -79,6 +79,7 @@ fn status() -> Status {
         limits: Vec::new(),
         bans: 0,
         fleet: None,
+        generations: Vec::new(),
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],

@@ -28,6 +28,7 @@ use crate::upstream::line::Lane as Waiting;
 use crate::upstream::queue::Ending;
 
 use super::discover::Finder;
+use super::generations::Generations;
 
 /// Everything that can be looked at.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ pub(super) struct World {
     pub(super) fleet: Fleet,
     pub(super) listeners: Vec<Seen>,
     pub(super) life: Life,
+    pub(super) generations: Arc<Generations>,
 }
 
 /// A listener as it can be looked at.
@@ -80,6 +82,7 @@ impl Source for World {
             drains: self.drains.standing().into_iter().map(drain_status).collect(),
             bans: self.bans.len(now_ns()) as u64,
             fleet: self.fleet.is_there(),
+            generations: self.generations.list(),
         }
     }
 

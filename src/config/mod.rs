@@ -7,6 +7,7 @@
 mod catalogue;
 pub mod findings;
 pub mod listener;
+pub mod outline;
 pub mod pool;
 pub mod process;
 pub mod quota;
@@ -76,6 +77,8 @@ pub struct Loaded {
     pub warnings: Findings,
     /// The configuration file, then every file that it names and that is read: a change of one calls for a reload.
     pub files: Vec<PathBuf>,
+    /// The keys as written.
+    pub outline: outline::Outline,
 }
 
 impl Config {

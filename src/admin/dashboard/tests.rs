@@ -1,0 +1,3 @@
+//! The page and its stream over made-up processes.
+
+use super::*;
