@@ -29,14 +29,20 @@ impl Outline {
         let mut changes = BTreeMap::new();
         for (key, value) in &self.0 {
             match before.0.get(key) {
-                None => changes.insert(key, match shown(value) {
-                    Some(value) => format!("{key} added: {value}"),
-                    None => format!("{key} added"),
-                }),
-                Some(earlier) if earlier != value => changes.insert(key, match (shown(earlier), shown(value)) {
-                    (Some(earlier), Some(value)) => format!("{key}: {earlier} → {value}"),
-                    _ => format!("{key} changed"),
-                }),
+                None => changes.insert(
+                    key,
+                    match shown(value) {
+                        Some(value) => format!("{key} added: {value}"),
+                        None => format!("{key} added"),
+                    },
+                ),
+                Some(earlier) if earlier != value => changes.insert(
+                    key,
+                    match (shown(earlier), shown(value)) {
+                        (Some(earlier), Some(value)) => format!("{key}: {earlier} → {value}"),
+                        _ => format!("{key} changed"),
+                    },
+                ),
                 Some(_) => None,
             };
         }
