@@ -12,7 +12,7 @@ use super::history::{History, Sample, percentile};
 use super::words;
 
 /// Drawn size; the page scales it.
-const SIZE: (u32, u32) = (480, 190);
+const SIZE: (u32, u32) = (640, 180);
 
 /// Samples of a second in one point of the short window.
 const SHORT: usize = 5;
@@ -183,8 +183,9 @@ fn picture(
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(6)
+            .margin_right(28)
             .x_label_area_size(24)
-            .y_label_area_size(58)
+            .y_label_area_size(66)
             .build_cartesian_2d(-minutes..0.0, 0.0..top)?;
         let text = ("sans-serif", 13).into_font();
         chart
@@ -195,9 +196,9 @@ fn picture(
             .axis_style(marker(8))
             .label_style(text.color(&marker(9)))
             .x_labels(6)
-            .y_labels(4)
+            .y_labels(5)
             .x_label_formatter(&|minutes| ago(*minutes))
-            .y_label_formatter(&|value| say(*value))
+            .y_label_formatter(&|value| tick(*value, say))
             .draw()?;
         for (each, values) in series.iter().zip(&stacked).rev() {
             let colour = marker(each.class);
@@ -255,8 +256,17 @@ fn ceiling(most: f64) -> f64 {
         return 1.0;
     }
     let power = 10_f64.powf(most.log10().floor());
-    let steps = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
-    steps.into_iter().map(|step| step * power).find(|top| *top >= most * 1.02).unwrap_or(power * 15.0)
+    let steps = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0];
+    steps.into_iter().map(|step| step * power).find(|top| *top >= most * 1.02).unwrap_or(power * 20.0)
+}
+
+/// A number at an axis: `0`, `5`, `2 s`, where a table has `5.0` and `2.0 s`.
+fn tick(value: f64, say: &dyn Fn(f64) -> String) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let text = say(value);
+    text.strip_suffix(".0").map_or_else(|| text.replace(".0 ", " "), str::to_owned)
 }
 
 fn ago(minutes: f64) -> String {
@@ -313,7 +323,7 @@ mod tests {
 
     #[test]
     fn axis_ends_at_a_round_number_above_everything() {
-        assert_eq!([ceiling(0.0), ceiling(7.0), ceiling(98.0), ceiling(99.0)], [1.0, 8.0, 100.0, 150.0]);
+        assert_eq!([ceiling(0.0), ceiling(7.0), ceiling(98.0), ceiling(99.0)], [1.0, 8.0, 100.0, 200.0]);
     }
 
     #[test]

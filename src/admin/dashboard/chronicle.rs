@@ -212,12 +212,11 @@ fn compare_pools(before: &Pool, after: &Pool, tell: &mut impl FnMut(Weight, &str
 }
 
 fn change(was: Mark, is: Mark, endpoint: &Endpoint) -> String {
-    let reason = reason(endpoint);
-    let told = match (was, is) {
-        (Mark::Drained, Mark::Up) => "enabled".to_owned(),
-        (_, is) => is.as_str().to_owned(),
-    };
-    if reason.is_empty() { told } else { format!("{told}: {reason}") }
+    if (was, is) == (Mark::Drained, Mark::Up) {
+        return "enabled".to_owned();
+    }
+    let (told, reason) = (is.as_str(), reason(endpoint));
+    if reason.is_empty() { told.to_owned() } else { format!("{told}: {reason}") }
 }
 
 /// Why an endpoint is what it is.

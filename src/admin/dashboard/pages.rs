@@ -42,7 +42,18 @@ pub(super) fn fragments(scene: &Scene<'_>) -> Vec<(&'static str, String)> {
         ("pools", drawn(Pools { pools: pools(status, now) }.render())),
         ("zones", drawn(Zones { zones: zones(status, now) }.render())),
         ("errors", drawn(ErrorTable { errors: &now.errors }.render())),
-        ("shield", drawn(Shield { verdicts: &now.verdicts, limits: &status.limits, fleet: status.fleet }.render())),
+        (
+            "shield",
+            drawn(
+                Shield {
+                    verdicts: spoken(&now.verdicts),
+                    silent: silent(&now.verdicts),
+                    limits: &status.limits,
+                    fleet: status.fleet,
+                }
+                .render(),
+            ),
+        ),
         (
             "bans",
             drawn(
@@ -325,9 +336,20 @@ impl Errors {
 #[derive(Template)]
 #[template(path = "shield.html", config = "src/admin/dashboard/askama.toml")]
 struct Shield<'a> {
-    verdicts: &'a [Verdict],
+    verdicts: Vec<&'a Verdict>,
+    silent: usize,
     limits: &'a [Limit],
     fleet: Option<bool>,
+}
+
+/// Rules that have said something.
+fn spoken(verdicts: &[Verdict]) -> Vec<&Verdict> {
+    verdicts.iter().filter(|each| each.enforced + each.observed > 0).collect()
+}
+
+/// How many have not.
+fn silent(verdicts: &[Verdict]) -> usize {
+    verdicts.len() - spoken(verdicts).len()
 }
 
 impl Verdict {
