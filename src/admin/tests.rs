@@ -15,10 +15,10 @@ use crate::message::{Connection, Interim, Refusal};
 use crate::telemetry::metrics::{Gauges, Standing, State};
 
 #[derive(Debug)]
-struct Process {
-    status: Status,
-    phase: Phase,
-    metrics: Metrics,
+pub(super) struct Process {
+    pub(super) status: Status,
+    pub(super) phase: Phase,
+    pub(super) metrics: Metrics,
 }
 
 impl Source for Process {
@@ -63,7 +63,7 @@ impl Gauges for Process {
     }
 }
 
-fn status() -> Status {
+pub(super) fn status() -> Status {
     let now = UNIX_EPOCH + Duration::from_secs(1_795_383_493);
     Status {
         version: "0.1.0",

@@ -35,6 +35,7 @@ pub(super) fn all(status: &Status) -> Vec<Alert> {
         let name = &pool.name;
         match out {
             0 => {}
+            1 if all == 1 => tell(Weight::Bad, format!("The only endpoint of {name} is out.")),
             out if out == all => tell(Weight::Bad, format!("All {all} endpoints of {name} are out.")),
             1 => tell(Weight::Bad, format!("1 of {all} endpoints of {name} is out.")),
             out => tell(Weight::Bad, format!("{out} of {all} endpoints of {name} are out.")),
