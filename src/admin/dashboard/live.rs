@@ -62,9 +62,12 @@ fn event(id: &str, html: &str) -> Bytes {
     text.into()
 }
 
+/// Where frames come from.
+type Frames = watch::Receiver<Arc<Frame>>;
+
 /// A viewer's stream. Its place is free again when this is dropped, which is when the connection ends.
 pub(super) struct Live {
-    waiting: Pin<Box<dyn Future<Output = Option<watch::Receiver<Arc<Frame>>>> + Send>>,
+    waiting: Pin<Box<dyn Future<Output = Option<Frames>> + Send>>,
     ready: VecDeque<Bytes>,
     seen: u64,
     _seat: OwnedSemaphorePermit,
@@ -72,14 +75,14 @@ pub(super) struct Live {
 
 impl Live {
     /// A viewer who has seen nothing yet. What `frames` holds now comes first.
-    pub(super) fn new(mut frames: watch::Receiver<Arc<Frame>>, seat: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(mut frames: Frames, seat: OwnedSemaphorePermit) -> Self {
         frames.mark_changed();
         let hello = Bytes::from_static(b"retry: 2000\n\n");
         Self { waiting: Box::pin(next(frames)), ready: [hello].into(), seen: 0, _seat: seat }
     }
 }
 
-async fn next(mut frames: watch::Receiver<Arc<Frame>>) -> Option<watch::Receiver<Arc<Frame>>> {
+async fn next(mut frames: Frames) -> Option<Frames> {
     frames.changed().await.ok().map(|()| frames)
 }
 
