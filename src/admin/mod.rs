@@ -12,6 +12,7 @@ pub mod changes;
 mod dashboard;
 mod drains;
 pub mod status;
+pub mod words;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -3,8 +3,7 @@
 //! Part of `admin::dashboard`, pure.
 
 use super::chronicle::{Mark, Weight};
-use super::words;
-use crate::admin::Status;
+use crate::admin::{Status, words};
 use crate::lifecycle::Phase;
 use crate::telemetry::metrics::phase_word;
 

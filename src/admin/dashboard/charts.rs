@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use plotters::prelude::*;
 
 use super::history::{History, Sample, percentile};
-use super::words;
+use crate::admin::words;
 
 /// Drawn size; the page scales it.
 const SIZE: (u32, u32) = (640, 180);

@@ -14,7 +14,6 @@ mod history;
 mod live;
 mod overview;
 mod pages;
-mod words;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -28,7 +27,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::answers::{json, text};
 use super::status::Status;
-use super::{Admin, Source};
+use super::{Admin, Source, words};
 use crate::body::Body;
 use crate::message::Answer;
 use chronicle::Chronicle;

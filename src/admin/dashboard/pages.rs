@@ -14,8 +14,8 @@ use super::chronicle::{Mark, Note};
 use super::history::History;
 use super::live::Frame;
 use super::overview::{CELL, CELLS, EndpointRow, Errors, Latency, Overview, PoolRow, Verdict};
-use super::words;
 use crate::admin::status::{Ban, Certificate, Endpoint, Generation, Lane, Limit, Listener, Pool, Status};
+use crate::admin::words;
 use crate::telemetry::metrics::phase_word;
 
 /// Everything that is shown.

@@ -86,7 +86,7 @@ fn play(
         }
         if Instant::now() >= next {
             match look(client) {
-                Ok(scene) => view.renew(scene),
+                Ok(scene) => view.scene = scene,
                 Err(error) => view.told = Some(Chain(&error).to_string()),
             }
             next = Instant::now() + every;
@@ -125,8 +125,8 @@ fn text(cells: &Buffer) -> String {
 struct View {
     scene: Scene,
     sort: Sort,
-    /// A line of the table.
-    selected: Option<usize>,
+    /// A pool, or an endpoint of it; by name, since lines move.
+    chosen: Option<(String, Option<String>)>,
     asking: Option<Ask>,
     told: Option<String>,
     /// Nobody can press a key.
@@ -168,10 +168,10 @@ enum Wish {
 }
 
 impl View {
-    fn renew(&mut self, scene: Scene) {
-        self.scene = scene;
-        let most = self.lines().len().checked_sub(1);
-        self.selected = self.selected.zip(most).map(|(selected, most)| selected.min(most));
+    /// The line that is chosen.
+    fn selected(&self) -> Option<usize> {
+        let chosen = self.chosen.as_ref()?;
+        self.lines().iter().position(|line| line.name() == *chosen)
     }
 
     fn lines(&self) -> Vec<Of<'_>> {
@@ -211,23 +211,30 @@ impl View {
     }
 
     fn choose(&mut self, step: isize) {
-        let most = self.lines().len().saturating_sub(1);
-        let next = |selected: usize| selected.saturating_add_signed(step).min(most);
-        self.selected = Some(self.selected.map_or(0, next));
+        let lines = self.lines();
+        let most = lines.len().saturating_sub(1);
+        let next = self.selected().map_or(0, |selected| selected.saturating_add_signed(step).min(most));
+        self.chosen = lines.get(next).map(Of::name);
     }
 
     fn ask(&mut self, drain: bool) {
-        let chosen = self.selected.and_then(|selected| self.lines().get(selected).copied());
-        let asking = match chosen {
-            Some(Of::Endpoint(pool, endpoint)) => {
-                Some(Ask { drain, pool: pool.name.clone(), endpoint: endpoint.name.clone() })
-            }
-            Some(Of::Pool(_)) | None => None,
+        let asking = match self.chosen.clone() {
+            Some((pool, Some(endpoint))) => Some(Ask { drain, pool, endpoint }),
+            Some((_, None)) | None => None,
         };
         if asking.is_none() {
             self.told = Some("choose an endpoint first, with ↑ and ↓".to_owned());
         }
         self.asking = asking;
+    }
+}
+
+impl Of<'_> {
+    fn name(&self) -> (String, Option<String>) {
+        match self {
+            Self::Pool(pool) => (pool.name.clone(), None),
+            Self::Endpoint(pool, endpoint) => (pool.name.clone(), Some(endpoint.name.clone())),
+        }
     }
 }
 
@@ -256,16 +263,6 @@ impl Ask {
             Ok((_, why)) => why.trim_end().to_owned(),
             Err(error) => Chain(&error).to_string(),
         }
-    }
-}
-
-/// Seconds as their largest units.
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..172_800 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
     }
 }
 

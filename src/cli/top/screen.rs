@@ -8,9 +8,13 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, StatefulWidget, Tab
 
 use super::scene::{Endpoint, Latency, Pool, Scene};
 use super::{Sort, View};
+use crate::admin::words::{bytes, count, millis, rate, span};
 
 /// Lines of the two lists at the bottom, their frame included.
 const LISTS: u16 = 9;
+
+/// Columns that a name has at most.
+const WIDEST: usize = 44;
 
 /// Draws all of it.
 pub(super) fn draw(view: &View, area: Rect, to: &mut Buffer) {
@@ -44,13 +48,8 @@ fn head(scene: &Scene, area: Rect, to: &mut Buffer) {
     let lines = vec![
         Line::from(vec![
             value(format!("Sluicegate {}", process.version)),
-            format!(
-                "  {}  generation {}  up {}",
-                process.phase,
-                process.generation,
-                super::span(process.uptime_seconds)
-            )
-            .into(),
+            format!("  {}  generation {}  up {}", process.phase, process.generation, span(process.uptime_seconds))
+                .into(),
         ]),
         Line::from(vec![
             value(rate(now.per_second)),
@@ -74,7 +73,7 @@ fn head(scene: &Scene, area: Rect, to: &mut Buffer) {
             value(now.connections.to_string()),
             "  bans ".into(),
             value(process.bans.to_string()),
-            format!("  sent {:.1} kB/s", now.bytes_per_second / 1_000.0).into(),
+            format!("  sent {}/s", bytes(now.bytes_per_second)).into(),
         ]),
     ];
     Paragraph::new(lines).render(area, to);
@@ -102,8 +101,11 @@ fn pools(view: &View, area: Rect, to: &mut Buffer) {
         super::Of::Pool(pool) => pool_row(pool),
         super::Of::Endpoint(_, endpoint) => endpoint_row(endpoint),
     });
+    let names =
+        view.scene.now.pools.iter().flat_map(|pool| &pool.endpoints).map(|endpoint| endpoint.name.chars().count());
+    let widest = names.max().unwrap_or(0).clamp(18, WIDEST) + 2;
     let widths = [
-        Constraint::Min(24),
+        Constraint::Length(u16::try_from(widest).unwrap_or(u16::MAX)),
         Constraint::Length(8),
         Constraint::Length(7),
         Constraint::Length(7),
@@ -116,7 +118,7 @@ fn pools(view: &View, area: Rect, to: &mut Buffer) {
     ];
     let table =
         Table::new(rows, widths).header(header).row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let mut state = TableState::new().with_selected(view.selected);
+    let mut state = TableState::new().with_selected(view.selected());
     StatefulWidget::render(table, area, to, &mut state);
 }
 
@@ -165,9 +167,9 @@ fn errors(scene: &Scene, area: Rect, to: &mut Buffer) {
     let rows = scene.now.errors.iter().map(|each| {
         Row::new([
             each.cause.replace('_', " "),
-            each.last_minute.to_string(),
-            each.last_ten_minutes.to_string(),
-            each.total.to_string(),
+            count(each.last_minute),
+            count(each.last_ten_minutes),
+            count(each.total),
         ])
     });
     let widths = [Constraint::Fill(1), Constraint::Length(7), Constraint::Length(7), Constraint::Length(8)];
@@ -184,9 +186,9 @@ fn events(scene: &Scene, area: Rect, to: &mut Buffer) {
             "good" => Style::new().fg(Color::Green),
             _ => Style::new(),
         };
-        let ago = super::span(scene.now.at.saturating_sub(event.at) / 1_000);
+        let ago = span(scene.now.at.saturating_sub(event.at) / 1_000);
         Line::from(vec![
-            Span::styled(format!("{ago:>10} ago  "), QUIET),
+            Span::styled(format!("{ago:>12} ago  "), QUIET),
             Span::styled(format!("{} ", event.what), STRONG),
             Span::styled(event.text.clone(), style),
         ])
@@ -201,17 +203,4 @@ fn framed(title: &'static str) -> Block<'static> {
 
 fn failing(rate: f64) -> Style {
     if rate > 0.0 { Style::new().fg(Color::Red) } else { Style::new() }
-}
-
-fn rate(value: f64) -> String {
-    if value < 0.05 { "0".to_owned() } else { format!("{value:.1}") }
-}
-
-fn millis(value: Option<f64>) -> String {
-    match value {
-        None => "-".to_owned(),
-        Some(small) if small < 9.95 => format!("{small:.1} ms"),
-        Some(middling) if middling < 999.5 => format!("{middling:.0} ms"),
-        Some(long) => format!("{:.1} s", long / 1_000.0),
-    }
 }

@@ -37,7 +37,7 @@ fn picture_shows_pools_endpoints_causes_and_events() {
 
     let line = |with: &str| shown.lines().find(|line| line.contains(with)).unwrap_or_else(|| panic!("{with}\n{shown}"));
     assert!(line("Sluicegate 0.1.0").contains("running  generation 4  up 2 h 1 min"), "{shown}");
-    assert!(line("5xx").contains("120.4 /s  5xx 1.5 /s  50 % 12 ms  95 % 250 ms  99 % 1.3 s"), "{shown}");
+    assert!(line("5xx").contains("120 /s  5xx 1.5 /s  50 % 12 ms  95 % 250 ms  99 % 1.3 s"), "{shown}");
     assert!(line("  10.0.0.2:8088 ").contains("down") && line("  10.0.0.2:8088 ").contains("refused"), "{shown}");
     assert!(!line("  10.0.0.1:8088 ").contains("fine"), "{shown}");
     assert!(line("3 queued").starts_with("superset"), "{shown}");

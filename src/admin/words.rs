@@ -1,11 +1,11 @@
 //! Numbers and times as people read them.
 //!
-//! Part of `admin::dashboard`, pure.
+//! Part of `admin`, pure; what the dashboard says and what `top` says is the same.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A rate or another number that need not be exact: `0`, `0.4`, `12.5`, `1,240`.
-pub(super) fn rate(value: f64) -> String {
+pub fn rate(value: f64) -> String {
     match value {
         zero if zero < 0.05 => "0".to_owned(),
         small if small < 99.95 => format!("{small:.1}"),
@@ -14,7 +14,7 @@ pub(super) fn rate(value: f64) -> String {
 }
 
 /// A duration in milliseconds: `0.4 ms`, `12 ms`, `1.3 s`; a dash for none.
-pub(super) fn millis(value: Option<f64>) -> String {
+pub fn millis(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
         Some(small) if small < 9.95 => format!("{small:.1} ms"),
@@ -25,7 +25,7 @@ pub(super) fn millis(value: Option<f64>) -> String {
 }
 
 /// Bytes: `512 B`, `1.4 kB`, `20 MB`.
-pub(super) fn bytes(value: f64) -> String {
+pub fn bytes(value: f64) -> String {
     let mut scaled = value.max(0.0);
     for unit in ["B", "kB", "MB", "GB"] {
         if scaled < 999.5 {
@@ -41,7 +41,7 @@ pub(super) fn bytes(value: f64) -> String {
 }
 
 /// An exact number, thousands apart.
-pub(super) fn count(value: u64) -> String {
+pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -54,7 +54,7 @@ pub(super) fn count(value: u64) -> String {
 }
 
 /// Seconds as the two largest units: `42 s`, `5 min 3 s`, `2 h 10 min`, `12 d 4 h`.
-pub(super) fn span(seconds: u64) -> String {
+pub fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     let two = |large: u64, unit: &str, small: u64, smaller: &str| match small {
         0 => format!("{large} {unit}"),
@@ -69,13 +69,13 @@ pub(super) fn span(seconds: u64) -> String {
 }
 
 /// How long ago something was, roughly.
-pub(super) fn ago(now: u64, then: Option<SystemTime>) -> String {
+pub fn ago(now: u64, then: Option<SystemTime>) -> String {
     let then = then.and_then(|then| then.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs());
     then.map_or_else(String::new, |then| rough((now / 1_000).saturating_sub(then)))
 }
 
 /// Seconds as the largest unit alone.
-pub(super) fn rough(seconds: u64) -> String {
+pub fn rough(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min", seconds / 60),
@@ -85,14 +85,14 @@ pub(super) fn rough(seconds: u64) -> String {
 }
 
 /// A time in UTC, `13:04:59`; with the date when it was not today.
-pub(super) fn clock(now: u64, at: u64) -> String {
+pub fn clock(now: u64, at: u64) -> String {
     let stamp = |millis: u64| jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(0)).unwrap_or_default();
     let form = if now / 86_400_000 == at / 86_400_000 { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
     stamp(at).strftime(form).to_string()
 }
 
 /// Milliseconds since 1970.
-pub(super) fn unix_ms(time: SystemTime) -> u64 {
+pub fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
