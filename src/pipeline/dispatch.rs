@@ -60,11 +60,11 @@ pub(super) async fn dispatch(
             // Nobody waits in line for a better answer.
             None if kept.is_some() => match pool.upstream.try_lease(&tried) {
                 Some(lease) => lease,
-                None => return settle(kept, last.unwrap_or(Fault::NoEndpoint), story),
+                None => return settle(pool, kept, last.unwrap_or(Fault::NoEndpoint), story),
             },
             None => match lease(pool, forward.wish(&tried), story, last).await {
                 Ok(lease) => lease,
-                Err(fault) => return settle(kept, fault, story),
+                Err(fault) => return settle(pool, kept, fault, story),
             },
         };
         let mut endpoint = Arc::clone(lease.endpoint());
@@ -81,18 +81,23 @@ pub(super) async fn dispatch(
                 let asked = Instant::now();
                 rested = link.rest_before();
                 // An attempt that can be repeated may have a shorter clock; the last one has the route's.
-                let hasty = config.retry.per_try.filter(|_| {
-                    let repeatable = forward.read_only && !forward.upgrade && !forward.body.is_stream();
-                    repeatable && left > 0 && has_another(pool, &tried, endpoint.id)
-                });
+                let repeatable = forward.read_only && !forward.upgrade && !forward.body.is_stream() && left > 0;
+                let hasty = config.retry.per_try.filter(|_| repeatable && has_another(pool, &tried, endpoint.id));
                 let first_byte = hasty.map_or(limits.first_byte, |hasty| hasty.min(limits.first_byte));
                 let limits = Limits { first_byte, ..limits };
+                // Who leaves has spent the attempt: nobody gives up one wait without being sure of another.
+                let hangs = || {
+                    hung(pool, &endpoint)
+                        && has_another(pool, &tried, endpoint.id)
+                        && pool.upstream.budget.try_retry(now_ms())
+                };
                 let exchange = Exchange {
                     head: forward.head,
                     body: forward.body.body(),
                     interim: forward.interim,
                     upgrade: forward.upgrade,
                     limits,
+                    hangs: repeatable.then_some(&hangs as &(dyn Fn() -> bool + Sync)),
                 };
                 let first = link.exchange(exchange, home(pool, &endpoint, idle));
                 let delay = forward.may_be_hedged().then(|| hedge::delay(route)).flatten();
@@ -138,19 +143,25 @@ pub(super) async fn dispatch(
                             Outcome::Response { head, .. } => pool.verdict(head.status),
                             Outcome::Switched { .. } => LiveResult::Answered,
                         };
-                        pool.note_live(&endpoint, said, now_ms());
                         let doubted = forward.doubt(&outcome, &route.config);
+                        if let Some(mut kept) = kept.take() {
+                            kept.judge(pool, doubted.is_none() && said == LiveResult::Answered);
+                        }
                         let left = match doubted {
-                            None => return Ok((outcome, lease)),
+                            None => {
+                                pool.note_live(&endpoint, said, now_ms());
+                                return Ok((outcome, lease));
+                            }
                             Some(Doubt::Status) => &mut left,
                             Some(Doubt::Asset) => &mut assets_left,
                         };
                         tried.push(endpoint.id);
                         let Some(next) = elsewhere(pool, doubted, left, &tried) else {
+                            pool.note_live(&endpoint, said, now_ms());
                             return Ok((outcome, lease));
                         };
                         story.attempt_failed(&lease, if doubted == Some(Doubt::Asset) { "asset" } else { "status" });
-                        kept = Some(Doubted { outcome, lease, counts });
+                        kept = Some(Doubted { outcome, lease, counts, said: Some(said) });
                         leased = Some(next);
                         refreshed = false;
                         continue;
@@ -163,10 +174,19 @@ pub(super) async fn dispatch(
                         // Nobody else to ask: who is only slow deserves no second question.
                         let fault = Fault::UpstreamLate(Clock::FirstByte);
                         if !spend(pool, &mut left) {
-                            return settle(kept, fault, story);
+                            return settle(pool, kept, fault, story);
                         }
                         pool.metrics.retry(RetryCause::Slow);
                         last = Some(fault);
+                        refreshed = false;
+                        continue;
+                    }
+                    Err((failure @ Failure::Hangs, sent)) => {
+                        left = left.saturating_sub(1);
+                        story.attempt_failed(&lease, failure.code());
+                        pool.metrics.retry(retry_cause(&failure, sent));
+                        tried.push(endpoint.id);
+                        last = Some(Fault::from(&failure));
                         refreshed = false;
                         continue;
                     }
@@ -194,7 +214,7 @@ pub(super) async fn dispatch(
             if sent == Sent::OnReused {
                 pool.metrics.race(RaceOutcome::Lost);
             }
-            return settle(kept, fault, story);
+            return settle(pool, kept, fault, story);
         }
         if next == Next::Afresh && !refreshed {
             // The endpoint did nothing wrong, and a fresh connection is no second chance it must earn.
@@ -206,7 +226,7 @@ pub(super) async fn dispatch(
         // Of what never left nobody has done any work: to ask the next endpoint adds no load that attempts and budget
         // would have to bound. It ends with the endpoints that are untried.
         if sent != Sent::Nothing && !spend(pool, &mut left) {
-            return settle(kept, fault, story);
+            return settle(pool, kept, fault, story);
         }
         refreshed = false;
         pool.metrics.retry(retry_cause(&failure, sent));
@@ -227,6 +247,25 @@ struct Doubted {
     outcome: Outcome,
     lease: Lease,
     counts: Arc<EndpointMetrics>,
+    /// What it says about its endpoint, until that is noted.
+    said: Option<LiveResult>,
+}
+
+impl Doubted {
+    /// Notes what the answer says about its endpoint, now that another one was asked the same. An error that only it
+    /// gives is no matter of the request: it says as much as that the endpoint cannot serve.
+    fn judge(&mut self, pool: &Pool, alone: bool) {
+        let Some(said) = self.said.take() else { return };
+        let said = if alone && said == LiveResult::Erred { LiveResult::Unserved } else { said };
+        pool.note_live(self.lease.endpoint(), said, now_ms());
+    }
+}
+
+/// Whether `endpoint` has hung for so long that waiting for it is in vain.
+fn hung(pool: &Pool, endpoint: &Endpoint) -> bool {
+    let most = pool.upstream.config.retry.hung_after;
+    let since = endpoint.vitals.silent_since().filter(|_| !most.is_zero());
+    since.is_some_and(|since| u128::from(now_ms().saturating_sub(since)) >= most.as_millis())
 }
 
 /// Where a connection to `endpoint` goes when its exchange is over.
@@ -246,8 +285,10 @@ fn rest_of(endpoint: &Endpoint, clocks: &UpstreamClocks) -> Duration {
 }
 
 /// The end when there is no better answer: the one in doubt, else the fault.
-fn settle(kept: Option<Doubted>, fault: Fault, story: &mut Story) -> Result<(Outcome, Lease), Fault> {
-    let Doubted { outcome, lease, counts } = kept.ok_or(fault)?;
+fn settle(pool: &Pool, kept: Option<Doubted>, fault: Fault, story: &mut Story) -> Result<(Outcome, Lease), Fault> {
+    let mut kept = kept.ok_or(fault)?;
+    kept.judge(pool, false);
+    let Doubted { outcome, lease, counts, .. } = kept;
     story.take_endpoint(&lease.endpoint().name, counts);
     Ok((outcome, lease))
 }

@@ -90,7 +90,8 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
         hedge.pool.metrics.hedge(HedgeOutcome::Won);
         return Raced::Second(Second { outcome, lease, endpoint, counts, failed: first_done.and_then(Result::err) });
     }
-    hedge.pool.metrics.hedge(HedgeOutcome::Lost);
+    let beaten = matches!(first_done, Some(Ok(_)));
+    hedge.pool.metrics.hedge(if beaten { HedgeOutcome::Slower } else { HedgeOutcome::Failed });
     // What failed was an extra: the first one decides.
     let done = match first_done {
         Some(done) => done,
@@ -137,6 +138,7 @@ async fn try_once(hedge: &Hedge<'_>, endpoint: &Arc<Endpoint>, counts: &Endpoint
         interim: hedge.interim,
         upgrade: false,
         limits: hedge.limits,
+        hangs: None,
     };
     link.exchange(exchange, home(hedge.pool, endpoint, hedge.idle)).await
 }
