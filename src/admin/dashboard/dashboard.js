@@ -4,8 +4,6 @@
 // --- live ------------------------------------------------------------------------------------------------------------
 
 const link = document.getElementById("link");
-const fragments = ["state", "alerts", "tiles", "charts-short", "charts-long", "pools", "zones", "errors", "shield", "bans",
-  "records", "listeners", "generations", "events", "budget", "sinks"];
 
 // Makes `old` what `fresh` is and touches nothing that is the same already: focus, selection and scroll places stay.
 function become(old, fresh) {
@@ -37,34 +35,70 @@ function say(state, word) {
   link.className = `badge is-${state}`;
 }
 
-let last = 0;
+// Server-sent events by `fetch`, which unlike `EventSource` can send the token to a proxy that shows nothing without it.
+let news = 0;
+let stream = new AbortController();
 
-function watch() {
-  const source = new EventSource("/dashboard/live");
-  source.addEventListener("open", () => say("up", "live"));
-  source.addEventListener("error", () => {
+async function watch() {
+  for (;;) {
+    try {
+      await follow();
+    } catch {
+      // Told below, like an end.
+    }
     say("down", "not connected");
-    // A refusal, as when too many watch, ends it for the browser; here it is asked again.
-    if (source.readyState === EventSource.CLOSED) setTimeout(watch, 5000);
-  });
-  for (const id of fragments) {
-    source.addEventListener(id, (event) => {
-      last = Date.now();
-      if (id === "state") say("up", "live");
-      show(id, event.data);
-    });
+    await new Promise((go) => setTimeout(go, 2000));
   }
-  addEventListener("pagehide", () => source.close());
+}
+
+async function follow() {
+  stream = new AbortController();
+  const answer = await fetch("/dashboard/live", { headers: bearer(), signal: stream.signal });
+  if (answer.status === 401) {
+    keep("");
+    say("late", "needs the token");
+    const given = new Promise((go) => { tokenKept = go; });
+    ask("token", {});
+    return given;
+  }
+  if (!answer.ok) {
+    say("late", (await answer.text()).trim());
+    return new Promise((go) => setTimeout(go, 5000));
+  }
+  say("up", "live");
+  news = Date.now();
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { value, done } = await reader.read();
+    if (done) return undefined;
+    news = Date.now();
+    say("up", "live");
+    const events = (text + value).split("\n\n");
+    text = events.pop();
+    events.forEach(take);
+  }
+}
+
+function take(event) {
+  const field = (name) => event.split("\n").filter((line) => line.startsWith(`${name}: `)).map((line) => line.slice(name.length + 2));
+  const [id] = field("event");
+  if (id) show(id, field("data").join("\n"));
 }
 
 // A connection that hangs tells nothing.
 setInterval(() => {
-  if (last && Date.now() - last > 5000) say("late", "no news");
+  const silent = Date.now() - news;
+  if (!news || silent < 5000) return;
+  say("late", "no news");
+  if (silent > 15000) {
+    news = 0;
+    stream.abort();
+  }
 }, 1000);
 
-// A page that comes back from the browser's cache has closed its stream.
+// A page that comes back from the browser's cache has lost its stream.
+addEventListener("pagehide", () => stream.abort());
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
-watch();
 
 // --- which charts ----------------------------------------------------------------------------------------------------
 
@@ -108,7 +142,7 @@ const ACTS = {
   },
   token: {
     title: () => "Admin token", button: "Keep", fields: [],
-    text: "Kept by this tab alone, until it is closed; sent with changes and with nothing else.",
+    text: "Kept by this tab alone, until it is closed; sent to this proxy and to nobody else.",
   },
 };
 
@@ -144,9 +178,17 @@ function reveal(field) {
   label.querySelector("input").focus();
 }
 
+let tokenKept = () => {};
+
+function bearer() {
+  const token = sessionStorage.getItem(KEY);
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
 function keep(token) {
   if (token) sessionStorage.setItem(KEY, token); else sessionStorage.removeItem(KEY);
   tokenButton.textContent = token ? "Forget token" : "Token";
+  if (token) tokenKept();
 }
 
 async function change({ act, of }) {
@@ -154,9 +196,7 @@ async function change({ act, of }) {
   if (values.token) keep(values.token);
   if (act === "token") return dialog.close();
   const what = ACTS[act];
-  const headers = { "Content-Type": "application/json" };
-  const token = sessionStorage.getItem(KEY);
-  if (token) headers.Authorization = `Bearer ${token}`;
+  const headers = { "Content-Type": "application/json", ...bearer() };
   const answer = await fetch(`/${act}`, { method: "POST", headers, body: JSON.stringify(what.body(of, values)) });
   if (answer.ok) {
     dialog.close();
@@ -204,3 +244,4 @@ form.addEventListener("submit", (event) => {
 });
 
 keep(sessionStorage.getItem(KEY) || "");
+watch();
