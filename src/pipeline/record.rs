@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderValue, request};
@@ -18,7 +18,7 @@ use crate::limit::Place;
 use crate::message::Connection;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
-use crate::telemetry::metrics::EndpointMetrics;
+use crate::telemetry::metrics::{EndpointMetrics, Served};
 use crate::telemetry::record::{Attempt, End, Kind, Record, RecordId, Stage, Stages, Who};
 use crate::upstream::Lease;
 use crate::upstream::observer::Side;
@@ -33,6 +33,8 @@ use super::shield::Judged;
 pub(super) struct Story {
     record: Record,
     started: Instant,
+    /// When the head of the answer was ready.
+    answered: Option<Duration>,
     stage: Stage,
     received: Option<Arc<AtomicU64>>,
     /// What the shield wants to know of its end.
@@ -92,6 +94,7 @@ impl Story {
         Box::new(Self {
             record,
             started: Instant::now(),
+            answered: None,
             stage: Stage::Request,
             received: None,
             judged: None,
@@ -169,6 +172,18 @@ impl Story {
         }
     }
 
+    /// The head of the answer is ready.
+    fn answer(&mut self) {
+        let stages = &self.record.stages;
+        let streamed = self.received.as_ref().is_some_and(|received| received.load(Ordering::Relaxed) > 0);
+        // While a body streams through, its sender's pace is in the time since the start.
+        self.answered = Some(if streamed && stages.receive.is_zero() {
+            stages.queue + stages.connect + stages.first_byte
+        } else {
+            self.started.elapsed().saturating_sub(stages.receive)
+        });
+    }
+
     /// A tunnel begins: told now, and once more at its end.
     pub(super) fn begin_tunnel(&mut self) {
         self.stage = Stage::Tunnel;
@@ -177,6 +192,10 @@ impl Story {
         start.stages.total = self.started.elapsed();
         if let Some(pool) = self.route.as_ref().and_then(|route| route.pool.as_ref()) {
             pool.metrics.tunnel_opened();
+            let threshold = pool.upstream.config.objectives.latency_threshold;
+            if let Some(served) = Served::of(&start, Some(start.stages.total), threshold) {
+                pool.metrics.served(served);
+            }
         }
         self.emitter.emit(start);
         self.record.kind = Kind::TunnelEnd;
@@ -208,6 +227,15 @@ impl Story {
                     pool.metrics.tunnel_ended(record);
                 } else {
                     pool.metrics.exchange(record);
+                    let threshold = pool.upstream.config.objectives.latency_threshold;
+                    if let Some(served) = Served::of(record, self.answered, threshold) {
+                        pool.metrics.served(served);
+                        if served == Served::Endpoint
+                            && let Some(counts) = &self.endpoint
+                        {
+                            counts.failed();
+                        }
+                    }
                 }
             }
         }
@@ -287,6 +315,7 @@ pub(super) struct Tail {
 impl Tail {
     /// `body` with `story` and `lease` in it; both end with it.
     pub(super) fn ride(body: Body, mut story: Box<Story>, lease: Option<Lease>) -> Body {
+        story.answer();
         if body.is_end() {
             drop(lease);
             story.close();

@@ -10,6 +10,7 @@ pub mod record;
 pub mod redact;
 #[cfg(test)]
 mod samples;
+pub mod slo;
 
 pub use access_log::{AccessLog, Emitter};
 pub use metrics::Metrics;

@@ -46,7 +46,7 @@ def audit(page, where):
 
 def content(looker, proxy):
     page = looker.page
-    for title in ("Pools", "Errors by cause", "Zones", "Shield and limits", "Bans", "Listeners and certificates", "Records",
+    for title in ("Pools", "Errors by cause", "Error budget, 30 days", "Zones", "Shield and limits", "Bans", "Listeners and certificates", "Records",
                   "Configuration", "Events"):
         expect(page.get_by_role("heading", name=title)).to_have_count(1)
     for endpoint in proxy.status()["pools"][0]["endpoints"]:

@@ -6,6 +6,7 @@ use super::chronicle::{Mark, Weight};
 use crate::admin::{Status, words};
 use crate::lifecycle::Phase;
 use crate::telemetry::metrics::phase_word;
+use crate::telemetry::slo;
 
 /// Days before its end from which a certificate is worth a warning.
 const DAYS: i64 = 14;
@@ -38,6 +39,15 @@ pub(super) fn all(status: &Status) -> Vec<Alert> {
             out if out == all => tell(Weight::Bad, format!("All {all} endpoints of {name} are out.")),
             1 => tell(Weight::Bad, format!("1 of {all} endpoints of {name} is out.")),
             out => tell(Weight::Bad, format!("{out} of {all} endpoints of {name} are out.")),
+        }
+        let promised = [("availability", &pool.slo.availability), ("latency", &pool.slo.latency)];
+        for (what, kept) in promised {
+            let burning = format!("The error budget of {name} for {what} burns");
+            match kept.alert {
+                Some(slo::Alert::Page) => tell(Weight::Bad, format!("{burning}: hours are left.")),
+                Some(slo::Alert::Ticket) => tell(Weight::Warn, format!("{burning}: days are left.")),
+                None => {}
+            }
         }
         if pool.panicking {
             tell(Weight::Bad, format!("{name} asks all of its endpoints, since too few are up."));

@@ -8,6 +8,7 @@
 //! inline styles and scripts (the policy of the page forbids both), and a state of its own.
 
 mod alerts;
+mod budget;
 mod charts;
 mod chronicle;
 mod history;

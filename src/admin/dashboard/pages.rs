@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use askama::Template;
 
 use super::alerts::{self, Alert};
+use super::budget::Budget;
 use super::charts::{self, Chart, Window};
 use super::chronicle::{Mark, Note};
 use super::history::History;
@@ -40,6 +41,7 @@ pub(super) fn fragments(scene: &Scene<'_>) -> Vec<(&'static str, String)> {
         ("charts-short", drawn(Charts { charts: charts::draw(scene.history, Window::Short) }.render())),
         ("charts-long", drawn(Charts { charts: charts::draw(scene.history, Window::Long) }.render())),
         ("pools", drawn(Pools { pools: pools(status, now) }.render())),
+        ("budget", drawn(Budget::of(&status.pools).render())),
         ("zones", drawn(Zones { zones: zones(status, now) }.render())),
         ("errors", drawn(ErrorTable { errors: &now.errors }.render())),
         (

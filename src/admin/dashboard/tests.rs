@@ -50,7 +50,9 @@ async fn viewer_is_sent_everything_once_and_then_what_changed() {
     let mut viewer = watch(&dashboard);
     let first = sent(&mut viewer).await;
     assert!(first.starts_with("retry: 2000\n\n"), "{first}");
-    for id in ["state", "tiles", "charts-short", "pools", "errors", "bans", "listeners", "generations", "events"] {
+    for id in
+        ["state", "tiles", "charts-short", "pools", "budget", "errors", "bans", "listeners", "generations", "events"]
+    {
         assert!(first.contains(&format!("event: {id}\ndata: ")), "{id} in {first}");
     }
 
