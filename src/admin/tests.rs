@@ -303,7 +303,7 @@ async fn gauges_agree_with_status() {
 async fn other_paths_and_methods_are_refused() {
     let admin = admin(|_| {});
 
-    assert_eq!(get(&admin, "/").await.status, 404);
+    assert_eq!(get(&admin, "/nothing").await.status, 404);
     assert_eq!(get(&admin, "/live/").await.status, 404);
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"] {
         let got = ask(&admin, method, "/status", &[]).await;

@@ -15,6 +15,7 @@ mod history;
 mod live;
 mod overview;
 mod pages;
+mod pools;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
