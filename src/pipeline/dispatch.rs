@@ -52,8 +52,9 @@ pub(super) async fn dispatch(
     let mut leased: Option<Lease> = None;
     // An answer in doubt, kept until there is a better one.
     let mut kept: Option<Doubted> = None;
-    pool.upstream.budget.note_exchange(now_ms());
-    pool.upstream.assets.note_exchange(now_ms());
+    let now = now_ms();
+    pool.upstream.budget.note_exchange(now);
+    pool.upstream.assets.note_exchange(now);
     loop {
         let mut lease = match leased.take() {
             Some(lease) => lease,

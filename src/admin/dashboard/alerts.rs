@@ -56,8 +56,10 @@ pub(super) fn all(status: &Status) -> Vec<Alert> {
             0 => {}
             late => tell(Weight::Warn, format!("{late} of {all} endpoints of {name} late or on trial.")),
         }
-        if pool.queue_length > 0 {
-            tell(Weight::Warn, format!("{} wait for an endpoint of {name}.", words::count(pool.queue_length)));
+        match pool.queue_length {
+            0 => {}
+            1 => tell(Weight::Warn, format!("1 exchange waits for an endpoint of {name}.")),
+            queued => tell(Weight::Warn, format!("{} exchanges wait for an endpoint of {name}.", words::count(queued))),
         }
     }
     for drain in &status.drains {

@@ -103,5 +103,5 @@ fn alerts_name_what_is_out_first() {
 
     let alerts = frame.html("alerts");
     assert!(alerts.contains("The only endpoint of superset is out."), "{alerts}");
-    assert!(alerts.contains("2 wait for an endpoint of superset."), "{alerts}");
+    assert!(alerts.contains("2 exchanges wait for an endpoint of superset."), "{alerts}");
 }
