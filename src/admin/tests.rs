@@ -82,6 +82,7 @@ pub(super) fn status() -> Status {
         buffered_bytes: 0,
         limits: Vec::new(),
         bans: 0,
+        shield: status::Shield::default(),
         fleet: None,
         generations: Vec::new(),
         listeners: vec![status::Listener {
@@ -158,6 +159,8 @@ fn connection() -> Arc<Connection> {
         max_connections: 10,
         max_connections_per_client: 10,
         max_tunnels_per_client: 0,
+        max_streams_per_client: 1_000,
+        max_resets_per_client: 1_000,
         redirect_to_https: None,
         hsts: None,
         limits: RequestLimits { head_bytes: 8_192, uri_bytes: 1_024, fields: 50, trailer_bytes: 0 },
@@ -167,6 +170,7 @@ fn connection() -> Arc<Connection> {
             write_idle: second,
             keep_alive: second,
             min_body_rate: 240,
+            min_response_rate: 240,
         },
         http2: Http2 {
             enabled: false,

@@ -7,6 +7,7 @@
 mod catalogue;
 pub mod findings;
 pub mod listener;
+mod mode;
 pub mod objectives;
 pub mod outline;
 pub mod pool;
@@ -28,6 +29,7 @@ use crate::lexicon::PoolName;
 pub use catalogue::{Explanation, UnknownKey, explain, reference, schema};
 pub use findings::{Finding, Findings, Severity};
 pub use listener::Listener;
+pub use mode::Mode;
 pub use pool::Pool;
 pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
 pub use route::Route;

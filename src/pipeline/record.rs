@@ -2,6 +2,8 @@
 //!
 //! A story that is dropped before it is closed tells that its client left: cancellation needs no code of its own.
 
+mod tunnel;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -21,8 +23,6 @@ use crate::telemetry::access_log::Emitter;
 use crate::telemetry::metrics::{EndpointMetrics, Served};
 use crate::telemetry::record::{Attempt, End, Kind, Record, RecordId, Stage, Stages, Who};
 use crate::upstream::Lease;
-use crate::upstream::observer::Side;
-use crate::upstream::tunnel::{Ending, Tally};
 
 use super::fault::Fault;
 use super::now_ms;
@@ -164,11 +164,16 @@ impl Story {
     /// The proxy itself answers.
     pub(super) fn fault(&mut self, fault: Fault) {
         let profile = fault.profile();
-        self.record.fault = Some(profile.code);
         self.record.end = profile.end;
         self.record.status = (!matches!(fault, Fault::ClientGone | Fault::Dropped)).then(|| profile.status.as_u16());
+        self.blame(profile.code);
+    }
+
+    /// The proxy itself answers or breaks off, for this reason.
+    fn blame(&mut self, code: &'static str) {
+        self.record.fault = Some(code);
         if let Some(listener) = self.snapshot.listener(&self.record.listener) {
-            listener.fault(profile.code);
+            listener.fault(code);
         }
     }
 
@@ -252,59 +257,6 @@ impl Drop for Story {
     }
 }
 
-/// A tunnel's story; one that is dropped tells that the tunnel was cut.
-pub(super) struct TunnelStory {
-    story: Option<Box<Story>>,
-    tally: Arc<Tally>,
-    _lease: Lease,
-}
-
-impl Story {
-    /// The story goes on in a tunnel that counts by `tally`.
-    pub(super) fn ride_tunnel(self: Box<Self>, tally: Arc<Tally>, lease: Lease) -> TunnelStory {
-        TunnelStory { story: Some(self), tally, _lease: lease }
-    }
-}
-
-impl TunnelStory {
-    /// The tunnel has ended.
-    pub(super) fn end(mut self, ending: Ending) {
-        self.tell(ending);
-    }
-
-    fn tell(&mut self, ending: Ending) {
-        let Some(mut story) = self.story.take() else { return };
-        let by = |side| match side {
-            Side::Client => Who::Client,
-            Side::Upstream => Who::Upstream,
-        };
-        let (who, fault) = match ending {
-            Ending::Closed(_) => (Who::Nobody, None),
-            Ending::Gone(side) => (by(side), None),
-            Ending::Idle => (Who::Proxy, Some(Clock::TunnelIdle.as_str())),
-            Ending::TooLarge(side) => (by(side), Some("frame_too_large")),
-            Ending::Malformed(side, _) => (by(side), Some("frame_malformed")),
-            Ending::Drained => (Who::Proxy, Some("drained")),
-            Ending::Cut => (Who::Proxy, Some("cut")),
-        };
-        let stage = if who == Who::Nobody { Stage::Complete } else { Stage::Tunnel };
-        story.record.end = End { who, stage };
-        story.record.fault = fault;
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Tally { from_client, from_upstream } = &*self.tally;
-        story.record.bytes_in = read(&from_client.bytes);
-        story.record.bytes_out = read(&from_upstream.bytes);
-        story.record.messages = Some((read(&from_client.messages), read(&from_upstream.messages)));
-        story.close();
-    }
-}
-
-impl Drop for TunnelStory {
-    fn drop(&mut self) {
-        self.tell(Ending::Cut);
-    }
-}
-
 /// The last step of an exchange: its body on the way to the client, with the story and the lease riding in it.
 pub(super) struct Tail {
     body: Body,
@@ -378,6 +330,14 @@ impl Source for Tail {
 
     fn is_end(&self) -> bool {
         self.body.is_end()
+    }
+
+    fn late(&mut self, clock: Clock) {
+        if let Some(mut story) = self.story.take() {
+            story.record.end = End { who: Who::Client, stage: Stage::Data };
+            story.blame(clock.as_str());
+            story.close();
+        }
     }
 }
 

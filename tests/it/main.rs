@@ -17,6 +17,7 @@ mod dashboard;
 mod discovery;
 mod draining;
 mod fleet;
+mod floods;
 mod framing_h1;
 mod framing_h2;
 mod headers;

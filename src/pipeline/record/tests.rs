@@ -15,7 +15,9 @@ use crate::lexicon::{ConnectionId, Protocol};
 use crate::telemetry::access_log::{AccessLog, Local};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
+use crate::upstream::observer::Side;
 use crate::upstream::pool::tests::wish;
+use crate::upstream::tunnel::{Ending, Tally};
 
 /// A place where stories are told.
 pub(in crate::pipeline) struct Told {
