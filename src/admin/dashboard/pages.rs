@@ -127,15 +127,15 @@ impl Overview {
 }
 
 impl Latency {
-    fn p50(&self) -> String {
+    pub(super) fn p50(&self) -> String {
         words::millis(self.p50_ms)
     }
 
-    fn p95(&self) -> String {
+    pub(super) fn p95(&self) -> String {
         words::millis(self.p95_ms)
     }
 
-    fn p99(&self) -> String {
+    pub(super) fn p99(&self) -> String {
         words::millis(self.p99_ms)
     }
 }
