@@ -85,6 +85,7 @@ pub(super) fn status() -> Status {
         shield: status::Shield::default(),
         fleet: None,
         generations: Vec::new(),
+        sinks: Vec::new(),
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],

@@ -194,6 +194,7 @@ impl Source for World {
             shield: self.shield(&snapshot),
             fleet: self.fleet.is_there(),
             generations: self.generations.list(),
+            sinks: super::sinks::shown(&snapshot.config, &self.metrics),
         }
     }
 

@@ -15,6 +15,7 @@ mod exposition;
 mod families;
 mod glance;
 mod handles;
+mod log;
 mod page;
 mod process;
 mod quic;
@@ -38,14 +39,15 @@ pub use endpoint::{EndpointCounts, EndpointMetrics};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use glance::{BUCKET_BOUNDS, Buckets, Classes, Glance, PoolGlance, Verdicts};
-pub use handles::{ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use handles::{ListenerMetrics, PoolMetrics, RouteMetrics};
+pub use log::{LogMetrics, Waiting};
 pub use page::{Point, Value, Values};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
 pub use rules::RuleMetrics;
 pub use served::Served;
 
-use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName, SinkName};
 use crate::lifecycle::Phase;
 use crate::telemetry::slo::Report;
 use cells::Causes;
@@ -77,6 +79,7 @@ struct Inner {
     proofs: Causes<ProofResult>,
     fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
+    sinks: Handles<SinkName, LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
 
@@ -238,6 +241,7 @@ impl Metrics {
             proofs: Causes::default(),
             fleet: Arc::default(),
             log: Arc::default(),
+            sinks: Handles::default(),
             gauges: Mutex::new(None),
         }))
     }
@@ -318,7 +322,12 @@ impl Metrics {
         self.0.bans.inc(cause);
     }
 
-    /// The access log's counters.
+    /// The handle of a log sink.
+    pub fn sink(&self, name: &SinkName) -> Arc<LogMetrics> {
+        self.0.sinks.get(name, LogMetrics::default)
+    }
+
+    /// What the workers' ends of the access log count.
     pub fn log(&self) -> Arc<LogMetrics> {
         Arc::clone(&self.0.log)
     }

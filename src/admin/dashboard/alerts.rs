@@ -66,6 +66,9 @@ pub(super) fn all(status: &Status) -> Vec<Alert> {
         let ends = drain.seconds_left.map(|left| format!(", for {} more", words::span(left))).unwrap_or_default();
         tell(Weight::Warn, format!("Drained: {}{ends}.", drain.target));
     }
+    for sink in status.sinks.iter().filter(|sink| sink.state == "failing") {
+        tell(Weight::Warn, format!("The sink {} takes no records.", sink.name));
+    }
     for certificate in status.listeners.iter().flat_map(|listener| &listener.certificates) {
         let file = &certificate.file;
         match certificate.days_left {

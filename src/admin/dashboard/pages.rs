@@ -13,7 +13,7 @@ use super::history::History;
 use super::live::Frame;
 use super::overview::{Errors, Latency, Overview, Verdict};
 use super::pools::{Pools, Zones};
-use crate::admin::status::{Ban, Certificate, Generation, Limit, Listener, Status};
+use crate::admin::status::{Ban, Certificate, Generation, Limit, Listener, Sink, Status};
 use crate::admin::words;
 use crate::telemetry::metrics::phase_word;
 
@@ -61,7 +61,7 @@ pub(super) fn fragments(scene: &Scene<'_>) -> Vec<(&'static str, String)> {
                     .render(),
             ),
         ),
-        ("records", drawn(Records { glance: scene.history.totals() }.render())),
+        ("records", drawn(Records { sinks: &status.sinks }.render())),
         ("listeners", drawn(Listeners { listeners: &status.listeners }.render())),
         ("generations", drawn(Generations { now: now.at, generations: &status.generations, status }.render())),
         ("events", drawn(Events { now: now.at, events: &now.events }.render())),
@@ -203,22 +203,34 @@ impl Ban {
 #[derive(Template)]
 #[template(path = "records.html", config = "src/admin/dashboard/askama.toml")]
 struct Records<'a> {
-    glance: &'a crate::telemetry::metrics::Glance,
+    sinks: &'a [Sink],
 }
 
-impl Records<'_> {
-    fn written(&self) -> String {
-        words::count(self.glance.records_written)
+impl Sink {
+    fn is_failing(&self) -> bool {
+        self.state == "failing"
+    }
+
+    fn taken(&self) -> String {
+        words::count(self.sent)
+    }
+
+    fn waiting(&self) -> String {
+        let (memory, disk) = (words::count(self.queue), words::count(self.spool_records));
+        let age = words::span(self.oldest_age_seconds);
+        #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+        let bytes = words::bytes(self.spool_bytes as f64);
+        match (self.queue, self.spool_records) {
+            (0, 0) => "nothing".to_owned(),
+            (_, 0) => format!("{memory} in memory, the oldest for {age}"),
+            (_, _) => format!("{memory} in memory, {disk} on disk ({bytes}), the oldest for {age}"),
+        }
     }
 
     fn lost(&self) -> String {
-        let lost: Vec<String> = self
-            .glance
-            .records_lost
-            .iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(cause, count)| format!("{} {}", words::count(*count), cause.replace('_', " ")))
-            .collect();
+        let some = self.dropped.iter().filter(|(_, count)| **count > 0);
+        let lost: Vec<String> =
+            some.map(|(cause, count)| format!("{} {}", words::count(*count), cause.replace('_', " "))).collect();
         if lost.is_empty() { "none".to_owned() } else { lost.join(", ") }
     }
 }

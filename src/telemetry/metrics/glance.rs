@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Metrics;
 use super::cells::{BOUNDS, CLASSES, Count, Durations, Shards, Statuses};
-use super::{Cause as _, LogDrop, Metrics};
 use crate::lexicon::PoolName;
 
 /// Status classes: none (the client had gone before), 1xx to 5xx.
@@ -35,10 +35,6 @@ pub struct Glance {
     pub verdicts: Vec<Verdicts>,
     /// Bans by cause.
     pub bans: BTreeMap<&'static str, u64>,
-    /// Records written.
-    pub records_written: u64,
-    /// Records lost, by cause.
-    pub records_lost: Vec<(&'static str, u64)>,
 }
 
 /// One pool's.
@@ -69,11 +65,7 @@ impl Metrics {
     /// Everything the dashboard shows a rate of.
     pub fn glance(&self) -> Glance {
         let inner = &self.0;
-        let mut glance = Glance {
-            records_written: inner.log.written.get(),
-            records_lost: LogDrop::ALL.iter().map(|cause| (cause.as_str(), inner.log.dropped(*cause))).collect(),
-            ..Glance::default()
-        };
+        let mut glance = Glance::default();
         for (_, listener) in inner.listeners.alive() {
             listener.shards.each(|shard| {
                 for statuses in [&shard.http1, &shard.http2, &shard.http3] {
