@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::Admin;
@@ -72,6 +73,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let secret = secret.map_err(|source| Error::Secret { what: "fleet secret", source })?;
     let access = admin::access(config.admin.as_ref())?;
     let tickets = Tickets::new(secret.as_ref().map(|secret| secret.expose()));
+    let admin_security = Arc::new(ArcSwapOption::from(admin::security(config.admin.as_ref(), &tickets)?));
     let quic_keys = quic::Keys::new(secret.as_ref().map(|secret| secret.expose())).map_err(Error::Quic)?;
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
@@ -108,6 +110,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         fleet: fleet.clone(),
         listeners: listening.iter().map(Bound::seen).collect(),
         life: lifecycle.life(),
+        recorder: Arc::clone(log.recorder()),
     });
     let gauges: Arc<dyn Gauges> = Arc::clone(&world) as _;
     metrics.read_gauges_from(&gauges);
@@ -126,7 +129,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     supervisor.start("drains", Policy::Restart, move |stop| Arc::clone(&ending).run(stop));
     let admin = Admin::new(Arc::clone(&world) as _, Arc::clone(&world) as _, access);
     if let Some(socket) = &admin_socket {
-        admin::start(&mut supervisor, socket, &admin, &lifecycle.life())?;
+        admin::start(&mut supervisor, socket, &admin_security, &admin, &lifecycle.life())?;
     }
 
     if let Some(sync) = sync {
@@ -193,6 +196,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         log,
         drains,
         admin,
+        admin_security,
         bans,
     };
     events::serving(began.elapsed());

@@ -10,9 +10,11 @@ mod demo;
 mod drain;
 mod explain;
 mod health;
+mod logs;
 mod output;
 mod run;
 mod shell;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,9 +23,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::units::Span;
 use bans::Whom;
-use client::Reach;
+use client::{Papers, Reach};
 use drain::{How, What};
 use health::Question;
+use logs::Filter;
 use output::Output;
 
 /// How a command ended, as the shell sees it.
@@ -71,9 +74,11 @@ pub fn main() -> ExitCode {
         }
         Command::Unban { reach, whom } => bans::unban(&reach, &whom, &mut output),
         Command::Bans { reach, json } => bans::list(&reach, json, &mut output),
-        Command::Health { admin, live, timeout } => {
+        Command::Why { id, json, reach } => why::run(&reach, &id, json, &mut output),
+        Command::Logs { filter, json, reach } => logs::run(&reach, &filter, json, &mut output),
+        Command::Health { admin, live, timeout, papers } => {
             let question = if live { Question::Live } else { Question::Ready };
-            health::run(question, &admin, timeout.0, &mut output)
+            health::run(question, &admin, &papers, timeout.0, &mut output)
         }
         Command::Demo { rows_to_stdout } => demo::run(rows_to_stdout, &mut output),
         Command::Schema => explain::schema(&mut output),
@@ -158,10 +163,33 @@ enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Tell the whole story of one request, by the id that its answer carried
+    #[command(after_help = AFTER_WHY)]
+    Why {
+        /// The id: the answer's `X-Request-Id`, which stands on every page of the proxy's own
+        #[arg(value_name = "REQUEST-ID")]
+        id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Follow the records of a running proxy as they come
+    #[command(after_help = AFTER_LOGS)]
+    Logs {
+        #[command(flatten)]
+        filter: Filter,
+        /// As JSON, one record a line, as the access log has it
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Ask a running proxy whether it is ready, for container and keepalived checks
     #[command(after_help = AFTER_HEALTH)]
     Health {
-        /// Its admin listener, HOST:PORT or unix:PATH
+        /// Its admin listener, HOST:PORT, https://HOST:PORT or unix:PATH
         #[arg(long, value_name = "PLACE", env = "SLUICEGATE_ADMIN", default_value = "127.0.0.1:9901")]
         admin: String,
         /// Ask only whether it lives: a proxy in a drain is not ready, and lives
@@ -170,6 +198,8 @@ enum Command {
         /// Longest wait for the answer
         #[arg(long, value_name = "DURATION", default_value = "2s")]
         timeout: Span,
+        #[command(flatten)]
+        papers: Papers,
     },
     /// Show it all at work, with nothing to install or configure
     #[command(after_help = AFTER_DEMO)]
@@ -267,6 +297,27 @@ Examples:
   sluicegate bans
 
 Exit codes: 0 done, 1 refused or not reached, 2 wrong usage, 78 configuration refused.";
+
+const AFTER_WHY: &str = "\
+The proxy keeps errors, refusals, slow exchanges and a sample of the others in memory ([recorder]); with several proxies,
+ask the one that answered.
+
+Examples:
+  sluicegate why 0197c2f0-6b1e-7c3a-9d55-3f1e2a4b5c6d --config /etc/sluicegate/sluicegate.toml
+  sluicegate why 0197c2f0-6b1e-7c3a-9d55-3f1e2a4b5c6d --json --admin unix:/run/sluicegate/admin.sock
+
+Exit codes: 0 told, 1 unknown or not reached, 2 wrong usage, 78 configuration refused.";
+
+const AFTER_LOGS: &str = "\
+Each filter narrows. Secrets are redacted as in the access log. Colours are left out where NO_COLOR is set and where
+the output is no terminal.
+
+Examples:
+  sluicegate logs --status 5xx
+  sluicegate logs --pool superset --min 2s
+  sluicegate logs --verdict any --client 203.0.113.0/24 --json | jq .path
+
+Exit codes: 0 the reader had enough, 1 the proxy ended it or was not reached, 2 wrong usage, 78 configuration refused.";
 
 const AFTER_HEALTH: &str = "\
 The configuration is not read: a broken edit must not make a proxy that serves by its old one look dead.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::balance::{Endpoint, EndpointId, Live as LiveResult, Standing};
@@ -11,7 +12,7 @@ use crate::config::pool::UpstreamClocks;
 use crate::lexicon::Clock;
 use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{ConnectResult, EndpointMetrics, RaceOutcome, RetryCause};
-use crate::telemetry::record::Stage;
+use crate::telemetry::record::{self, GaveUp, Stage, Why};
 use crate::upstream::connect::connect;
 use crate::upstream::idle::{self, Way};
 use crate::upstream::link::{Exchange, Home, Limits};
@@ -52,24 +53,27 @@ pub(super) async fn dispatch(
     let mut leased: Option<Lease> = None;
     // An answer in doubt, kept until there is a better one.
     let mut kept: Option<Doubted> = None;
+    let mut why = Why::First;
     pool.upstream.budget.note_exchange(now_ms());
     pool.upstream.assets.note_exchange(now_ms());
     loop {
-        let mut lease = match leased.take() {
-            Some(lease) => lease,
+        let since = Instant::now();
+        let (mut lease, queued) = match leased.take() {
+            Some(lease) => (lease, Duration::ZERO),
             // Nobody waits in line for a better answer.
             None if kept.is_some() => match pool.upstream.try_lease(&tried) {
-                Some(lease) => lease,
-                None => return settle(kept, last.unwrap_or(Fault::NoEndpoint), story),
+                Some(lease) => (lease, Duration::ZERO),
+                None => return settle(kept, last.unwrap_or(Fault::NoEndpoint), GaveUp::Nobody, story),
             },
-            None => match lease(pool, forward.wish(&tried), story, last).await {
-                Ok(lease) => lease,
-                Err(fault) => return settle(kept, fault, story),
+            None => match lease(pool, forward.wish(&tried), since, story, last).await {
+                Ok(leased) => leased,
+                Err(fault) => return settle(kept, fault, GaveUp::Nobody, story),
             },
         };
         let mut endpoint = Arc::clone(lease.endpoint());
         let mut counts = pool.counts(&endpoint);
-        story.take_endpoint(&endpoint.name, Arc::clone(&counts));
+        story.ask(&lease, why, (since, queued), Arc::clone(&counts));
+        why = Why::Repeat;
         // A body that can be sent once only, and a tunnel, do not risk the race with the close of an idle connection.
         let mut rested = None;
         let reuse = !refreshed && !forward.upgrade && !forward.body.is_stream();
@@ -101,25 +105,31 @@ pub(super) async fn dispatch(
                     Some(delay) => {
                         let present = [&tried[..], &[endpoint.id]].concat();
                         let (head, interim) = (forward.head, forward.interim);
-                        let second = Hedge { head, interim, pool, idle, limits, asked: &present };
+                        let started = story.started();
+                        let second = Hedge { head, interim, pool, idle, limits, asked: &present, started };
                         match hedge::race(first, delay, second).await {
                             Raced::First(outcome, other) => {
-                                if let Some(other) = other {
-                                    story.attempt_failed(&other, "hedge");
+                                if let Some((other, attempt)) = other {
+                                    story.record().attempts.push(attempt);
                                     tried.push(other.endpoint().id);
                                     left = left.saturating_sub(1);
                                 }
                                 outcome
                             }
                             Raced::Second(second) => {
-                                story.attempt_failed(&lease, "hedge");
+                                story.waited(&endpoint, asked.elapsed());
+                                story.attempt_failed(&lease, "hedge", None);
                                 tried.push(endpoint.id);
                                 left = left.saturating_sub(1);
-                                if let Some(live) = second.failed.and_then(|(failure, sent)| told(&failure, sent)) {
-                                    pool.note_live(&endpoint, live, now_ms());
+                                if let Some((failure, sent)) = second.failed {
+                                    story.attempt_failed(&lease, failure.code(), failure.clock());
+                                    if let Some(live) = told(&failure, sent) {
+                                        pool.note_live(&endpoint, live, now_ms());
+                                    }
                                 }
                                 (lease, endpoint, counts) = (second.lease, second.endpoint, second.counts);
-                                story.take_endpoint(&endpoint.name, Arc::clone(&counts));
+                                story.record().attempts.push(second.attempt);
+                                story.take_endpoint(&lease, Arc::clone(&counts));
                                 Ok(second.outcome)
                             }
                         }
@@ -127,6 +137,7 @@ pub(super) async fn dispatch(
                 };
                 let waited = asked.elapsed();
                 story.record().stages.first_byte = waited;
+                story.waited(&endpoint, waited);
                 if let Some(times) = &route.hedge
                     && outcome.is_ok()
                 {
@@ -134,10 +145,11 @@ pub(super) async fn dispatch(
                 }
                 match outcome {
                     Ok(outcome) => {
-                        let said = match &outcome {
-                            Outcome::Response { head, .. } => pool.verdict(head.status),
-                            Outcome::Switched { .. } => LiveResult::Answered,
+                        let (said, status) = match &outcome {
+                            Outcome::Response { head, .. } => (pool.verdict(head.status), head.status),
+                            Outcome::Switched { .. } => (LiveResult::Answered, StatusCode::SWITCHING_PROTOCOLS),
                         };
+                        story.answered(&endpoint, status);
                         pool.note_live(&endpoint, said, now_ms());
                         let doubted = forward.doubt(&outcome, &route.config);
                         let left = match doubted {
@@ -146,10 +158,18 @@ pub(super) async fn dispatch(
                             Some(Doubt::Asset) => &mut assets_left,
                         };
                         tried.push(endpoint.id);
-                        let Some(next) = elsewhere(pool, doubted, left, &tried) else {
-                            return Ok((outcome, lease));
+                        let next = match elsewhere(pool, doubted, left, &tried) {
+                            Ok(next) => next,
+                            Err(why) => {
+                                story.record().gave_up = Some(why);
+                                return Ok((outcome, lease));
+                            }
                         };
-                        story.attempt_failed(&lease, if doubted == Some(Doubt::Asset) { "asset" } else { "status" });
+                        story.attempt_failed(
+                            &lease,
+                            if doubted == Some(Doubt::Asset) { "asset" } else { "status" },
+                            None,
+                        );
                         kept = Some(Doubted { outcome, lease, counts });
                         leased = Some(next);
                         refreshed = false;
@@ -158,12 +178,12 @@ pub(super) async fn dispatch(
                     Err((Failure::Late(Clock::FirstByte), _)) if first_byte < route.config.clocks.first_byte => {
                         // Slow once is nothing; slow again and again, without an answer in between, is hanging.
                         pool.note_live(&endpoint, LiveResult::Silent, now_ms());
-                        story.attempt_failed(&lease, "per_try");
+                        story.attempt_failed(&lease, "per_try", Some(Clock::FirstByte));
                         tried.push(endpoint.id);
                         // Nobody else to ask: who is only slow deserves no second question.
                         let fault = Fault::UpstreamLate(Clock::FirstByte);
-                        if !spend(pool, &mut left) {
-                            return settle(kept, fault, story);
+                        if let Err(why) = spend(pool, &mut left) {
+                            return settle(kept, fault, why, story);
                         }
                         pool.metrics.retry(RetryCause::Slow);
                         last = Some(fault);
@@ -175,13 +195,13 @@ pub(super) async fn dispatch(
             }
         };
         if let Some(refused) = refused_tunnel(&forward, route, &failure, sent) {
-            story.attempt_failed(&lease, "tunnel_refused");
+            story.attempt_failed(&lease, "tunnel_refused", None);
             return Err(refused);
         }
         if let Some(live) = told(&failure, sent) {
             pool.note_live(&endpoint, live, now_ms());
         }
-        story.attempt_failed(&lease, failure.code());
+        story.attempt_failed(&lease, failure.code(), failure.clock());
         if sent == Sent::OnReused
             && let (Failure::Closed(_), Some(rested)) = (&failure, rested)
         {
@@ -194,19 +214,22 @@ pub(super) async fn dispatch(
             if sent == Sent::OnReused {
                 pool.metrics.race(RaceOutcome::Lost);
             }
-            return settle(kept, fault, story);
+            return settle(kept, fault, GaveUp::Unsafe, story);
         }
         if next == Next::Afresh && !refreshed {
             // The endpoint did nothing wrong, and a fresh connection is no second chance it must earn.
             pool.metrics.race(RaceOutcome::Avoided);
             refreshed = true;
+            why = Why::Afresh;
             leased = Some(lease);
             continue;
         }
         // Of what never left nobody has done any work: to ask the next endpoint adds no load that attempts and budget
         // would have to bound. It ends with the endpoints that are untried.
-        if sent != Sent::Nothing && !spend(pool, &mut left) {
-            return settle(kept, fault, story);
+        if sent != Sent::Nothing
+            && let Err(why) = spend(pool, &mut left)
+        {
+            return settle(kept, fault, why, story);
         }
         refreshed = false;
         pool.metrics.retry(retry_cause(&failure, sent));
@@ -246,9 +269,10 @@ fn rest_of(endpoint: &Endpoint, clocks: &UpstreamClocks) -> Duration {
 }
 
 /// The end when there is no better answer: the one in doubt, else the fault.
-fn settle(kept: Option<Doubted>, fault: Fault, story: &mut Story) -> Result<(Outcome, Lease), Fault> {
+fn settle(kept: Option<Doubted>, fault: Fault, why: GaveUp, story: &mut Story) -> Result<(Outcome, Lease), Fault> {
+    story.record().gave_up = Some(why);
     let Doubted { outcome, lease, counts } = kept.ok_or(fault)?;
-    story.take_endpoint(&lease.endpoint().name, counts);
+    story.take_endpoint(&lease, counts);
     Ok((outcome, lease))
 }
 
@@ -263,40 +287,47 @@ fn has_another(pool: &Pool, tried: &[EndpointId], present: EndpointId) -> bool {
 }
 
 /// Takes one further attempt from what the exchange and the pool may still spend.
-fn spend(pool: &Pool, left: &mut u32) -> bool {
-    let Some(fewer) = left.checked_sub(1) else { return false };
+fn spend(pool: &Pool, left: &mut u32) -> Result<(), GaveUp> {
+    let fewer = left.checked_sub(1).ok_or(GaveUp::Attempts)?;
     if !pool.upstream.budget.try_retry(now_ms()) {
         pool.metrics.retry_refused();
-        return false;
+        return Err(GaveUp::Budget);
     }
     *left = fewer;
-    true
+    Ok(())
 }
 
 /// An endpoint that may know better, if one is free at once and the budget allows it.
-fn elsewhere(pool: &Pool, doubt: Option<Doubt>, left: &mut u32, tried: &[EndpointId]) -> Option<Lease> {
-    let fewer = left.checked_sub(1)?;
-    let lease = pool.upstream.try_lease(tried)?;
+fn elsewhere(pool: &Pool, doubt: Option<Doubt>, left: &mut u32, tried: &[EndpointId]) -> Result<Lease, GaveUp> {
+    let fewer = left.checked_sub(1).ok_or(GaveUp::Attempts)?;
+    let lease = pool.upstream.try_lease(tried).ok_or(GaveUp::Nobody)?;
     let (budget, cause) = match doubt {
         Some(Doubt::Asset) => (&pool.upstream.assets, RetryCause::Asset),
         Some(Doubt::Status) | None => (&pool.upstream.budget, RetryCause::Status),
     };
     if !budget.try_retry(now_ms()) {
         pool.metrics.retry_refused();
-        return None;
+        return Err(GaveUp::Budget);
     }
     *left = fewer;
     pool.metrics.retry(cause);
-    Some(lease)
+    Ok(lease)
 }
 
-async fn lease(pool: &Pool, wish: Wish<'_>, story: &mut Story, last: Option<Fault>) -> Result<Lease, Fault> {
+/// A lease, and how long it was waited for.
+async fn lease(
+    pool: &Pool,
+    wish: Wish<'_>,
+    since: Instant,
+    story: &mut Story,
+    last: Option<Fault>,
+) -> Result<(Lease, Duration), Fault> {
     story.reach(Stage::Queue);
-    let since = Instant::now();
     let lease = pool.upstream.lease(wish).await;
-    story.record().stages.queue += since.elapsed();
+    let queued = since.elapsed();
+    story.record().stages.queue += queued;
     match (lease, last) {
-        (Ok(lease), _) => Ok(lease),
+        (Ok(lease), _) => Ok((lease, queued)),
         // The fault of the attempt says more than that there is nobody else to ask.
         (Err(NoLease::NoneUntried | NoLease::NoneUp), Some(fault)) => Err(fault),
         (Err(none), _) => Err(Fault::from(none)),
@@ -316,12 +347,14 @@ async fn obtain(
     if !reuse {
         idle.expect(way, endpoint);
     } else if let Some(link) = reused(idle, way, endpoint, metrics) {
+        story.connected(endpoint, record::Link::Reused, Duration::ZERO);
         return Ok(link);
     }
     story.reach(Stage::Connect);
     let since = Instant::now();
     let link = open(pool, endpoint, metrics).await;
-    story.record().stages.connect = since.elapsed();
+    let how = if link.is_ok() { record::Link::Opened } else { record::Link::None };
+    story.connected(endpoint, how, since.elapsed());
     link
 }
 

@@ -15,6 +15,7 @@ mod families;
 mod handles;
 mod quic;
 mod quota;
+mod recorder;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
+pub use recorder::RecorderMetrics;
 pub use rules::RuleMetrics;
 
 use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName};
@@ -63,6 +65,7 @@ struct Inner {
     logins: Logins,
     fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
+    recorder: Arc<RecorderMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
 
@@ -199,6 +202,7 @@ impl Metrics {
             logins: Logins::default(),
             fleet: Arc::default(),
             log: Arc::default(),
+            recorder: Arc::default(),
             gauges: Mutex::new(None),
         }))
     }
@@ -271,6 +275,11 @@ impl Metrics {
     /// The access log's counters.
     pub fn log(&self) -> Arc<LogMetrics> {
         Arc::clone(&self.0.log)
+    }
+
+    /// The flight recorder's counters.
+    pub fn recorder(&self) -> Arc<RecorderMetrics> {
+        Arc::clone(&self.0.recorder)
     }
 
     /// Everything as text.

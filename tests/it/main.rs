@@ -15,6 +15,7 @@ mod bodies;
 mod clocks;
 mod discovery;
 mod draining;
+mod exchanges;
 mod fleet;
 mod framing_h1;
 mod framing_h2;
