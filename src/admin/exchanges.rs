@@ -190,7 +190,7 @@ pub(super) fn follow(admin: &Admin, head: &request::Parts) -> Answer {
     }
     let place = match admin.feeds.admit() {
         Ok(place) => place,
-        Err(full) => return full,
+        Err(full) => return *full,
     };
     let mut lines = Lines::new(&admin.source);
     let tell = move |record: Arc<Record>| Event {

@@ -71,8 +71,9 @@ impl Feeds {
     ///
     /// # Errors
     /// The answer for who finds none.
-    pub fn admit(&self) -> Result<Place, Answer> {
-        let full = |_| text(StatusCode::SERVICE_UNAVAILABLE, "as many live streams are open as there may be\n");
+    pub fn admit(&self) -> Result<Place, Box<Answer>> {
+        let full = "as many live streams are open as there may be\n";
+        let full = |_| Box::new(text(StatusCode::SERVICE_UNAVAILABLE, full));
         Arc::clone(&self.0).try_acquire_owned().map(|_permit| Place { _permit }).map_err(full)
     }
 }

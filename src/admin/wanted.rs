@@ -27,6 +27,9 @@ pub(super) struct Wanted {
     client: Option<IpNet>,
 }
 
+/// What of a query is no filter.
+pub(super) type Others<'o> = Vec<(&'o str, String)>;
+
 /// The word for whatever there is.
 const ANY: &str = "any";
 
@@ -35,7 +38,7 @@ impl Wanted {
     ///
     /// # Errors
     /// What is wrong with it, for whoever asked.
-    pub(super) fn read<'o>(query: &str, others: &[&'o str]) -> Result<(Self, Vec<(&'o str, String)>), String> {
+    pub(super) fn read<'o>(query: &str, others: &[&'o str]) -> Result<(Self, Others<'o>), String> {
         let (mut wanted, mut rest) = (Self::default(), Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -72,7 +72,7 @@ fn tale(told: &Value) -> String {
         say(received + number(&record["queue_ms"]), "no endpoint was to be had");
     }
     if let Some(why) = story["gave_up"].as_str() {
-        say(asked.last().map_or(0.0, |last| ended(last)), gave_up(why));
+        say(asked.last().map_or(0.0, ended), gave_up(why));
     }
     say(number(&record["total_ms"]), &ending(record));
     text
@@ -80,7 +80,7 @@ fn tale(told: &Value) -> String {
 
 /// What was asked, by whom, when.
 fn head(record: &Value, kept: &Value, text: &mut String) {
-    let status = record["status"].as_u64().map_or("no answer".to_owned(), |status| status.to_string());
+    let status = record["status"].as_u64().map_or_else(|| "no answer".to_owned(), |status| status.to_string());
     let place = format!("{}{}", word(&record["host"]), word(&record["path"]));
     let (method, kind) = (word(&record["method"]), word(&record["kind"]).replace('_', " "));
     let client = match record["client_port"].as_u64() {

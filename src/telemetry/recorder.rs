@@ -7,6 +7,7 @@
 
 mod ring;
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -135,7 +136,7 @@ impl Recorder {
             );
         }
         drop(rings);
-        found.sort_by(|(_, a), (_, b)| b.id.cmp(&a.id));
+        found.sort_by_key(|(_, record)| Reverse(record.id));
         found.truncate(most);
         found
     }

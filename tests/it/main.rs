@@ -9,6 +9,7 @@
 
 mod rig;
 
+mod admin_api;
 mod attacks;
 mod balancing;
 mod bodies;

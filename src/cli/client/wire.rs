@@ -206,8 +206,8 @@ mod tests {
     #[test]
     fn events_are_put_together_from_pieces_and_comments_are_skipped() {
         let events = ":\n\nevent: record\ndata: {\"a\":\ndata: 1}\n\nevent: dropped\ndata: 3\n\n";
-        let chunks =
-            format!("{:x}\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n", 20, &events[..20], events.len() - 20, &events[20..]);
+        let (start, end) = events.split_at(20);
+        let chunks = format!("14\r\n{start}\r\n{:x}\r\n{end}\r\n0\r\n\r\n", end.len());
         let mut stream = script(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
 
         let mut seen = Vec::new();
