@@ -48,6 +48,8 @@ struct Story {
     /// Attempts in the middle of many that were not kept.
     asked_left_out: u32,
     gave_up: Option<&'static str>,
+    /// What the ban is for that shut the client out.
+    ban: Option<String>,
 }
 
 /// One attempt.
@@ -91,6 +93,7 @@ impl From<&Record> for Story {
             asked: record.attempts.iter().map(Asked::from).collect(),
             asked_left_out: record.attempts.left_out(),
             gave_up: record.gave_up.map(|why| why.as_str()),
+            ban: record.ban.as_deref().map(str::to_owned),
         }
     }
 }

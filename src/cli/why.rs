@@ -56,6 +56,9 @@ fn tale(told: &Value) -> String {
         let did = if limit["observed"] == true { "would have refused it" } else { "refused it" };
         say(0.0, &format!("limit {} {did}", word(&limit["limit"])));
     }
+    if let Some(reason) = told["story"]["ban"].as_str() {
+        say(0.0, &format!("its client is banned: {}", visible(reason)));
+    }
     let received = number(&record["receive_ms"]);
     if received > 0.0 {
         say(received, &format!("its body was there, {} bytes", record["bytes_in"]));

@@ -86,6 +86,7 @@ impl Story {
             generation: snapshot.generation,
             limits: Vec::new(),
             verdicts: Vec::new(),
+            ban: None,
             user_agent: fields.get(USER_AGENT).cloned(),
             referer: fields.get(REFERER).cloned(),
             messages: None,

@@ -6,6 +6,7 @@
 mod attempts;
 mod detached;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -90,6 +91,8 @@ pub struct Record {
     pub limits: Vec<(LimitName, bool)>,
     /// What rules said, in their order. Empty for almost every request.
     pub verdicts: Vec<Verdict>,
+    /// What the ban is for that shut its client out.
+    pub ban: Option<Cow<'static, str>>,
     /// `User-Agent`.
     pub user_agent: Option<HeaderValue>,
     /// `Referer`; secrets in its query are redacted when it is written.
@@ -116,6 +119,7 @@ impl Record {
             attempts: std::mem::take(&mut self.attempts),
             limits: std::mem::take(&mut self.limits),
             verdicts: std::mem::take(&mut self.verdicts),
+            ban: self.ban.take(),
             user_agent: self.user_agent.take(),
             referer: self.referer.take(),
             ..*self

@@ -49,6 +49,7 @@ pub(crate) fn exchange() -> Record {
         generation: Generation(3),
         limits: vec![(LimitName::new("api"), true)],
         verdicts: vec![Verdict { rule: RuleName::new("seen"), action: "deny", observed: true }],
+        ban: None,
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 \"x\"")),
         referer: Some(HeaderValue::from_static("https://bi.example.com/login?code=s3cr3t")),
         messages: None,
