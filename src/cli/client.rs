@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 
 use super::Exit;
-use super::output::Output;
+use super::output::{Output, visible};
 use crate::config::listener::Certificate;
 use crate::config::pool::UpstreamTls;
 use crate::config::{Config, Findings, Secret, SecretSource, secret};
@@ -78,6 +78,8 @@ pub(super) enum Unreached {
     Tls(#[source] tls::LoadError),
     #[error("no answer from {0}")]
     Io(String, #[source] io::Error),
+    #[error("{0}")]
+    Refused(String),
     #[error("what {0} answers is no HTTP")]
     Malformed(String),
 }
@@ -200,6 +202,14 @@ impl Client {
     /// Looks at something.
     pub(super) fn look(&self, path: &str) -> Result<(StatusCode, String), Unreached> {
         self.ask(&Method::GET, path, "")
+    }
+
+    /// Looks at something that is there for whoever may look.
+    pub(super) fn read(&self, path: &str) -> Result<String, Unreached> {
+        match self.look(path)? {
+            (StatusCode::OK, text) => Ok(text),
+            (_, why) => Err(Unreached::Refused(visible(why.trim_end()))),
+        }
     }
 
     /// Changes something.

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -14,23 +13,18 @@ use super::output::{Output, visible};
 pub(super) fn run(reach: &Reach, id: &str, as_json: bool, output: &mut Output) -> Exit {
     let path = format!("/exchanges/{}", utf8_percent_encode(id.trim(), NON_ALPHANUMERIC));
     let asked = reach.find().and_then(|client| {
-        let (status, text) = client.look(&path)?;
-        match (status, serde_json::from_str::<Vec<Value>>(&text)) {
-            (StatusCode::OK, Ok(told)) => Ok(Ok((text, told))),
-            (StatusCode::OK, Err(_)) => Err(Unreached::Malformed(client.to_string())),
-            _ => Ok(Err(text)),
+        let text = client.read(&path)?;
+        match serde_json::from_str::<Vec<Value>>(&text) {
+            Ok(told) => Ok((text, told)),
+            Err(_) => Err(Unreached::Malformed(client.to_string())),
         }
     });
     match asked {
-        Ok(Ok((text, _))) if as_json => output.line(text.trim_end()),
-        Ok(Ok((_, told))) => {
+        Ok((text, _)) if as_json => output.line(text.trim_end()),
+        Ok((_, told)) => {
             // The oldest first: a tunnel begins before it ends.
             let tales: Vec<String> = told.iter().rev().map(tale).collect();
             output.text(tales.join("\n"));
-        }
-        Ok(Err(why)) => {
-            output.error(format_args!("sluicegate: {}", visible(why.trim_end())));
-            return Exit::Failed;
         }
         Err(error) => return error.tell(output),
     }

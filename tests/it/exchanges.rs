@@ -51,7 +51,7 @@ async fn failure_says_why_nobody_else_was_asked_and_which_clock_ran_out() {
         }
     })
     .await;
-    let routes = "[[routes]]\npool = \"app\"\nclocks = { first_byte = \"100ms\" }";
+    let routes = "[[routes]]\npool = \"app\"\ntimeouts = { first_byte = \"100ms\" }";
     let rig = Rig::setup().endpoint(&silent).rest(routes).start().await;
 
     let id = rig.get("/slow").await.get("x-request-id").unwrap();
