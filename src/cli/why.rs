@@ -192,13 +192,11 @@ fn ending(record: &Value) -> String {
         Some('T') => " in the tunnel",
         _ => "",
     };
-    let mut text = format!("{who}{stage}");
-    if let Some(fault) = record["fault"].as_str() {
-        let _infallible = write!(text, ": {}", visible(fault));
-    }
-    if let Some(clock) = record["clock"].as_str() {
-        let _infallible = write!(text, " (the clock {} ran out)", visible(clock));
-    }
+    let mut text = match (record["clock"].as_str(), record["fault"].as_str()) {
+        (Some(clock), _) => format!("the clock {} ran out{stage}", visible(clock)),
+        (None, Some(fault)) => format!("{who}{stage}: {}", visible(fault)),
+        (None, None) => format!("{who}{stage}"),
+    };
     let _infallible = write!(text, "; {} bytes to the client", record["bytes_out"]);
     text
 }
