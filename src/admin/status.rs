@@ -195,6 +195,17 @@ pub struct Retries {
     pub made: BTreeMap<&'static str, u64>,
     /// Those that the budget did not allow.
     pub refused: u64,
+    /// What the budget holds.
+    pub budget: Budget,
+}
+
+/// A budget of retries, over the last 10 s.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Budget {
+    /// Those made.
+    pub used: u64,
+    /// Those allowed.
+    pub allowed: u64,
 }
 
 /// What one tier takes of a pool's traffic.

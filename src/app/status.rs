@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::admin::status::{
-    Ban, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Pool, Reloads, Retries, Share,
+    Ban, Budget, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Pool, Reloads, Retries,
+    Share,
 };
 use crate::admin::{Operations, Source, Status, Wrong};
 use crate::balance::drain::Target;
@@ -18,8 +19,8 @@ use crate::fleet::Fleet;
 use crate::lexicon::{ListenerName, Protocol};
 use crate::lifecycle::{Life, Phase};
 use crate::limit::{self, Bans, Meter, Scope, Subject};
-use crate::pipeline::now_ns;
 use crate::pipeline::receive::Vault;
+use crate::pipeline::{now_ms, now_ns};
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Pool as Served, Quotas};
 use crate::telemetry::events;
@@ -223,6 +224,7 @@ fn pool_status(pool: &Served, finder: &Finder) -> Pool {
         }
     });
     let (made, refused) = pool.metrics.retried();
+    let fill = pool.upstream.budget.fill(now_ms());
     Pool {
         name: config.name.clone(),
         strategy: match config.strategy {
@@ -236,7 +238,11 @@ fn pool_status(pool: &Served, finder: &Finder) -> Pool {
         queue_length: pool.upstream.waiting() as u64,
         queue: Waiting::ALL.iter().map(|lane| lane_status(pool, *lane)).collect(),
         panicking: roster.is_in_panic(pool.upstream.rule()),
-        retries: Retries { made: made.into_iter().collect(), refused },
+        retries: Retries {
+            made: made.into_iter().collect(),
+            refused,
+            budget: Budget { used: fill.used, allowed: fill.allowed },
+        },
         shares: shares.iter().map(|(tier, percent)| share(*tier, *percent)).collect(),
         endpoints: endpoints.collect(),
     }

@@ -23,6 +23,15 @@ pub struct Budget {
     retries: Tally,
 }
 
+/// How much of a budget is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fill {
+    /// Retries of the last 10 s.
+    pub used: u64,
+    /// Those that the same time allows.
+    pub allowed: u64,
+}
+
 impl Budget {
     /// Allows `percent` retries per hundred exchanges of the last 10 s, and 30 in any 10 s whatever the traffic.
     pub fn new(percent: u8) -> Self {
@@ -37,8 +46,17 @@ impl Budget {
     /// Takes one retry from the budget; false when it is used up.
     pub fn try_retry(&self, now: u64) -> bool {
         let second = second(now);
-        let share = self.exchanges.sum(second).saturating_mul(self.percent) / 100;
-        self.retries.add_below(second, share.max(FLOOR))
+        self.retries.add_below(second, self.allowed(second))
+    }
+
+    /// How much of it is used.
+    pub fn fill(&self, now: u64) -> Fill {
+        let second = second(now);
+        Fill { used: self.retries.sum(second), allowed: self.allowed(second) }
+    }
+
+    fn allowed(&self, second: u32) -> u64 {
+        (self.exchanges.sum(second).saturating_mul(self.percent) / 100).max(FLOOR)
     }
 }
 
@@ -121,7 +139,9 @@ mod tests {
             budget.note_exchange(i * 9);
         }
 
+        assert_eq!(budget.fill(9_000), Fill { used: 0, allowed: 100 });
         assert_eq!((0..1_000).filter(|_| budget.try_retry(9_000)).count(), 100);
+        assert_eq!(budget.fill(9_000), Fill { used: 100, allowed: 100 });
     }
 
     #[test]

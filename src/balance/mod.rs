@@ -37,7 +37,7 @@ mod roster;
 mod traffic;
 mod vitals;
 
-pub use budget::Budget;
+pub use budget::{Budget, Fill};
 pub use claim::{Claim, ClaimKind};
 pub use endpoint::{Endpoint, EndpointId, Tier};
 pub use keepalive::KeepAlive;

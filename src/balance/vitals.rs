@@ -30,6 +30,7 @@ struct Shared {
     warmth: AtomicU8,
     turns: AtomicU32,
     since: AtomicU64,
+    silent_since: AtomicU64,
     drained: AtomicBool,
     pulse: Pulse,
     reason: ArcSwap<Arc<str>>,
@@ -92,6 +93,7 @@ impl Vitals {
             warmth: AtomicU8::new(WARM),
             turns: AtomicU32::new(0),
             since: AtomicU64::new(NEVER),
+            silent_since: AtomicU64::new(NEVER),
             drained: AtomicBool::new(false),
             pulse,
             reason: ArcSwap::from_pointee(Arc::from("")),
@@ -137,6 +139,18 @@ impl Vitals {
     /// Notes when the standing has changed, in milliseconds of Unix time.
     pub fn set_since(&self, since: u64) {
         self.0.since.store(since, Ordering::Relaxed);
+    }
+
+    /// Since when it is down because it accepts checks and does not answer them, on the clock of live traffic.
+    pub fn silent_since(&self) -> Option<u64> {
+        Some(self.0.silent_since.load(Ordering::Relaxed)).filter(|since| *since != NEVER)
+    }
+
+    /// Notes that it hangs as of `now`, unless it did before, or with `None` that it does not. One writer: the endpoint's
+    /// prober.
+    pub fn set_silent(&self, now: Option<u64>) {
+        let before = self.silent_since();
+        self.0.silent_since.store(now.map_or(NEVER, |now| before.unwrap_or(now)), Ordering::Relaxed);
     }
 
     /// How long it keeps idle connections.

@@ -260,6 +260,9 @@ pub struct Retry {
     /// Longest wait for the response head in an attempt that may be repeated elsewhere. Default: none, the route's
     /// `first_byte` alone counts, since a slow query that is asked for twice runs twice.
     pub per_try: Option<Duration>,
+    /// How long an endpoint must have been down, accepting checks and not answering them, before exchanges that wait for it
+    /// and may be repeated are asked elsewhere. Default 60 s; 0 waits for `first_byte` in any case.
+    pub hung_after: Duration,
     /// Wait before the second repeat; doubled for each further one, and varied by up to half. The first goes elsewhere
     /// at once. Default 25 ms.
     pub back_off: Duration,

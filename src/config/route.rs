@@ -51,7 +51,8 @@ pub struct Route {
 /// when that one cannot be reached, the first answer counts.
 #[derive(Clone, Debug)]
 pub struct RouteRetry {
-    /// Statuses, within the pool's attempts and budget. Default 502 and 503: a replica that is ending.
+    /// Statuses, within the pool's attempts and budget. Default 500, and 502 and 503: a replica that
+    /// is ill, and one that is ending.
     pub statuses: Vec<StatusCode>,
     /// Path prefixes of assets whose names carry a hash of their content, so that a 404 only says "not in my release".
     /// Default `/static/`.

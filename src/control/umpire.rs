@@ -48,6 +48,7 @@ struct Desk {
     shares: Vec<(Tier, u32)>,
     limits: HashMap<EndpointId, (Reached, [News; 3])>,
     refused: (u64, News),
+    unrepeated: (u64, News),
 }
 
 /// Tells apart what is news and what goes on.
@@ -168,6 +169,14 @@ impl Desk {
         let (before, news) = &mut self.refused;
         if *before != refused && news.is(now) {
             events::queue_refusing(name, queue.len());
+        }
+        *before = refused;
+
+        let (_, refused) = pool.metrics.retried();
+        let (before, news) = &mut self.unrepeated;
+        if *before != refused && news.is(now) {
+            let fill = pool.upstream.budget.fill(now);
+            events::retries_refused(name, fill.used, fill.allowed);
         }
         *before = refused;
     }

@@ -7,9 +7,10 @@
 //! # Late is not dead
 //! A replica whose threads are all busy lets a check wait in its queue like everybody else. To take it out would put
 //! its load on the others until they, too, are late. So a late answer is an answer: it breaks a row of failures and
-//! never adds to one. A check without any answer in time counts as late while live traffic is answered. A failing deep
-//! check (the replica answers, its database does not) makes late as well: all replicas share that database, and to
-//! eject them helps nobody.
+//! never adds to one. A check without any answer in time counts as late while live traffic is answered; one without a
+//! connection does not, since the kernel of a busy replica accepts for it: where wishes for a connection vanish, what is
+//! answered on connections from before proves nothing for who needs a new one. A failing deep check (the replica answers,
+//! its database does not) makes late as well: all replicas share that database, and to eject them helps nobody.
 //!
 //! # Patience
 //! `rise` checks in a row that are not failures bring an endpoint in; `fall` failures in a row take it out; `rise` of

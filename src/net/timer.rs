@@ -2,7 +2,8 @@
 //!
 //! Floor 3. A connection has one [`Timer`] for its whole life and arms it for whatever it waits for next. The timer
 //! underneath is registered with the runtime at most [`COARSE`] ahead and moved only when it fires or when a nearer
-//! deadline is asked for, so that arming, disarming and arming again for each exchange touches no timer wheel.
+//! deadline is asked for, so that arming, disarming and arming again for each exchange touches no timer wheel. Whoever
+//! polls an armed one is therefore woken at least that often, and may look at more than the deadline.
 
 use std::future::Future as _;
 use std::pin::Pin;

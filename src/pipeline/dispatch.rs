@@ -1,6 +1,5 @@
 //! Leases an endpoint, asks it, and tries again where that is safe.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +7,19 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::balance::{Endpoint, EndpointId, Live as LiveResult, Standing};
-use crate::config::pool::UpstreamClocks;
 use crate::lexicon::Clock;
 use crate::snapshot::{Pool, Route};
-use crate::telemetry::metrics::{ConnectResult, EndpointMetrics, RaceOutcome, RetryCause};
-use crate::telemetry::record::{self, GaveUp, Stage, Why};
-use crate::upstream::connect::connect;
-use crate::upstream::idle::{self, Way};
-use crate::upstream::link::{Exchange, Home, Limits};
+use crate::telemetry::metrics::{EndpointMetrics, RaceOutcome, RetryCause};
+use crate::telemetry::record::{GaveUp, Stage, Why};
+use crate::upstream::idle;
+use crate::upstream::link::{Exchange, Limits};
 use crate::upstream::pool::NoLease;
-use crate::upstream::{Failure, Idle, Lease, Link, Outcome, Sent, Wish};
+use crate::upstream::{Failure, Idle, Lease, Outcome, Sent, Wish};
 
 use super::fault::Fault;
 use super::forward::Forward;
 use super::hedge::{self, Hedge, Raced};
+use super::links::{home, obtain};
 use super::now_ms;
 use super::record::Story;
 use super::retry::{Doubt, Next, back_off, retry_cause, told, verdict};
@@ -63,11 +61,11 @@ pub(super) async fn dispatch(
             // Nobody waits in line for a better answer.
             None if kept.is_some() => match pool.upstream.try_lease(&tried) {
                 Some(lease) => (lease, Duration::ZERO),
-                None => return settle(kept, last.unwrap_or(Fault::NoEndpoint), GaveUp::Nobody, story),
+                None => return settle(pool, kept, last.unwrap_or(Fault::NoEndpoint), GaveUp::Nobody, story),
             },
             None => match lease(pool, forward.wish(&tried), since, story, last).await {
                 Ok(leased) => leased,
-                Err(fault) => return settle(kept, fault, GaveUp::Nobody, story),
+                Err(fault) => return settle(pool, kept, fault, GaveUp::Nobody, story),
             },
         };
         let mut endpoint = Arc::clone(lease.endpoint());
@@ -85,18 +83,23 @@ pub(super) async fn dispatch(
                 let asked = Instant::now();
                 rested = link.rest_before();
                 // An attempt that can be repeated may have a shorter clock; the last one has the route's.
-                let hasty = config.retry.per_try.filter(|_| {
-                    let repeatable = forward.read_only && !forward.upgrade && !forward.body.is_stream();
-                    repeatable && left > 0 && has_another(pool, &tried, endpoint.id)
-                });
+                let repeatable = forward.read_only && !forward.upgrade && !forward.body.is_stream() && left > 0;
+                let hasty = config.retry.per_try.filter(|_| repeatable && has_another(pool, &tried, endpoint.id));
                 let first_byte = hasty.map_or(limits.first_byte, |hasty| hasty.min(limits.first_byte));
                 let limits = Limits { first_byte, ..limits };
+                // Who leaves has spent the attempt: nobody gives up one wait without being sure of another.
+                let hangs = || {
+                    hung(pool, &endpoint)
+                        && has_another(pool, &tried, endpoint.id)
+                        && pool.upstream.budget.try_retry(now_ms())
+                };
                 let exchange = Exchange {
                     head: forward.head,
                     body: forward.body.body(),
                     interim: forward.interim,
                     upgrade: forward.upgrade,
                     limits,
+                    hangs: repeatable.then_some(&hangs as &(dyn Fn() -> bool + Sync)),
                 };
                 let first = link.exchange(exchange, home(pool, &endpoint, idle));
                 let delay = forward.may_be_hedged().then(|| hedge::delay(route)).flatten();
@@ -150,10 +153,15 @@ pub(super) async fn dispatch(
                             Outcome::Switched { .. } => (LiveResult::Answered, StatusCode::SWITCHING_PROTOCOLS),
                         };
                         story.answered(&endpoint, status);
-                        pool.note_live(&endpoint, said, now_ms());
                         let doubted = forward.doubt(&outcome, &route.config);
+                        if let Some(mut kept) = kept.take() {
+                            kept.judge(pool, doubted.is_none() && said == LiveResult::Answered);
+                        }
                         let left = match doubted {
-                            None => return Ok((outcome, lease)),
+                            None => {
+                                pool.note_live(&endpoint, said, now_ms());
+                                return Ok((outcome, lease));
+                            }
                             Some(Doubt::Status) => &mut left,
                             Some(Doubt::Asset) => &mut assets_left,
                         };
@@ -161,16 +169,14 @@ pub(super) async fn dispatch(
                         let next = match elsewhere(pool, doubted, left, &tried) {
                             Ok(next) => next,
                             Err(why) => {
+                                pool.note_live(&endpoint, said, now_ms());
                                 story.record().gave_up = Some(why);
                                 return Ok((outcome, lease));
                             }
                         };
-                        story.attempt_failed(
-                            &lease,
-                            if doubted == Some(Doubt::Asset) { "asset" } else { "status" },
-                            None,
-                        );
-                        kept = Some(Doubted { outcome, lease, counts });
+                        let cause = if doubted == Some(Doubt::Asset) { "asset" } else { "status" };
+                        story.attempt_failed(&lease, cause, None);
+                        kept = Some(Doubted { outcome, lease, counts, said: Some(said) });
                         leased = Some(next);
                         refreshed = false;
                         continue;
@@ -183,10 +189,19 @@ pub(super) async fn dispatch(
                         // Nobody else to ask: who is only slow deserves no second question.
                         let fault = Fault::UpstreamLate(Clock::FirstByte);
                         if let Err(why) = spend(pool, &mut left) {
-                            return settle(kept, fault, why, story);
+                            return settle(pool, kept, fault, why, story);
                         }
                         pool.metrics.retry(RetryCause::Slow);
                         last = Some(fault);
+                        refreshed = false;
+                        continue;
+                    }
+                    Err((failure @ Failure::Hangs, sent)) => {
+                        left = left.saturating_sub(1);
+                        story.attempt_failed(&lease, failure.code());
+                        pool.metrics.retry(retry_cause(&failure, sent));
+                        tried.push(endpoint.id);
+                        last = Some(Fault::from(&failure));
                         refreshed = false;
                         continue;
                     }
@@ -214,7 +229,7 @@ pub(super) async fn dispatch(
             if sent == Sent::OnReused {
                 pool.metrics.race(RaceOutcome::Lost);
             }
-            return settle(kept, fault, GaveUp::Unsafe, story);
+            return settle(pool, kept, fault, GaveUp::Unsafe, story);
         }
         if next == Next::Afresh && !refreshed {
             // The endpoint did nothing wrong, and a fresh connection is no second chance it must earn.
@@ -229,7 +244,7 @@ pub(super) async fn dispatch(
         if sent != Sent::Nothing
             && let Err(why) = spend(pool, &mut left)
         {
-            return settle(kept, fault, why, story);
+            return settle(pool, kept, fault, why, story);
         }
         refreshed = false;
         pool.metrics.retry(retry_cause(&failure, sent));
@@ -250,28 +265,39 @@ struct Doubted {
     outcome: Outcome,
     lease: Lease,
     counts: Arc<EndpointMetrics>,
+    /// What it says about its endpoint, until that is noted.
+    said: Option<LiveResult>,
 }
 
-/// Where a connection to `endpoint` goes when its exchange is over.
-pub(super) fn home(pool: &Pool, endpoint: &Endpoint, idle: &Idle) -> Home {
-    let config = &pool.upstream.config;
-    Home {
-        idle: idle.clone(),
-        way: Way::new(endpoint.id, pool.upstream.security.as_ref()),
-        most: config.max_idle,
-        limit: rest_of(endpoint, &config.clocks),
+impl Doubted {
+    /// Notes what the answer says about its endpoint, now that another one was asked the same. An error that only it
+    /// gives is no matter of the request: it says as much as that the endpoint cannot serve.
+    fn judge(&mut self, pool: &Pool, alone: bool) {
+        let Some(said) = self.said.take() else { return };
+        let said = if alone && said == LiveResult::Erred { LiveResult::Unserved } else { said };
+        pool.note_live(self.lease.endpoint(), said, now_ms());
     }
 }
 
-/// How long a connection to `endpoint` may rest.
-fn rest_of(endpoint: &Endpoint, clocks: &UpstreamClocks) -> Duration {
-    if clocks.learn_idle { endpoint.vitals.keep_alive().limit(clocks.idle) } else { clocks.idle }
+/// Whether `endpoint` has hung for so long that waiting for it is in vain.
+fn hung(pool: &Pool, endpoint: &Endpoint) -> bool {
+    let most = pool.upstream.config.retry.hung_after;
+    let since = endpoint.vitals.silent_since().filter(|_| !most.is_zero());
+    since.is_some_and(|since| u128::from(now_ms().saturating_sub(since)) >= most.as_millis())
 }
 
 /// The end when there is no better answer: the one in doubt, else the fault.
-fn settle(kept: Option<Doubted>, fault: Fault, why: GaveUp, story: &mut Story) -> Result<(Outcome, Lease), Fault> {
+fn settle(
+    pool: &Pool,
+    kept: Option<Doubted>,
+    fault: Fault,
+    why: GaveUp,
+    story: &mut Story,
+) -> Result<(Outcome, Lease), Fault> {
     story.record().gave_up = Some(why);
-    let Doubted { outcome, lease, counts } = kept.ok_or(fault)?;
+    let mut kept = kept.ok_or(fault)?;
+    kept.judge(pool, false);
+    let Doubted { outcome, lease, counts, .. } = kept;
     story.take_endpoint(&lease, counts);
     Ok((outcome, lease))
 }
@@ -332,53 +358,6 @@ async fn lease(
         (Err(NoLease::NoneUntried | NoLease::NoneUp), Some(fault)) => Err(fault),
         (Err(none), _) => Err(Fault::from(none)),
     }
-}
-
-async fn obtain(
-    pool: &Pool,
-    lease: &Lease,
-    idle: &Idle,
-    reuse: bool,
-    metrics: &EndpointMetrics,
-    story: &mut Story,
-) -> Result<Link, Failure> {
-    let endpoint = lease.endpoint();
-    let way = Way::new(endpoint.id, pool.upstream.security.as_ref());
-    if !reuse {
-        idle.expect(way, endpoint);
-    } else if let Some(link) = reused(idle, way, endpoint, metrics) {
-        story.connected(endpoint, record::Link::Reused, Duration::ZERO);
-        return Ok(link);
-    }
-    story.reach(Stage::Connect);
-    let since = Instant::now();
-    let link = open(pool, endpoint, metrics).await;
-    let how = if link.is_ok() { record::Link::Opened } else { record::Link::None };
-    story.connected(endpoint, how, since.elapsed());
-    link
-}
-
-/// An idle connection to `endpoint`, if there is one.
-pub(super) fn reused(idle: &Idle, way: Way, endpoint: &Arc<Endpoint>, metrics: &EndpointMetrics) -> Option<Link> {
-    let link = idle.take(way, endpoint)?;
-    metrics.connection(ConnectResult::Reused);
-    Some(link)
-}
-
-/// A new connection to `endpoint`.
-pub(super) async fn open(pool: &Pool, endpoint: &Endpoint, metrics: &EndpointMetrics) -> Result<Link, Failure> {
-    let addresses = endpoint.vitals.addresses();
-    let clocks = &pool.upstream.config.clocks;
-    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
-    metrics.connection(match &link {
-        Ok(_) => ConnectResult::Opened,
-        Err(Failure::Late(_)) => ConnectResult::Timeout,
-        Err(Failure::Tls(_)) => ConnectResult::Tls,
-        Err(Failure::Unresolved) => ConnectResult::Unresolved,
-        Err(Failure::Connect(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ConnectResult::Refused,
-        Err(_) => ConnectResult::Error,
-    });
-    link
 }
 
 /// superset-websocket closes without an answer when the token is bad: the client's fault, which must not count

@@ -20,7 +20,7 @@ use crate::upstream::idle::Way;
 use crate::upstream::link::{Exchange, Limits};
 use crate::upstream::{Failure, Idle, Lease, Outcome, Sent};
 
-use super::dispatch::{home, open, reused};
+use super::links::{home, open, reused};
 use super::now_ms;
 use super::retry::told;
 
@@ -102,7 +102,8 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
         let failed = first_done.and_then(Result::err);
         return Raced::Second(Second { outcome, lease, endpoint, counts, attempt, failed });
     }
-    hedge.pool.metrics.hedge(HedgeOutcome::Lost);
+    let beaten = matches!(first_done, Some(Ok(_)));
+    hedge.pool.metrics.hedge(if beaten { HedgeOutcome::Slower } else { HedgeOutcome::Failed });
     // What failed was an extra: the first one decides.
     let done = match first_done {
         Some(done) => done,
@@ -169,6 +170,7 @@ async fn try_once(
         interim: hedge.interim,
         upgrade: false,
         limits: hedge.limits,
+        hangs: None,
     };
     link.exchange(exchange, home(hedge.pool, endpoint, hedge.idle)).await
 }

@@ -10,6 +10,7 @@ pub mod fault;
 mod forward;
 mod hedge;
 mod identify;
+mod links;
 mod login;
 mod quota;
 pub mod receive;

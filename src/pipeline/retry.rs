@@ -32,6 +32,8 @@ pub(super) const fn verdict(failure: &Failure, sent: Sent, repeatable: bool) -> 
         (_, Sent::Nothing) => Next::Elsewhere,
         (Failure::Closed(_), Sent::OnReused) if repeatable => Next::Afresh,
         (Failure::Closed(_), Sent::OnFresh) if repeatable => Next::Elsewhere,
+        // Not decided before an attempt and its share of the budget were taken for it.
+        (Failure::Hangs, _) => Next::Elsewhere,
         // A slow answer is not a lost one: a repetition would run the warehouse's query twice.
         (Failure::Late(Clock::FirstByte), _) => Next::Never,
         (_, Sent::OnReused | Sent::OnFresh) => Next::Never,
@@ -87,7 +89,7 @@ pub(super) const fn told(failure: &Failure, sent: Sent) -> Option<Live> {
         (Failure::Unresolved | Failure::Connect(_) | Failure::Tls(_) | Failure::Late(Clock::Connect), _) => {
             Some(Live::ConnectFailed)
         }
-        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite), _) => Some(Live::Silent),
+        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite) | Failure::Hangs, _) => Some(Live::Silent),
         // The close of an idle connection is everyday life.
         (Failure::Closed(_), Sent::Nothing | Sent::OnReused) => None,
         (Failure::Closed(_) | Failure::Malformed(_) | Failure::HeadTooLarge, _) => Some(Live::Broken),
@@ -99,6 +101,7 @@ pub(super) const fn told(failure: &Failure, sent: Sent) -> Option<Live> {
 pub(super) const fn retry_cause(failure: &Failure, sent: Sent) -> RetryCause {
     match (failure, sent) {
         (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite | Clock::Exchange), _) => RetryCause::Silent,
+        (Failure::Hangs, _) => RetryCause::Hangs,
         (_, Sent::Nothing) => RetryCause::Connect,
         (_, Sent::OnReused) => RetryCause::Race,
         (_, Sent::OnFresh) => RetryCause::Broken,
@@ -130,7 +133,7 @@ mod tests {
             ("/api/v1/chart/1a2b3c4d", 404, None),
             ("/static/assets/vendors.6a1b2c3d4e.js", 403, None),
             ("/anything", 502, Some(Doubt::Status)),
-            ("/anything", 500, None),
+            ("/anything", 501, None),
         ] {
             assert_eq!(doubt(StatusCode::from_u16(status).unwrap(), path, &rules), doubted, "{path} {status}");
         }

@@ -26,7 +26,8 @@ use crate::lifecycle::Phase;
 
 pub use endpoints::{
     EndpointFlipped, endpoint_ejected, endpoint_on_trial, endpoint_probed, endpoint_returned, endpoint_warming,
-    idle_time_learned, limit_reached, panic_mode_entered, panic_mode_left, queue_refusing, traffic_shifted,
+    idle_time_learned, limit_reached, panic_mode_entered, panic_mode_left, queue_refusing, retries_refused,
+    traffic_shifted,
 };
 pub use stderr::{Flush, dropped};
 

@@ -21,6 +21,9 @@ pub enum Failure {
     /// A clock ran out: connect, upstream write, first byte, exchange.
     #[error("{0} clock ran out")]
     Late(Clock),
+    /// The endpoint has been down by its checks, which it accepts and does not answer, for too long to be waited for.
+    #[error("the endpoint hangs")]
+    Hangs,
     /// The connection ended before the response head was whole.
     #[error("closed before the end of the response head")]
     Closed(#[source] Option<io::Error>),
@@ -62,6 +65,7 @@ impl Failure {
             Self::Connect(_) => "connect",
             Self::Tls(_) => "upstream_tls",
             Self::Late(clock) => clock.as_str(),
+            Self::Hangs => "upstream_hangs",
             Self::Closed(_) => "upstream_closed",
             Self::Malformed(_) => "upstream_malformed",
             Self::HeadTooLarge => "upstream_head",

@@ -69,6 +69,9 @@ pub struct Exchange<'a> {
     pub upgrade: bool,
     /// Clocks and bounds.
     pub limits: Limits,
+    /// Whether to wait for the response head no longer, since the endpoint hangs. Asked each time the wait looks up, which
+    /// is every few seconds at least.
+    pub hangs: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 /// Clocks and bounds of an exchange with an endpoint.
@@ -152,7 +155,7 @@ impl Link {
     /// # Errors
     /// The failure, and how much of the request had left. The connection is closed then.
     pub async fn exchange(mut self, exchange: Exchange<'_>, home: Home) -> Result<Outcome, (Failure, Sent)> {
-        let Exchange { head, body, interim, upgrade, limits } = exchange;
+        let Exchange { head, body, interim, upgrade, limits, hangs } = exchange;
         let delimiting = Delimiting::of_request(&head.method, body.remaining());
         let persistence = match (upgrade, head.headers.contains_key(TE)) {
             (true, _) => Persistence::Upgrade,
@@ -207,7 +210,10 @@ impl Link {
             if let Some(error) = deaf {
                 return Poll::Ready(Err(Failure::Closed(Some(error))));
             }
-            ready!(self.timer.poll(cx));
+            if self.timer.poll(cx).is_pending() {
+                let left = clock == Clock::FirstByte && hangs.is_some_and(|hangs| hangs());
+                return if left { Poll::Ready(Err(Failure::Hangs)) } else { Poll::Pending };
+            }
             let over = limits.deadline.is_some_and(|deadline| Instant::now() >= deadline);
             Poll::Ready(Err(Failure::Late(if over { Clock::Exchange } else { clock })))
         })

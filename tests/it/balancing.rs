@@ -184,6 +184,60 @@ async fn endpoints_of_the_own_zone_are_preferred_until_they_are_gone() {
 }
 
 #[tokio::test]
+async fn own_zone_that_is_half_gone_gives_the_others_their_part() {
+    let upstreams =
+        [Upstream::named("OK near").await, Upstream::named("OK far").await, Upstream::named("OK far").await];
+    let mute = Upstream::playing(|peer, _| async move { drop(peer) }).await;
+    let list = [
+        (&upstreams[0], "zone = \"north\""),
+        (&mute, "zone = \"north\""),
+        (&upstreams[1], "zone = \"south\""),
+        (&upstreams[2], "zone = \"south\""),
+    ];
+    let pool = "panic_threshold = 0\nslow_start = false\nhealth = { interval = \"100ms\", fast_interval = \"100ms\" }";
+    let rest = tiers(&list, pool);
+    let rig = Rig::setup().process("zone = \"north\"").endpoint(&upstreams[0]).rest(&rest).start().await;
+    let near = |status: &serde_json::Value| {
+        let pool = status["pools"].as_array().unwrap().iter().find(|pool| pool["name"] == "tiers").unwrap();
+        let shares = pool["shares"].as_array().unwrap();
+        shares.iter().find(|share| share["zone"] == "near").and_then(|share| share["percent"].as_u64()).unwrap_or(0)
+    };
+    let settled = |status: &serde_json::Value| {
+        let pool = status["pools"].as_array().unwrap().iter().find(|pool| pool["name"] == "tiers").unwrap();
+        let standings: Vec<&str> =
+            pool["endpoints"].as_array().unwrap().iter().map(|each| each["standing"].as_str().unwrap()).collect();
+        standings == ["up", "down", "up", "up"]
+    };
+    let status = rig.status_where("one of the own zone's two is down", settled).await;
+
+    let share = near(&status);
+    assert!((1..100).contains(&share), "{status}");
+    let mut served = 0;
+    for _ in 0..100 {
+        served += u64::from(rig.get("/").await.text() == "OK near");
+    }
+    assert!(served.abs_diff(share) <= 10, "{served} of 100 with a share of {share} %");
+}
+
+#[tokio::test]
+async fn zone_of_the_environment_that_is_no_name_is_refused_and_said() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().endpoint(&upstream).start().await;
+    let binary = env!("CARGO_BIN_EXE_sluicegate");
+    let check = |zone: &'static str| {
+        let config = rig.directory.path().join("sluicegate.toml");
+        let mut command = tokio::process::Command::new(binary);
+        async move { command.arg("check").arg(config).env("SLUICEGATE_ZONE", zone).output().await.unwrap() }
+    };
+
+    let refused = check("eu west").await;
+
+    let said = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+    assert!(!refused.status.success() && said.contains("SLUICEGATE_ZONE") && said.contains("eu west"), "{said}");
+    assert!(check("").await.status.success(), "empty says nothing");
+}
+
+#[tokio::test]
 async fn zone_is_known_from_the_environment_too() {
     let upstreams = three().await;
     let rest = tiers(&[(&upstreams[0], "zone = \"south\""), (&upstreams[1], "zone = \"north\"")], "health = false");

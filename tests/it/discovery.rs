@@ -65,6 +65,25 @@ async fn endpoints_come_and_those_that_leave_finish_what_they_have() {
 }
 
 #[tokio::test]
+async fn addresses_of_both_families_are_endpoints() {
+    let (old, new) = loop {
+        let old = Upstream::named_at("127.0.0.1:0", "v4").await.unwrap();
+        if let Ok(new) = Upstream::named_at(&format!("[::1]:{}", old.address.port()), "v6").await {
+            break (old, new);
+        }
+    };
+    let dns = NameServer::start().await;
+    dns.tell(NAME, addresses(&[&old, &new]));
+    let rig = discovering(&dns, old.address.port(), "").await;
+    rig.status_where("both", |status| names(status).len() == 2).await;
+
+    let mut answers = [rig.get("/").await.text(), rig.get("/").await.text()];
+
+    answers.sort();
+    assert_eq!(answers, ["v4", "v6"]);
+}
+
+#[tokio::test]
 async fn last_good_answer_holds_while_name_servers_fail_or_know_nothing() {
     let (a, b) = upstreams().await;
     let dns = NameServer::start().await;

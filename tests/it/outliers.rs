@@ -10,13 +10,21 @@ use crate::rig::{Gate, Rig, Upstream, field};
 
 /// An endpoint that is well by `/health` and answers everything else with the status that the switch holds.
 async fn shallow(name: &'static str, status: &Arc<AtomicU16>) -> Upstream {
-    let status = Arc::clone(status);
-    Upstream::answering(move |request| match (request.target(), status.load(Ordering::Relaxed)) {
-        ("/health", _) => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK".to_vec(),
-        (_, 200) => named(name),
-        (_, status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").into_bytes(),
-    })
-    .await
+    switched(name, &Arc::default(), status).await
+}
+
+/// An endpoint that answers `/health` and everything else with the statuses that the switches hold; 0 is 200.
+async fn switched(name: &'static str, health: &Arc<AtomicU16>, status: &Arc<AtomicU16>) -> Upstream {
+    let (health, status) = (Arc::clone(health), Arc::clone(status));
+    let answer = move |target: &str| {
+        let switch = if target == "/health" { &health } else { &status };
+        match (target, switch.load(Ordering::Relaxed)) {
+            ("/health", 0 | 200) => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK".to_vec(),
+            (_, 0 | 200) => named(name),
+            (_, status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").into_bytes(),
+        }
+    };
+    Upstream::answering(move |request| answer(request.target())).await
 }
 
 fn status(code: u16) -> Arc<AtomicU16> {
@@ -53,7 +61,7 @@ async fn replica_that_is_well_by_its_check_and_fails_everything_is_ejected_and_c
     let mut ask = async |count: usize| {
         let mut statuses = Vec::new();
         for _ in 0..count {
-            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await;
             statuses.push(client.response().await.status);
         }
         statuses
@@ -85,6 +93,123 @@ async fn replica_that_is_well_by_its_check_and_fails_everything_is_ejected_and_c
     let before = served(&upstreams[1]);
     assert!(ask(9).await.iter().all(|status| *status == 200));
     assert_eq!(served(&upstreams[1]), before + 3, "its whole share");
+}
+
+#[tokio::test]
+async fn errors_that_only_one_replica_gives_cost_no_read_and_eject_it() {
+    let codes = [status(200), status(500), status(200)];
+    let upstreams = [shallow("a", &codes[0]).await, shallow("b", &codes[1]).await, shallow("c", &codes[2]).await];
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]).endpoint(&upstreams[2]);
+    let rig = setup.pool("outliers = { time = \"1h\", max_time = \"1h\" }\nslow_start = false").start().await;
+
+    for _ in 0..30 {
+        assert_eq!(rig.get("/").await.status, 200);
+    }
+
+    let event = rig.event("endpoint ejected").await;
+    assert_eq!(
+        (field(&event, "endpoint"), field(&event, "cause")),
+        (&upstreams[1].address.to_string().into(), &"gateway_errors".into())
+    );
+    let met = served(&upstreams[1]);
+    assert!((5..15).contains(&met), "{met}: each that was answered elsewhere counts");
+}
+
+#[tokio::test]
+async fn replica_that_answers_nothing_in_time_is_ejected_and_the_others_serve() {
+    let gate = Gate::closed();
+    let mute = Upstream::held("mute", &gate).await;
+    let upstreams = [Upstream::named("a").await, Upstream::named("b").await];
+    let rest = "[[routes]]\npool = \"app\"\ntimeouts = { first_byte = \"100ms\" }";
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint(&mute).endpoint(&upstreams[1]);
+    let rig = setup.pool("outliers = { time = \"1h\", max_time = \"1h\" }").rest(rest).start().await;
+
+    let mut late = 0;
+    while bench(&rig.status().await, 1) == "in" {
+        late += usize::from(rig.get("/").await.status == 504);
+    }
+
+    assert_eq!((late, mute.requests().len()), (3, 3));
+    assert_eq!(field(&rig.event("endpoint ejected").await, "cause"), "timeouts");
+    for _ in 0..6 {
+        assert_eq!(rig.get("/").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn ejected_endpoint_is_no_step_towards_panic_and_takes_part_in_it() {
+    let (healths, codes) = ([status(200), status(200), status(200)], [status(200), status(200), status(500)]);
+    let a = switched("a", &healths[0], &codes[0]).await;
+    let b = switched("b", &healths[1], &codes[1]).await;
+    let c = switched("c", &healths[2], &codes[2]).await;
+    let pool = "outliers = { time = \"1h\", max_time = \"1h\" }\npanic_threshold = 50\nslow_start = false\n\
+        health = { interval = \"100ms\", fast_interval = \"100ms\", rise = 1, fall = 1 }";
+    let rig = Rig::setup().endpoint(&a).endpoint(&b).endpoint(&c).pool(pool).start().await;
+    up(&rig).await;
+    while bench(&rig.status().await, 2) == "in" {
+        rig.get("/").await;
+    }
+    let panicking = |status: &Value| status["pools"][0]["panicking"] == true;
+
+    healths[0].store(503, Ordering::Relaxed);
+    let status = rig
+        .status_where("one of three is down", |status| status["pools"][0]["endpoints"][0]["standing"] == "down")
+        .await;
+    assert!(!panicking(&status), "two of three are up: {status}");
+    let before = served(&c);
+    for _ in 0..6 {
+        assert_eq!(rig.get("/").await.text(), "b");
+    }
+    assert_eq!(served(&c), before);
+
+    healths[1].store(503, Ordering::Relaxed);
+    rig.status_where("panic", panicking).await;
+    rig.event("too few endpoints up, all are used").await;
+    for _ in 0..6 {
+        assert_eq!(rig.get("/").await.status, 200);
+    }
+    let event = rig.metric("sluicegate_retries_total{pool=\"app\",cause=\"status\"}").await;
+    assert!(event >= 1.0);
+}
+
+#[tokio::test]
+async fn read_that_waits_for_a_replica_that_hangs_is_asked_for_elsewhere() {
+    let gate = Gate::closed();
+    let (hung, well) = (Upstream::held("hung", &gate).await, shallow("well", &status(200)).await);
+    let pool = "retry = { hung_after = \"50ms\" }\npanic_threshold = 0\n\
+        health = { initially_up = true, interval = \"100ms\", fast_interval = \"100ms\", late_after = \"100ms\", \
+        timeout = \"200ms\" }";
+    let rig = Rig::setup().endpoint(&hung).endpoint(&well).pool(pool).start().await;
+    let waits = |method: &str| {
+        hung.requests().iter().any(|request| request.method() == method && request.target() != "/health")
+    };
+    let mut clients = Vec::new();
+    while !(waits("GET") && waits("POST")) {
+        let method = if waits("GET") { "POST" } else { "GET" };
+        let before = hung.requests().len() + well.requests().len();
+        let mut client = rig.client().await;
+        client.send(format!("{method} /{method} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).await;
+        clients.push((method, client));
+        while hung.requests().len() + well.requests().len() == before {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    let mut answers = Vec::new();
+    for (method, mut client) in clients {
+        if method == "GET" {
+            answers.push(client.response().await.text());
+        }
+    }
+
+    assert!(answers.iter().all(|answer| answer == "well"), "{answers:?}");
+    let record = rig.record_where("the repeated one", |record| record["attempts"].is_array()).await;
+    assert_eq!(
+        (&record["attempts"][0]["endpoint"], &record["attempts"][0]["cause"], &record["path"]),
+        (&hung.address.to_string().into(), &"upstream_hangs".into(), &"/GET".into())
+    );
+    assert_eq!(rig.metric("sluicegate_retries_total{pool=\"app\",cause=\"hangs\"}").await, 1.0);
+    assert!(well.requests().iter().filter(|request| request.method() == "POST").count() <= 1);
 }
 
 #[tokio::test]

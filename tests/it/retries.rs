@@ -109,6 +109,61 @@ async fn chart_data_post_is_repeated_since_it_only_reads() {
 }
 
 #[tokio::test]
+async fn sql_is_never_run_twice_however_its_path_is_written() {
+    for path in ["/api/v1/sqllab/execute/", "/api/v1/sqllab/%65xecute/"] {
+        let mute = mute().await;
+        let alive = Upstream::named("alive").await;
+        let rest = "[[routes]]\npool = \"app\"\nread_only_posts = [\"/api/v1/chart/data\", \"/api/v1/sqllab/results\"]";
+        let rig = Rig::setup().endpoint(&mute).endpoint(&alive).rest(rest).start().await;
+        let mut client = rig.client().await;
+
+        let mut statuses = Vec::new();
+        for _ in 0..2 {
+            client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")).await;
+            statuses.push(client.response().await.status);
+        }
+
+        statuses.sort_unstable();
+        assert_eq!((statuses, mute.requests().len(), alive.requests().len()), (vec![200, 502], 1, 1), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn endpoint_takes_no_more_repeats_at_once_than_its_limit() {
+    let gate = Gate::closed();
+    let (mute, held) = (mute().await, Upstream::held("held", &gate).await);
+    let pool = "outliers = false\nmax_retries = 1\nqueue = { length = 0 }";
+    let rig = Rig::setup().endpoint(&mute).endpoint(&held).pool(pool).start().await;
+    let client = rig.h2().await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let reached = mute.requests().len() + held.requests().len();
+        let (response, _) = client.start(crate::rig::h2::request(http::Method::GET, "/x"), true).await;
+        answers.push(tokio::spawn(crate::rig::h2::reply(response)));
+        soon("an endpoint to have it", async {
+            while mute.requests().len() + held.requests().len() == reached {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    let refused = rig.record_where("a refused one", |record| record["status"] != 200).await;
+    gate.let_pass(4);
+
+    let mut statuses = Vec::new();
+    for answer in answers {
+        statuses.push(answer.await.unwrap().status);
+    }
+    let served = statuses.iter().filter(|status| **status == 200).count();
+
+    // All but one of those that the first endpoint did not answer were one too many.
+    assert_eq!((refused["status"].as_u64(), refused["fault"].as_str()), (Some(503), Some("queue_full")), "{refused}");
+    assert_eq!((held.requests().len(), mute.requests().len()), (served, 4 - served + 1), "{statuses:?}");
+    let reached = rig.status().await["pools"][0]["endpoints"][1]["limits_reached"]["retries"].as_u64();
+    assert!(reached >= Some(1));
+}
+
+#[tokio::test]
 async fn reused_connection_that_dies_is_replaced_by_a_fresh_one() {
     let upstream = forgetful().await;
     let rig = Rig::setup().process("workers = 1").endpoint(&upstream).pool("retry = { attempts = 0 }").start().await;

@@ -239,6 +239,9 @@ section! {
         /// Longest wait for the response head in an attempt that may still be repeated elsewhere. Only where no query is
         /// slower: one that is asked for twice runs twice.
         per_try: Lasting = lasting(50, HOUR), May("no limit but the route's `first_byte`");
+        /// How long an endpoint must have been down, accepting checks and not answering them, until exchanges that wait for
+        /// it and may be repeated are asked elsewhere, within attempts and budget. 0 waits for `first_byte` in any case.
+        hung_after: Lasting = lasting(0, HOUR), Or("'60s'");
         /// Wait before the second repeat; doubled for each further one, and varied by up to half. The first repeat goes
         /// to another endpoint at once.
         back_off: Lasting = lasting(0, 10 * SECOND), Or("'25ms'");
@@ -250,6 +253,7 @@ section! {
 fn retry(table: &Table<'_>) -> Option<Retry> {
     let (attempts, budget_percent) = (table.get(&RETRY.attempts), table.get(&RETRY.budget_percent));
     let (per_try, back_off) = (table.get(&RETRY.per_try), table.get(&RETRY.back_off));
+    let hung_after = table.get(&RETRY.hung_after);
     if per_try.flatten().is_some_and(|limit| limit.as_secs() < 60) {
         let words = Words::new("repeats queries that are only slow: Superset lets them take a minute");
         table.warn(&RETRY.per_try, words.expected("60s or more, unless the pool serves no queries"));
@@ -258,7 +262,13 @@ fn retry(table: &Table<'_>) -> Option<Retry> {
         let words = Words::new("lets retries add half the load again when endpoints are already failing");
         table.warn(&RETRY.budget_percent, words.expected("50 or less"));
     }
-    Some(Retry { attempts: attempts?, per_try: per_try?, back_off: back_off?, budget_percent: budget_percent? })
+    Some(Retry {
+        attempts: attempts?,
+        per_try: per_try?,
+        hung_after: hung_after?,
+        back_off: back_off?,
+        budget_percent: budget_percent?,
+    })
 }
 
 section! {

@@ -23,9 +23,23 @@ use super::sheet::{Words, Written};
 use super::words::{header_name, host_name, name, short_text};
 use crate::lexicon::ZoneName;
 
-/// The zone that whoever starts the process knows, as Kubernetes' downward API hands it over.
-fn zone_of_environment() -> Option<String> {
-    std::env::var("SLUICEGATE_ZONE").ok().and_then(|zone| name(&zone).ok())
+/// Where whoever starts the process says its zone, as Kubernetes' downward API does. Empty says nothing.
+const ZONE: &str = "SLUICEGATE_ZONE";
+
+/// The zone as written, else that of the environment.
+fn zone(table: &Table<'_>) -> Option<Option<String>> {
+    let written = table.get(&PROCESS.zone)?;
+    let told = || std::env::var_os(ZONE).filter(|zone| !zone.is_empty());
+    let (None, Some(told)) = (&written, told()) else { return Some(written) };
+    let told = told.to_string_lossy();
+    match name(&told) {
+        Ok(zone) => Some(Some(zone)),
+        Err(problem) => {
+            let words = Words::new(format!("comes from the environment variable `{ZONE}`: {told:?} {problem}"));
+            table.error(&PROCESS.zone, words.expected("name"));
+            None
+        }
+    }
 }
 
 section! {
@@ -69,7 +83,7 @@ section! {
 pub(super) fn process(table: &Table<'_>) -> Option<Process> {
     let workers = table.get(&PROCESS.workers);
     let max_connections = table.get(&PROCESS.max_connections);
-    let zone = table.get(&PROCESS.zone);
+    let zone = zone(table);
     let fleet_secret = table.get(&PROCESS.fleet_secret);
     let unready_for = table.get(&PROCESS.unready_for);
     let drain_timeout = table.get(&PROCESS.drain_timeout);
@@ -88,7 +102,7 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
     Some(Process {
         workers: workers?.and_then(NonZeroUsize::new).unwrap_or_else(available_cpus),
         max_connections: max_connections?,
-        zone: zone?.or_else(zone_of_environment).map(|zone| ZoneName::new(&zone)),
+        zone: zone?.map(|zone| ZoneName::new(&zone)),
         fleet_secret: fleet_secret?,
         unready_for: unready_for?,
         drain_timeout: drain_timeout?,

@@ -284,8 +284,9 @@ section! {
     /// Answers to read-only requests that another endpoint may know better. The request goes to an endpoint that was
     /// not asked yet, if one is free; when that one fails, the first answer counts.
     RETRY: RetryKeys {
-        /// Statuses that are asked for again, within the pool's `retry.attempts` and budget.
-        statuses: List<Status> = list(SERVER_ERROR), Or("[502, 503]");
+        /// Statuses that are asked for again, within the pool's `retry.attempts` and budget. An error that only one endpoint
+        /// gives counts against it like a gateway's.
+        statuses: List<Status> = list(SERVER_ERROR), Or("[500, 502, 503]");
         /// Path prefixes of assets with a hash of their content in their names. A 404 for one says that the endpoint has
         /// another release, as during a rolling update: others are asked. `[]` switches it off.
         assets: List<Parsed<String>> = list(parsed("path prefix", prefix)), Or("['/static/']");
@@ -303,7 +304,7 @@ fn retry(table: &Table<'_>) -> Option<RouteRetry> {
     let (asset_attempts, hedge_percentile) = (table.get(&RETRY.asset_attempts), table.get(&RETRY.hedge_percentile));
     if statuses.iter().flatten().any(|status| *status == StatusCode::GATEWAY_TIMEOUT) {
         let words = Words::new("repeats what took too long: a slow query then runs once more");
-        table.warn(&RETRY.statuses, words.expected("502 and 503"));
+        table.warn(&RETRY.statuses, words.expected("500, 502 and 503"));
     }
     Some(RouteRetry {
         statuses: statuses?,

@@ -36,12 +36,12 @@ pub(super) async fn check(
         match destination(&pool, &endpoint, tls) {
             Err(why) => result = Err(why),
             Ok(to) => {
-                let silent = |_| Err(Why::Silent(health.timeout));
-                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar)).await.unwrap_or_else(silent);
+                let late = |_| Err(if to.is_accepted() { Why::Silent(health.timeout) } else { Why::unreached() });
+                result = timeout(health.timeout, main_check(&to, health, &host, &mut jar)).await.unwrap_or_else(late);
                 took = began.elapsed();
                 if let (Ok(()), Some(check)) = (&result, &health.deep) {
                     let probe = http::probe(&to, check, &host, &mut jar);
-                    deep = Some(timeout(health.timeout, probe).await.unwrap_or_else(silent));
+                    deep = Some(timeout(health.timeout, probe).await.unwrap_or_else(late));
                 }
             }
         }
@@ -70,7 +70,7 @@ fn destination(pool: &Pool, endpoint: &Endpoint, tls: Option<Arc<ClientConfig>>)
             Some((config, name))
         }
     };
-    Ok(To { addresses: endpoint.vitals.addresses(), tls })
+    Ok(To::new(endpoint.vitals.addresses(), tls, pool.clocks.connect))
 }
 
 /// Host and port as a `Host` field writes them (RFC 9110 §7.2).

@@ -79,6 +79,13 @@ pub enum Why {
     Body,
 }
 
+impl Why {
+    /// Nothing answered the wish for a connection.
+    fn unreached() -> Self {
+        Self::Connect(io::ErrorKind::TimedOut.into())
+    }
+}
+
 /// What one check found.
 #[derive(Debug)]
 pub struct Report {
@@ -188,6 +195,7 @@ impl Prober {
             if !known.present && known.endpoint.vitals.standing() != Standing::Unknown {
                 // Should it come back, its past says nothing.
                 known.endpoint.vitals.set_standing(Standing::Unknown, "not checked");
+                known.endpoint.vitals.set_silent(None);
             }
             known.present
         });
@@ -283,6 +291,8 @@ impl Watched {
             self.endpoint.vitals.set_standing(flip.to, &reason);
             observer.flipped(&self.pool.name, &self.endpoint, flip.from, flip.to, &reason);
         }
+        let hangs = self.streak.standing() == Standing::Down && matches!(report.result, Err(Why::Silent(_)));
+        self.endpoint.vitals.set_silent(hangs.then_some(now));
         self.due = Instant::now() + self.streak.next_delay(health, &traffic, now, fastrand::u32(..));
     }
 }

@@ -15,13 +15,14 @@ use crate::config::pool::{Check, HttpCheck};
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
 
 /// What a scripted endpoint does with a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 enum Does {
     /// Answers by the request's path: (path, bytes).
     Answer(Vec<(&'static str, String)>),
     /// Answers so, but late.
     AnswerAfter(Duration, &'static str),
     /// Accepts, reads, and says nothing.
+    #[default]
     Nothing,
     /// Reads and closes.
     Close,
@@ -42,6 +43,9 @@ struct Rig {
     supervisor: Supervisor,
     _endpoint: JoinSet<()>,
 }
+
+/// What an endpoint does, what it was asked, and its task.
+type Script = (Arc<Mutex<Does>>, Arc<Mutex<Vec<String>>>, JoinSet<()>);
 
 struct One(Arc<Pool>, Arc<Roster>);
 
@@ -102,7 +106,11 @@ async fn rig(does: Does, health: Health) -> Rig {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let mut endpoint = JoinSet::new();
     endpoint.spawn(serve(listener, Arc::clone(&does), Arc::clone(&requests)));
+    watch(port, health, (does, requests, endpoint))
+}
 
+/// A prober of what listens on `port`.
+fn watch(port: u16, health: Health, (does, requests, endpoint): Script) -> Rig {
     let pool = testing::pool(&[("127.0.0.1", port)], Some(health));
     let roster = Arc::new(Roster::new(&pool.endpoints));
     let (report, reports) = mpsc::channel(1_000);
@@ -230,6 +238,26 @@ async fn silence_is_late_while_live_traffic_is_answered() {
     rig.vitals().note_live(Live::Answered, 7);
 
     assert_eq!(rig.flip().await.0, Standing::Late);
+}
+
+#[tokio::test]
+async fn wishes_for_a_connection_that_vanish_are_death_whatever_old_connections_are_answered() {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    // With its queue full, the kernel drops further wishes.
+    let mut fill = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        fill.push(stream);
+    }
+    let mut health = health(Check::Http(http_check()));
+    (health.late_after, health.timeout) = (Duration::from_millis(20), Duration::from_millis(50));
+    let mut rig = watch(address.port(), health, (Arc::default(), Arc::default(), JoinSet::new()));
+
+    rig.vitals().note_live(Live::Answered, 7);
+
+    assert_eq!(rig.flip().await, (Standing::Down, "no connection: timed out, 3 in a row".to_owned()));
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -13,6 +15,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::Why;
 use crate::message::Duplex;
@@ -27,21 +30,46 @@ const MAX_FIELDS: usize = 100;
 const MAX_BODY: usize = 4 * 1024;
 
 /// Where a probe goes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct To {
     /// Tried in order until one accepts.
-    pub addresses: Arc<[SocketAddr]>,
+    addresses: Arc<[SocketAddr]>,
     /// TLS on top, with the name to verify.
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// How long they have for that, together, as live traffic gives them.
+    patience: Duration,
+    /// Whether one has accepted. The kernel does that for a replica however busy it is, so that a check that runs out
+    /// of time before it tells another thing than one that does after it.
+    accepted: AtomicBool,
 }
 
 impl To {
+    /// The first of `addresses` that accepts within `patience`, with `tls` on top.
+    pub(crate) fn new(
+        addresses: Arc<[SocketAddr]>,
+        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+        patience: Duration,
+    ) -> Self {
+        Self { addresses, tls, patience, accepted: AtomicBool::new(false) }
+    }
+
+    /// Whether a connection came about.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
     /// Connects, with TLS where asked for.
     pub(crate) async fn connect(&self) -> Result<Box<dyn Duplex>, Why> {
+        let tcp = timeout(self.patience, self.reach()).await.unwrap_or_else(|_| Err(Why::unreached()))?;
+        self.accepted.store(true, Ordering::Relaxed);
+        self.secure(tcp).await
+    }
+
+    async fn reach(&self) -> Result<TcpStream, Why> {
         let mut last = Why::Unresolved;
         for address in self.addresses.iter() {
             match TcpStream::connect(address).await {
-                Ok(tcp) => return self.secure(tcp).await,
+                Ok(tcp) => return Ok(tcp),
                 Err(source) => last = Why::Connect(source),
             }
         }

@@ -102,6 +102,11 @@ pub fn queue_refusing(pool: &PoolName, waiting: usize) {
     warn!(%pool, waiting, "queue refuses exchanges");
 }
 
+/// What failed is not repeated any more, since the budget is spent. Written once for each streak, counted each time.
+pub fn retries_refused(pool: &PoolName, used: u64, allowed: u64) {
+    warn!(%pool, used, allowed, "retry budget is spent");
+}
+
 /// So many endpoints of a pool are out that health is ignored.
 pub fn panic_mode_entered(pool: &PoolName, up: usize, of: usize) {
     warn!(%pool, endpoints.up = up, endpoints.all = of, "too few endpoints up, all are used");

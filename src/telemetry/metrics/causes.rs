@@ -111,6 +111,8 @@ causes! {
         Broken = "broken",
         /// The response head did not come in time.
         Silent = "silent",
+        /// The endpoint had hung for too long to be waited for.
+        Hangs = "hangs",
         /// The endpoint refused the request unprocessed.
         Unprocessed = "unprocessed",
         /// The answer had a status that the route repeats.
@@ -126,8 +128,10 @@ causes! {
     HedgeOutcome {
         /// Its answer came first.
         Won = "won",
-        /// It did not.
-        Lost = "lost",
+        /// The first one's came first.
+        Slower = "slower",
+        /// It brought none worth having.
+        Failed = "failed",
     }
     /// What became of an idle connection that its endpoint had closed.
     RaceOutcome {

@@ -81,8 +81,14 @@ async fn ask(link: Link, asked: Asked) -> Told {
     head.headers.insert("host", "h".parse().unwrap());
     let (home, interim) = (home(), Interim::default());
     let idle = home.idle.clone();
-    let exchange =
-        Exchange { head: &head, body: asked.body, interim: &interim, upgrade: asked.upgrade, limits: asked.limits };
+    let exchange = Exchange {
+        head: &head,
+        body: asked.body,
+        interim: &interim,
+        upgrade: asked.upgrade,
+        limits: asked.limits,
+        hangs: None,
+    };
     let outcome = link.exchange(exchange, home).await;
     Told { outcome, interims: interim.take(), idle }
 }

@@ -65,6 +65,8 @@ pub(super) async fn converse(mut stream: TcpStream, replica: &Rc<Replica>) -> io
                 () = left(replica) => return Ok(()),
             }
         }
+        // One that leaves finishes what has begun to arrive.
+        let _begun = Begun::new(replica);
         let cut = replica.manners.borrow().cuts();
         if cut == Some(Cut::Unread) && !received.starts_with(b"GET /health") {
             reset(stream);
@@ -278,7 +280,23 @@ async fn take(
     Ok(Some(()))
 }
 
-/// Counts a request under way.
+/// Counts a request of which something has come.
+struct Begun<'a>(&'a Replica);
+
+impl<'a> Begun<'a> {
+    fn new(replica: &'a Replica) -> Self {
+        replica.counts.begun.set(replica.counts.begun.get() + 1);
+        Self(replica)
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.counts.begun.set(self.0.counts.begun.get() - 1);
+    }
+}
+
+/// Counts a request that has a thread.
 struct Busy<'a>(&'a Replica);
 
 impl<'a> Busy<'a> {

@@ -42,6 +42,7 @@ struct Replica {
 #[derive(Default)]
 struct Counts {
     connections: Cell<usize>,
+    begun: Cell<usize>,
     busy: Cell<usize>,
     /// Most requests at once.
     peak: Cell<usize>,
@@ -75,7 +76,7 @@ async fn live(replica: Rc<Replica>, address: SocketAddr) {
     let orders = tokio::task::spawn_local(obey(Rc::clone(&replica)));
     accept(&replica, listener).await;
     // Asked to finish: what is under way ends as if nothing had happened.
-    while replica.counts.busy.get() > 0 {
+    while replica.counts.begun.get() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     orders.abort();
