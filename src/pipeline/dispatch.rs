@@ -198,7 +198,7 @@ pub(super) async fn dispatch(
                     }
                     Err((failure @ Failure::Hangs, sent)) => {
                         left = left.saturating_sub(1);
-                        story.attempt_failed(&lease, failure.code());
+                        story.attempt_failed(&lease, failure.code(), failure.clock());
                         pool.metrics.retry(retry_cause(&failure, sent));
                         tried.push(endpoint.id);
                         last = Some(Fault::from(&failure));
