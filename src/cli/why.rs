@@ -50,14 +50,14 @@ fn tale(told: &Value) -> String {
         let did = if limit["observed"] == true { "would have refused it" } else { "refused it" };
         say(0.0, &format!("limit {} {did}", word(&limit["limit"])));
     }
-    if let Some(reason) = told["story"]["ban"].as_str() {
+    let story = &told["story"];
+    if let Some(reason) = story["ban"].as_str() {
         say(0.0, &format!("its client is banned: {}", visible(reason)));
     }
     let received = number(&record["receive_ms"]);
     if received > 0.0 {
         say(received, &format!("its body was there, {} bytes", record["bytes_in"]));
     }
-    let story = &told["story"];
     let asked = story["asked"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (index, attempt) in asked.iter().enumerate() {
         if index == asked.len() / 2 && story["asked_left_out"] != 0 {

@@ -35,6 +35,8 @@ pub struct Pool {
     pub clocks: UpstreamClocks,
     /// Idle connections kept per endpoint and worker. Default 8.
     pub max_idle: usize,
+    /// Whether what changes something is never sent on a connection that was idle. Default true.
+    pub fresh_writes: bool,
     /// Repeating what failed.
     pub retry: Retry,
     /// Active checks; `None` trusts every endpoint.

@@ -43,6 +43,7 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
             learn_idle: true,
         },
         max_idle: 8,
+        fresh_writes: true,
         retry: Retry {
             attempts: 1,
             per_try: None,

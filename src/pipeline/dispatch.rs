@@ -72,9 +72,10 @@ pub(super) async fn dispatch(
         let mut counts = pool.counts(&endpoint);
         story.ask(&lease, why, (since, queued), Arc::clone(&counts));
         why = Why::Repeat;
-        // A body that can be sent once only, and a tunnel, do not risk the race with the close of an idle connection.
+        // What cannot be asked for again does not risk the race with the close of an idle connection.
         let mut rested = None;
-        let reuse = !refreshed && !forward.upgrade && !forward.body.is_stream();
+        let sendable = !forward.upgrade && !forward.body.is_stream();
+        let reuse = !refreshed && sendable && (forward.read_only || !config.fresh_writes);
         let (failure, sent) = match obtain(pool, &lease, idle, reuse, &counts, story).await {
             Err(failure) => (failure, Sent::Nothing),
             Ok(link) => {
@@ -83,7 +84,7 @@ pub(super) async fn dispatch(
                 let asked = Instant::now();
                 rested = link.rest_before();
                 // An attempt that can be repeated may have a shorter clock; the last one has the route's.
-                let repeatable = forward.read_only && !forward.upgrade && !forward.body.is_stream() && left > 0;
+                let repeatable = forward.read_only && sendable && left > 0;
                 let hasty = config.retry.per_try.filter(|_| repeatable && has_another(pool, &tried, endpoint.id));
                 let first_byte = hasty.map_or(limits.first_byte, |hasty| hasty.min(limits.first_byte));
                 let limits = Limits { first_byte, ..limits };

@@ -1,6 +1,5 @@
 //! Everything at once, for a long time: mixed traffic while replicas die, leave and come back and the configuration
-//! changes. What is watched is what grows. What may be lost: what changes something and was under way when a replica died,
-//! or was sent on an idle connection in the moment in which one that leaves closed it.
+//! changes. What is watched is what grows. What may be lost: what changes something and was under way when a replica died.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::load::tunnels::{End, Seen, Tunnels};
-use crate::load::{Fate, Load, Loss, Shape};
+use crate::load::{Load, Shape};
 use crate::report::{Broken, Finding, under_way_at};
 use crate::stage::{Form, Proxy, Stage};
 use crate::{machine, readme};
@@ -52,7 +51,7 @@ pub(crate) async fn run(binary: &Path, time: Duration, write: bool) -> ExitCode 
     let tunnels = Tunnels::open(&proxy.target(), 20, Duration::from_millis(500), true);
 
     let began = Instant::now();
-    let (mut deaths, mut leavings) = (Vec::new(), Vec::new());
+    let mut deaths = Vec::new();
     let (mut looks, mut change, mut turn) = (Vec::new(), began + EACH, 0_usize);
     let mut next = began;
     println!("{HEAD}");
@@ -77,7 +76,7 @@ pub(crate) async fn run(binary: &Path, time: Duration, write: bool) -> ExitCode 
                     let _address = replica.start().await;
                 }
                 1 => {
-                    leavings.push(Broken::by(replica.finish()).await);
+                    replica.finish().await;
                     let _address = replica.start().await;
                 }
                 // Leaves the configuration for a while; what it has in hand is finished.
@@ -97,10 +96,7 @@ pub(crate) async fn run(binary: &Path, time: Duration, write: bool) -> ExitCode 
     let mut fates = steady.finish().await;
     fates.extend(passing.finish().await);
     let seen = tunnels.finish().await;
-    let (died, left) = (under_way_at(&deaths), under_way_at(&leavings));
-    let closed = |fate: &Fate| matches!(&fate.result, Err(Loss::Status(502, why)) if why.contains("upstream_closed"));
-    let allowed = |fate: &Fate| died(fate) || (left(fate) && closed(fate));
-    let mut finding = Finding::of(&fates, &allowed, &fleet, &[&proxy]);
+    let mut finding = Finding::of(&fates, &under_way_at(&deaths), &fleet, &[&proxy]);
     judge(&mut finding, &looks, &seen);
     let machine = watch.sentence(&before);
     let text = written(&finding, &looks, &machine, time, turn, deaths.len());

@@ -46,6 +46,9 @@ section! {
         timeouts: Sub<UpstreamClocks> = sub(&TIMEOUTS, timeouts), Or("{}");
         /// Idle connections kept per endpoint and worker.
         max_idle: Whole<usize> = whole(0, 10_000), Or("8");
+        /// Whether requests that change something are sent on fresh connections only: the endpoint may close an idle one in that
+        /// very moment, and nobody could say whether the request was carried out. `false` saves a connect for each of them.
+        fresh_writes: Flag = Flag, Or("true");
         /// Repeating what failed before an answer began (RFC 9110 §9.2.2).
         retry: Sub<Retry> = sub(&RETRY, retry), Or("{}");
         /// Active checks. `false` trusts every endpoint.
@@ -86,7 +89,7 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
     let max_retries = table.get(&POOL.max_retries);
     let queue = table.get(&POOL.queue);
     let clocks = table.get(&POOL.timeouts);
-    let max_idle = table.get(&POOL.max_idle);
+    let (max_idle, fresh_writes) = (table.get(&POOL.max_idle), table.get(&POOL.fresh_writes));
     let retry = table.get(&POOL.retry);
     let health = table.get(&POOL.health);
     let outliers = table.get(&POOL.outliers);
@@ -128,6 +131,7 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
         queue: queue?,
         clocks: clocks?,
         max_idle: max_idle?,
+        fresh_writes: fresh_writes?,
         retry: retry?,
         health: health?,
         outliers: outliers?,
