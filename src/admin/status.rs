@@ -116,6 +116,8 @@ pub struct Listener {
     /// Those that have agreed on a protocol, by protocol.
     #[serde(serialize_with = "by_protocol")]
     pub speaking: [(Protocol, u64); 3],
+    /// Who brings datagrams of QUIC to their workers: `kernel` or `process`. None where no HTTP/3 is spoken.
+    pub quic_steering: Option<&'static str>,
     /// Its certificates.
     pub certificates: Vec<Certificate>,
 }

@@ -105,6 +105,7 @@ fn status() -> Status {
             tls: true,
             connections: 5,
             speaking: [(Protocol::Http1, 1), (Protocol::Http2, 2), (Protocol::Http3, 2)],
+            quic_steering: Some("kernel"),
             certificates: vec![status::Certificate::new(
                 "/etc/tls/bi.pem".to_owned(),
                 now + Duration::from_secs(86_400 * 30 + 5),

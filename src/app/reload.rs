@@ -167,6 +167,10 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
                 if buffer(known) != buffer(listener) {
                     changed.push(format!("listeners.{}.http3.socket_buffer", listener.name));
                 }
+                let steering = |of: &crate::config::Listener| of.http3.as_ref().map(|http3| http3.kernel_steering);
+                if steering(known) != steering(listener) {
+                    changed.push(format!("listeners.{}.http3.kernel_steering", listener.name));
+                }
                 let handshakes = |of: &crate::config::Listener| of.tls.as_ref().map(|tls| tls.max_handshakes);
                 if handshakes(known) != handshakes(listener) {
                     changed.push(format!("listeners.{}.tls.max_handshakes", listener.name));

@@ -1,7 +1,6 @@
 //! From a configuration file to a running proxy.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::Admin;
-use crate::config::{Config, Listener, Loaded};
+use crate::config::{Config, Loaded};
 use crate::control::discovery::Discovery;
 use crate::control::drains::Drains;
 use crate::control::names::{self, Names};
@@ -20,10 +19,8 @@ use crate::control::supervisor::{Policy, Supervisor};
 use crate::control::umpire::Umpire;
 use crate::control::watch as files;
 use crate::fleet::{self, Fleet};
-use crate::lexicon::ListenerName;
 use crate::lifecycle::Lifecycle;
 use crate::limit::{Bans, Clients, Keyring};
-use crate::net::bind::{bind, bind_udp};
 use crate::net::descriptors;
 use crate::pipeline::receive::Vault;
 use crate::pipeline::{self, Pipeline, Sentry, now_ms, now_ns};
@@ -36,6 +33,7 @@ use crate::telemetry::metrics::{Gauges, Metrics};
 use crate::tls::Tickets;
 use crate::upstream::Idle;
 
+use super::bound::Bound;
 use super::discover::Finder;
 use super::observe::Observer;
 use super::sinks::Sinks;
@@ -174,14 +172,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         live: Arc::clone(&live),
         metrics: metrics.clone(),
     };
-    for bound in &listening {
-        for address in &bound.addresses {
-            events::listener_bound(&bound.name, *address, bound.tls);
-            if bound.gate.quic.load().is_some() {
-                events::quic_bound(&bound.name, *address);
-            }
-        }
-    }
+    listening.iter().for_each(Bound::tell);
     if let Some(address) = running.admin {
         events::admin_bound(address);
     }
@@ -263,72 +254,6 @@ fn tend(
     let lives = Arc::clone(live);
     supervisor.start("umpire", Policy::Restart, move |stop| Umpire::new(Arc::clone(&lives), now_ms).run(stop));
     wakes
-}
-
-/// A listener with its bound sockets.
-struct Bound {
-    gate: Arc<Gate>,
-    name: ListenerName,
-    tls: bool,
-    addresses: Vec<SocketAddr>,
-    /// For each worker one socket per address; taken when the workers start.
-    sockets: Vec<Vec<TcpListener>>,
-    /// The same for UDP.
-    quic: Vec<Vec<quic::Bound>>,
-}
-
-/// Attempts to find a port that is free for TCP and UDP, when the system is to choose it.
-const BOTH_FREE: usize = 16;
-
-impl Bound {
-    fn new(gate: Arc<Gate>, listener: &Listener, workers: usize, keys: &quic::Keys) -> Result<Self, Error> {
-        let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut quic: Vec<Vec<quic::Bound>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for address in &listener.addresses {
-            let (bound, udp) = Self::bind(*address, listener, workers)?;
-            addresses.push(bound.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(*address));
-            for (of_worker, socket) in sockets.iter_mut().zip(bound) {
-                of_worker.push(socket);
-            }
-            for (of_worker, socket) in quic.iter_mut().zip(quic::Bound::all(&gate, udp, keys)) {
-                of_worker.push(socket);
-            }
-        }
-        if listener.http3.is_some() {
-            gate.open_quic(keys.clone());
-        }
-        Ok(Self { gate, name: listener.name.clone(), tls: listener.tls.is_some(), addresses, sockets, quic })
-    }
-
-    /// Sockets for each worker on one address, TCP and, for HTTP/3, UDP on the same port.
-    fn bind(
-        address: SocketAddr,
-        listener: &Listener,
-        workers: usize,
-    ) -> Result<(Vec<TcpListener>, Vec<UdpSocket>), Error> {
-        let mut left = if address.port() == 0 { BOTH_FREE } else { 1 };
-        loop {
-            let tcp = bind(address, workers).map_err(|source| Error::Bind { address, source })?;
-            let Some(http3) = &listener.http3 else { return Ok((tcp, Vec::new())) };
-            let at = tcp.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
-            left -= 1;
-            match bind_udp(at, workers, http3.socket_buffer) {
-                Ok((udp, granted)) => {
-                    if granted < http3.socket_buffer {
-                        events::socket_buffer_capped(&listener.name, http3.socket_buffer, granted);
-                    }
-                    return Ok((tcp, udp));
-                }
-                Err(_) if left > 0 => {}
-                Err(source) => return Err(Error::BindUdp { address: at, source }),
-            }
-        }
-    }
-
-    fn seen(&self) -> super::status::Seen {
-        super::status::Seen { name: self.name.clone(), addresses: self.addresses.clone(), gate: Arc::clone(&self.gate) }
-    }
 }
 
 /// What every worker is given.

@@ -22,6 +22,7 @@ use crate::limit::{self, Bans, Meter, Scope, Subject};
 use crate::pipeline::receive::Vault;
 use crate::pipeline::{now_ms, now_ns};
 use crate::serve::gate::Gate;
+use crate::serve::quic::Steered;
 use crate::snapshot::{Live, Pool as Served, Quotas};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
@@ -55,6 +56,8 @@ pub(super) struct Seen {
     pub(super) name: ListenerName,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) gate: Arc<Gate>,
+    /// Meaningful where HTTP/3 is spoken.
+    pub(super) steered: Steered,
 }
 
 impl World {
@@ -160,6 +163,7 @@ impl Seen {
             tls: listener.tls.is_some(),
             connections: self.gate.open() as u64,
             speaking: Protocol::ALL.map(|protocol| (protocol, self.gate.speaking(protocol) as u64)),
+            quic_steering: self.gate.quic.load().is_some().then_some(self.steered.as_str()),
             certificates: certificates
                 .iter()
                 .map(|(file, expires)| Certificate::new(file.display().to_string(), *expires, now))

@@ -138,7 +138,7 @@ pub struct Http3 {
     pub advertised_port: Option<u16>,
     /// How long a client may remember that there is HTTP/3. Default 1 day.
     pub advertise_for: Duration,
-    /// Concurrent requests per connection. Default 128.
+    /// Concurrent requests per connection. Default 100.
     pub max_streams: u32,
     /// Receive window per stream, bytes. Default 256 KiB.
     pub stream_window: u32,
@@ -160,6 +160,8 @@ pub struct Http3 {
     pub max_mtu: u16,
     /// Whether the kernel cuts what we send into datagrams (GSO). Default true.
     pub offload: bool,
+    /// Whether the kernel steers datagrams to the workers that have their connections. Default true. Needs restart.
+    pub kernel_steering: bool,
     /// Kernel buffers of each UDP socket, each way, bytes. Default 2 MiB. Needs restart.
     pub socket_buffer: usize,
 }

@@ -154,6 +154,10 @@ fn target(pseudo: &Pseudo, parts: &mut request::Parts) -> Result<(), Bad> {
     if pseudo.protocol.is_some() && parts.method != Method::CONNECT {
         return Err(malformed(":protocol without CONNECT"));
     }
+    // Both of the schemes below have an authority.
+    if authority.is_none() && parts.headers.get(header::HOST).is_none_or(HeaderValue::is_empty) {
+        return Err(malformed("neither :authority nor Host"));
+    }
     let scheme = match pseudo.scheme.as_deref() {
         Some(b"https") => Scheme::HTTPS,
         Some(b"http") => Scheme::HTTP,

@@ -145,7 +145,7 @@ async fn ends(mut io: TcpStream) -> bool {
 }
 
 /// Settings of a server, and of a client that takes it.
-fn security(h2: bool) -> (Arc<ServerConfig>, Tls, ClientConfig) {
+pub(super) fn security(h2: bool) -> (Arc<ServerConfig>, Tls, ClientConfig) {
     let made = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let files = Certificate { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };

@@ -255,9 +255,14 @@ pub fn socket_buffer_capped(listener: &ListenerName, wanted: usize, granted: usi
     warn!(%listener, wanted, granted, "UDP socket buffers are capped by net.core.rmem_max and wmem_max");
 }
 
-/// UDP is bound for HTTP/3.
-pub fn quic_bound(listener: &ListenerName, address: SocketAddr) {
-    info!(%listener, %address, "listening for HTTP/3");
+/// The kernel does not take the filter that steers datagrams to their workers: they are handed over in process.
+pub fn steering_refused(listener: &ListenerName, address: SocketAddr, error: &std::io::Error) {
+    warn!(%listener, %address, %error, "the kernel does not steer QUIC datagrams");
+}
+
+/// UDP is bound for HTTP/3; `steering` says who brings datagrams to their workers.
+pub fn quic_bound(listener: &ListenerName, address: SocketAddr, steering: &'static str) {
+    info!(%listener, %address, steering, "listening for HTTP/3");
 }
 
 /// Certificates were read anew.

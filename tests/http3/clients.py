@@ -88,6 +88,25 @@ class Client(QuicConnectionProtocol):
         return head, bytes(body)
 
 
+    async def socket(self, path):
+        """What a WebSocket (RFC 9220) says first."""
+        stream = self._quic.get_next_available_stream_id()
+        self.answers[stream] = ({}, bytearray(), self._loop.create_future())
+        self.http.send_headers(stream, [
+            (b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"https"),
+            (b":authority", b"localhost"), (b":path", path), (b"sec-websocket-version", b"13")])
+        self.transmit()
+        head, body, _ = self.answers[stream]
+        async with asyncio.timeout(PATIENCE):
+            while len(body) < 2 or len(body) < 2 + body[1]:
+                await asyncio.sleep(0.01)
+        assert head[":status"] == "200", head
+        # A masked Close (RFC 6455 §5.5.1) and the stream's end.
+        self.http.send_data(stream, bytes([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]), end_stream=True)
+        self.transmit()
+        return bytes(body)
+
+
 async def by_aioquic(demo):
     settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name="localhost")
     settings.load_verify_locations(demo.certificate)
@@ -114,12 +133,14 @@ async def by_aioquic(demo):
         client.change_connection_id()
         head, body = await client.ask(b"GET", b"/health")
         assert body == b"OK", head
+        tick = await client.socket(b"/ws")
+        assert tick[0] == 0x81 and b'"tick":1' in tick, tick
     assert tickets, "no session ticket"
     settings.session_ticket = tickets[-1]
     async with connect("127.0.0.1", demo.port, configuration=settings, create_protocol=Client) as client:
         _, body = await client.ask(b"GET", b"/health")
         assert body == b"OK" and client._quic.tls.session_resumed
-    print("aioquic: pages, 50 at once, an upload, a download, key update, another id, resumption")
+    print("aioquic: pages, 50 at once, an upload, a download, key update, another id, a WebSocket, resumption")
 
 
 def call(driver, method, path, body=None):

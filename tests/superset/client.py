@@ -1,4 +1,4 @@
-"""One user of Superset, over HTTP/1.1 or HTTP/2: keeps cookies, checks statuses."""
+"""One user of Superset, over HTTP/1.1, HTTP/2 or HTTP/3: keeps cookies, checks statuses."""
 from __future__ import annotations
 
 import json
@@ -10,8 +10,10 @@ from html.parser import HTMLParser
 
 import httpx
 
+import http3
+
 REPLICA_HEADER = "X-Superset-Replica"
-PROTOCOLS = {"h1": "HTTP/1.1", "h2": "HTTP/2"}
+PROTOCOLS = {"h1": "HTTP/1.1", "h2": "HTTP/2", "h3": "HTTP/3"}
 
 
 def tls_context(ca: str | None) -> ssl.SSLContext:
@@ -52,6 +54,8 @@ WITNESS = Witness()
 
 def transport_options(protocol: str, ca: str | None) -> dict:
     """What httpx's clients, synchronous or not, need to speak exactly this protocol."""
+    if protocol == "h3":
+        return {"transport": http3.Transport(ca), "trust_env": False, "timeout": http3.PATIENCE}
     return {
         "verify": tls_context(ca),
         "http1": protocol == "h1",

@@ -1,4 +1,4 @@
-"""Drives Superset through a proxy over HTTP/1.1 and HTTP/2, and sums up.
+"""Drives Superset through a proxy over HTTP/1.1, HTTP/2 and HTTP/3, and sums up.
 
 Called by `run`, with the environment of `stack.sh`.  Exit status 1 if a check failed.
 """
@@ -53,10 +53,10 @@ class Report:
         print(f"\n{'another proxy' if foreign else 'Sluicegate'} at {base}, "
               f"{len(os.environ['STACK_WEB_PORTS'].split())} replicas of 1 worker x 20 threads, "
               f"{os.cpu_count()} cores\n" + ", ".join(filter(None, versions)) + "\n")
-        print("| check | HTTP/1.1 | HTTP/2 |\n| --- | --- | --- |")
+        print(f"| check | {' | '.join(PROTOCOLS.values())} |\n|{' --- |' * (1 + len(PROTOCOLS))}")
         for name, by in self.results.items():
-            h1, h2 = (by["h1+h2"], "together") if "h1+h2" in by else (by.get("h1", ""), by.get("h2", ""))
-            print(f"| {name.replace('_', ' ')} | {h1} | {h2} |")
+            cells = [by["all"], *["together"] * (len(PROTOCOLS) - 1)] if "all" in by else [by.get(p, "") for p in PROTOCOLS]
+            print(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
         print(f"\nset-up {setup_seconds} s, checks {drive:.0f} s, {setup_seconds + drive:.0f} s in all")
         print(f"{self.counts['ok']} passed, {self.counts['FAIL']} failed, {self.counts['skip']} skipped")
 
@@ -68,6 +68,7 @@ def main() -> int:
     ap.add_argument("--foreign", action="store_true", help="not Sluicegate: what it does not offer is skipped")
     ap.add_argument("--no-websocket", action="store_true", help="there is no superset-websocket")
     ap.add_argument("--only", help="comma-separated names")
+    ap.add_argument("--protocols", default=",".join(PROTOCOLS), help="comma-separated")
     ap.add_argument("--setup-seconds", type=int, default=0)
     args = ap.parse_args()
 
@@ -75,6 +76,10 @@ def main() -> int:
     wanted = set(args.only.split(",")) if args.only else set(known)
     if unknown := wanted - set(known):
         ap.error(f"no such check: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+
+    protocols = args.protocols.split(",")
+    if unknown := set(protocols) - PROTOCOLS.keys():
+        ap.error(f"no such protocol: {', '.join(sorted(unknown))}; there are: {', '.join(PROTOCOLS)}")
 
     user, password = "admin", os.environ["STACK_ADMIN_PASSWORD"]
     report = Report()
@@ -99,7 +104,7 @@ def main() -> int:
     if contents is None:
         return 1
 
-    for protocol in PROTOCOLS:
+    for protocol in protocols:
         checks = Checks(args.base, protocol, args.ca, user, password, not args.no_websocket, args.foreign)
         checks.seed = contents
         for name in NAMES:
@@ -108,12 +113,12 @@ def main() -> int:
 
     for name, how in LOSSES.items():
         if name in wanted:
-            report.check(name, "h1+h2", lambda: asyncio.run(
-                traffic.lose_replica({p: login(p) for p in PROTOCOLS}, args.ca, contents, how)))
+            report.check(name, "all", lambda: asyncio.run(
+                traffic.lose_replica({p: login(p) for p in protocols}, args.ca, contents, how)))
 
     for name, check in aftermath.CHECKS.items():
         if name in wanted and not args.foreign:
-            report.check(name, "h1+h2", lambda: check(args.base, args.ca))
+            report.check(name, "all", lambda: check(args.base, args.ca))
 
     report.summary(args.base, args.setup_seconds, args.foreign)
     return 1 if report.counts["FAIL"] else 0

@@ -1,9 +1,10 @@
-"""WebSockets over HTTP/1.1 (RFC 6455) and over HTTP/2 (RFC 8441), as small as a test needs.
+"""WebSockets over HTTP/1.1 (RFC 6455), HTTP/2 (RFC 8441) and HTTP/3 (RFC 9220), as small as a test needs.
 
-A `Socket` speaks frames over a pipe; the two pipes differ only in how they are opened.
+A `Socket` speaks frames over a pipe; the pipes differ only in how they are opened.
 """
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import socket
@@ -15,17 +16,22 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+import httpx
 from wsproto.frame_protocol import Frame, FrameProtocol, Opcode
 
+import http3
 from client import tls_context
 
 
+ENABLE_CONNECT_PROTOCOL = 0x8  # of HTTP/3's settings
+
+
 class Refused(Exception):
-    """The handshake got no 101 (no 200 over HTTP/2)."""
+    """The handshake got no 101 (no 200 over HTTP/2 and HTTP/3)."""
 
 
 class Unsupported(Exception):
-    """The server does not offer WebSockets over HTTP/2."""
+    """The server does not offer WebSockets over this protocol."""
 
 
 def _dial(base: str, ca: str | None, alpn: str) -> ssl.SSLSocket:
@@ -149,12 +155,57 @@ class Http2Pipe:
                 self.ended = True
 
 
+class Http3Pipe:
+    """One stream, opened by an extended CONNECT, on a connection of its own."""
+
+    def __init__(self, base: str, path: str, headers: dict[str, str], ca: str | None) -> None:
+        self.transport = http3.Transport(ca)
+        self.stream: http3.Stream | None = None
+        url = urlsplit(base)
+        head = [
+            (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
+            (":authority", url.netloc), (":path", path),
+            ("sec-websocket-version", "13"), *((k.lower(), v) for k, v in headers.items()),
+        ]
+        try:
+            http3.there(self._open(url, [(k.encode(), v.encode()) for k, v in head])).result(30)
+        except BaseException:
+            self.close()
+            raise
+
+    async def _open(self, url, head: list[tuple[bytes, bytes]]) -> None:
+        connection = await self.transport.connect(url.hostname, url.port or 443)
+        await asyncio.wait_for(connection.settled.wait(), 10)
+        # RFC 9220 §3: a client may use :protocol only after this setting.
+        if connection.http.received_settings.get(ENABLE_CONNECT_PROTOCOL) != 1:
+            raise Unsupported("no SETTINGS_ENABLE_CONNECT_PROTOCOL")
+        self.stream = connection.open(head, ends=False)
+        try:
+            status, _ = await asyncio.wait_for(self.stream.head(), 10)
+        except httpx.HTTPError as e:
+            raise Refused(str(e)) from e
+        if status != 200:
+            raise Refused(f"status {status}")
+
+    def send(self, data: bytes) -> None:
+        async def send() -> None:
+            self.stream.send(data)
+
+        http3.there(send()).result(10)
+
+    def receive(self, seconds: float) -> bytes:
+        return http3.there(asyncio.wait_for(self.stream.piece(), seconds)).result()
+
+    def close(self) -> None:
+        self.transport.close()
+
+
 class Socket:
     """A WebSocket; answers the server's pings whenever it reads."""
 
     def __init__(self, base: str, path: str, protocol: str, ca: str | None, cookie: str | None = None) -> None:
         headers = {"Origin": base} | ({"Cookie": cookie} if cookie else {})
-        self.pipe = {"h1": Http1Pipe, "h2": Http2Pipe}[protocol](base, path, headers, ca)
+        self.pipe = {"h1": Http1Pipe, "h2": Http2Pipe, "h3": Http3Pipe}[protocol](base, path, headers, ca)
         self.frames = FrameProtocol(client=True, extensions=[])
         self.pings_seen = 0
 

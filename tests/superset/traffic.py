@@ -77,7 +77,7 @@ class Tally:
 
 
 class Traffic:
-    """Safe requests without end, over both protocols, until told to stop."""
+    """Safe requests without end, over all protocols, until told to stop."""
 
     def __init__(self, users: dict[str, Client], ca: str | None, seed: Seed) -> None:
         self.users, self.ca = users, ca

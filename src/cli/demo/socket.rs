@@ -28,6 +28,8 @@ pub(super) fn accept(fields: &HeaderMap, replica: &'static str) -> Option<Answer
     let accepted = HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()?;
     let mut answer = Answer::new(StatusCode::SWITCHING_PROTOCOLS, Body::empty());
     answer.head.headers.insert(header::SEC_WEBSOCKET_ACCEPT, accepted);
+    // RFC 9110 §7.8: whoever switches says to what; the proxy in front insists on it.
+    answer.head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     answer.tunnel = Some(Box::new(move |stream| Box::pin(converse(stream, replica))));
     Some(answer)
 }

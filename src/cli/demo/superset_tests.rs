@@ -189,6 +189,7 @@ async fn websocket_echoes_and_ticks() {
     let (answer, _) = rig().ask(0, handshake, "").await;
     assert_eq!(answer.head.status, StatusCode::SWITCHING_PROTOCOLS);
     // The example of RFC 6455 §1.3.
+    assert_eq!(answer.head.headers[header::UPGRADE], "websocket");
     assert_eq!(answer.head.headers[header::SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 
     let (near, far) = tokio::io::duplex(1_024);

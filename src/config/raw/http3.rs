@@ -14,8 +14,9 @@ section! {
         advertised_port: Whole<u16> = whole(1, 65_535), May("the bound port");
         /// How long clients may remember that there is HTTP/3 (`ma` of `Alt-Svc`).
         advertise_for: Lasting = lasting(SECOND, 365 * DAY), Or("'1d'");
-        /// Concurrent requests per connection.
-        max_streams: Whole<u32> = whole(1, 10_000), Or("128");
+        /// Concurrent requests per connection; RFC 9114 §6.1 wants a hundred at least. An idle connection pays for them, too:
+        /// some 80 bytes each.
+        max_streams: Whole<u32> = whole(1, 10_000), Or("100");
         /// Receive window per stream.
         stream_window: Bytes<u32> = bytes(16 * KIB, 16 * MIB), Or("'256KiB'");
         /// Receive window per connection.
@@ -34,18 +35,25 @@ section! {
         /// Handshakes under way (`tls.max_handshakes` bounds them) from which on a client must prove its address first, by
         /// Retry (RFC 9000 §8.1.2); 0 asks everybody.
         retry_above: Whole<usize> = whole(0, 1_000_000), Or("256");
-        /// Congestion control.
+        /// Congestion control. Cubic (RFC 9438) is what TCP beside it does; NewReno is its plainer forebear; BBR measures
+        /// instead of waiting for loss and is experimental.
         congestion: Choice<Congestion> = choice(&[
             ("cubic", Congestion::Cubic),
             ("new_reno", Congestion::NewReno),
             ("bbr", Congestion::Bbr),
         ]), Or("'cubic'");
-        /// Largest UDP payload that path discovery tries (RFC 8899); 1200 tries none.
+        /// Largest UDP payload that path discovery tries (RFC 8899): what fits Ethernet under IPv6. 1200, which every path
+        /// carries, tries none.
         max_mtu: Whole<u16> = whole(1_200, 65_527), Or("1_452");
         /// Whether the kernel cuts what is sent into datagrams (GSO). Switch it off for network drivers that fail at it.
+        /// What the kernel has joined on the way in (GRO) is taken so in any case.
         offload: Flag = Flag, Or("true");
-        /// Kernel buffers of each UDP socket, each way, as far as `net.core.rmem_max` and `wmem_max` allow. Needs a
-        /// restart.
+        /// Whether a filter in the kernel brings the datagrams of a client whose address changed to the worker that has its
+        /// connection. Without it, and where the kernel refuses it, workers hand such datagrams over among themselves.
+        /// Needs a restart.
+        kernel_steering: Flag = Flag, Or("true");
+        /// Kernel buffers of each UDP socket, each way: at 2 MiB a worker may be late by 17 ms at 1 Gbit/s. As far as
+        /// `net.core.rmem_max` and `wmem_max` allow. Needs a restart.
         socket_buffer: Bytes<usize> = bytes(64 * KIB, 256 * MIB), Or("'2MiB'");
     }
 }
@@ -65,6 +73,7 @@ pub(super) fn http3(table: &Table<'_>) -> Option<Http3> {
     let congestion = table.get(&HTTP3.congestion);
     let max_mtu = table.get(&HTTP3.max_mtu);
     let offload = table.get(&HTTP3.offload);
+    let kernel_steering = table.get(&HTTP3.kernel_steering);
     let socket_buffer = table.get(&HTTP3.socket_buffer);
     if stream_window.zip(connection_window).is_some_and(|(stream, connection)| stream > connection) {
         let words = Words::new("can never be used: the connection's window is smaller");
@@ -84,6 +93,7 @@ pub(super) fn http3(table: &Table<'_>) -> Option<Http3> {
         congestion: congestion?,
         max_mtu: max_mtu?,
         offload: offload?,
+        kernel_steering: kernel_steering?,
         socket_buffer: socket_buffer?,
     })
 }

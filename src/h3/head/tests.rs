@@ -72,6 +72,8 @@ fn what_the_specification_calls_malformed_is_refused() {
         vec![GOOD[0], GOOD[1], GOOD[2], (":path", b"/a b")],
         vec![(":method", b"CONNECT"), GOOD[1], GOOD[2], GOOD[3]],
         vec![(":method", b"CONNECT")],
+        vec![GOOD[0], GOOD[1], GOOD[3]],
+        vec![GOOD[0], GOOD[1], GOOD[3], ("host", b"")],
         vec![(":method", b"CONNECT"), (":protocol", b"websocket"), GOOD[2]],
     ];
 

@@ -49,7 +49,8 @@ pub async fn serve<T: Transport, H: Handler>(
     life: Life,
 ) -> Option<Offence> {
     let (seen, told) = (Arc::clone(&connection), handler.clone());
-    let offence = Driver::new(transport, connection).run(handler, life).await;
+    let mut driver = Driver::new(transport, connection);
+    let offence = driver.run(handler, life).await;
     if offence.as_ref().is_some_and(|offence| offence.code == Code::ExcessiveLoad) {
         told.flooded(&seen, Sign::Idle);
     }
@@ -132,8 +133,9 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    async fn run<H: Handler>(mut self, handler: H, life: Life) -> Option<Offence> {
-        let mut streams = FuturesUnordered::new();
+    async fn run<H: Handler>(&mut self, handler: H, life: Life) -> Option<Offence> {
+        // Made with the first stream and given back at rest: an empty one takes the room of a stream.
+        let mut streams = None;
         let (mut draining, mut ending) = (life.clone(), life);
         let mut draining = pin!(draining.reached(Phase::Draining));
         let mut ending = pin!(ending.reached(Phase::Ending));
@@ -154,14 +156,17 @@ impl<T: Transport> Driver<T> {
                     Poll::Ready(Some((send, recv))) => {
                         if let Some(stream) = self.admit(send, recv) {
                             let connection = Arc::clone(&self.connection);
-                            streams.push(exchange::serve(stream, connection, handler.clone(), Arc::clone(&self.tally)));
+                            let stream = exchange::serve(stream, connection, handler.clone(), Arc::clone(&self.tally));
+                            streams.get_or_insert_with(FuturesUnordered::new).push(stream);
                         }
                     }
                     Poll::Ready(None) => return Poll::Ready(End::Gone),
                     Poll::Pending => break,
                 }
             }
-            while let Poll::Ready(Some(ended)) = streams.poll_next_unpin(cx) {
+            while let Some(open) = &mut streams
+                && let Poll::Ready(Some(ended)) = open.poll_next_unpin(cx)
+            {
                 if let Err(offence) = self.note(ended) {
                     return Poll::Ready(End::Offended(offence));
                 }
@@ -172,7 +177,11 @@ impl<T: Transport> Driver<T> {
             if self.tally.is_flooded() {
                 return Poll::Ready(End::Offended(FLOOD));
             }
-            let quiet = streams.is_empty() && self.tally.tunnels() == 0;
+            let empty = streams.as_ref().is_none_or(FuturesUnordered::is_empty);
+            if empty && self.idle.is_some_and(|since| since.elapsed() >= LOOK) {
+                streams = None;
+            }
+            let quiet = empty && self.tally.tunnels() == 0;
             self.poll_clocks(quiet, cx)
         })
         .await;

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use aws_lc_rs::aead::quic::{AES_128, HeaderProtectionKey};
 use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use aws_lc_rs::{hmac, rand};
+
+use super::steering::Mixer;
 
 /// Keys of QUIC, made once for the process.
 #[derive(Clone)]
@@ -19,6 +21,8 @@ pub struct Keys {
     pub(super) token: Arc<Prk>,
     /// Hides and signs what our connection ids say.
     pub(super) ids: Arc<HeaderProtectionKey>,
+    /// How the kernel sees it all the same.
+    pub(super) mixer: Mixer,
 }
 
 /// The system gives no randomness, or its cryptography does not work.
@@ -29,6 +33,18 @@ pub struct NoKeys;
 impl From<Unspecified> for NoKeys {
     fn from(_: Unspecified) -> Self {
         Self
+    }
+}
+
+/// Bytes that a [`Mixer`] is made from.
+const MIXER: usize = 12;
+
+/// The length of a [`Mixer`]'s secret.
+struct Short;
+
+impl KeyType for Short {
+    fn len(&self) -> usize {
+        MIXER
     }
 }
 
@@ -43,7 +59,10 @@ impl Keys {
         let secret = secret.unwrap_or(&random);
         // The secret is that of session tickets as well; salts keep the purposes apart.
         let root = Salt::new(HKDF_SHA256, b"sluicegate quic 1").extract(secret);
+        let mut mixer = [0; MIXER];
+        root.expand(&[b"steering"], Short)?.fill(&mut mixer)?;
         Ok(Self {
+            mixer: Mixer::new(mixer),
             reset: Arc::new(root.expand(&[b"stateless reset"], hmac::HMAC_SHA256)?.into()),
             token: Arc::new(Salt::new(HKDF_SHA256, b"sluicegate quic tokens 1").extract(secret)),
             ids: Arc::new(root.expand(&[b"connection ids"], &AES_128)?.into()),

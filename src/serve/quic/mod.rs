@@ -1,8 +1,8 @@
 //! QUIC for clients (RFC 9000, RFC 9001), on quinn: sockets, handshakes, connections.
 //!
 //! Floor 6. In: a worker's UDP sockets. Out: established connections for [`super::h3`], which sees them through
-//! [`seam`] alone. Every worker has sockets of its own on the listener's address; connection ids carry the worker, and
-//! what the kernel brings to the wrong one is handed over in process. Nothing outside this module names quinn.
+//! [`seam`] alone. Every worker has sockets of its own on the listener's address; connection ids carry the worker, the
+//! kernel steers by them, and what it brings to the wrong worker all the same is handed over in process. Nothing outside this module names quinn.
 //!
 //! Bounds. quinn never sends more than three times what an unproven address has sent (RFC 9000 §8.1); from
 //! `http3.retry_above` handshakes on, a client must prove its address first (Retry); connections to be wait in a queue
@@ -19,6 +19,7 @@ pub mod seam;
 mod session;
 mod settings;
 mod socket;
+mod steering;
 mod streams;
 
 use std::io;
@@ -31,6 +32,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use self::socket::{Letter, Post, Socket};
+use self::steering::Steering;
 use self::streams::Quinn;
 use super::gate::{Gate, Place};
 use super::h3;
@@ -50,19 +52,52 @@ pub struct Bound {
     socket: UdpSocket,
     post: (Post, mpsc::Receiver<Letter>),
     keys: Keys,
+    steering: Steering,
+}
+
+/// Who brings the datagrams of a client that moved to the worker that has its connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Steered {
+    /// The kernel, or there is one worker and nothing to choose.
+    ByKernel,
+    /// The worker that they came to.
+    InProcess,
+}
+
+impl Steered {
+    /// As in events and on the status page.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ByKernel => "kernel",
+            Self::InProcess => "process",
+        }
+    }
 }
 
 impl Bound {
-    /// The sockets of all workers on one address, in the order of the workers.
+    /// The sockets of all workers on one address, in the order of the workers, which is that of their binding.
     pub fn all(gate: &Arc<Gate>, sockets: Vec<UdpSocket>, keys: &Keys) -> Vec<Self> {
+        let steering = keys.mixer.over(sockets.len().try_into().unwrap_or(u32::MAX));
         let (post, letters) = Post::new(sockets.len());
         let one = |(socket, letters)| Self {
             gate: Arc::clone(gate),
             socket,
             post: (post.clone(), letters),
             keys: keys.clone(),
+            steering,
         };
         sockets.into_iter().zip(letters).map(one).collect()
+    }
+
+    /// Has the kernel steer between all that [`Self::all`] made of one address.
+    ///
+    /// # Errors
+    /// When the kernel does not take the filter. Everything works without.
+    pub fn steer(bound: &[Self]) -> io::Result<()> {
+        match bound {
+            [first, _, ..] => Ok(first.steering.attach(&first.socket)?),
+            [_] | [] => Ok(()),
+        }
     }
 
     /// Begins to receive, as worker number `worker`. Within the worker's runtime.
@@ -70,12 +105,12 @@ impl Bound {
     /// # Errors
     /// When the system refuses a socket option, or the listener speaks no HTTP/3.
     pub(super) fn open(self, worker: usize) -> io::Result<Endpoint> {
-        let Self { gate, socket, post, keys } = self;
+        let Self { gate, socket, post, keys, steering } = self;
         let settings = gate.quic.load_full().ok_or(io::ErrorKind::Unsupported)?;
         let number = u8::try_from(worker).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let socket = Socket::new(socket, worker, Arc::clone(&keys.ids), post, Arc::clone(&gate.metrics))?;
+        let socket = Socket::new(socket, worker, (Arc::clone(&keys.ids), steering), post, Arc::clone(&gate.metrics))?;
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
-            settings::endpoint(&keys, number),
+            settings::endpoint(&keys, steering, number),
             // Of these only the token key and the bounds on queues are used; each connection gets the settings of its day.
             Some((*settings.0).clone()),
             Arc::new(socket),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::congestion::{BbrConfig, CubicConfig, NewRenoConfig};
+use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
 
 use super::ids::Ids;
 use super::keys::Keys;
 use super::session::{Security, VERSION};
+use super::steering::Steering;
 use crate::config::Listener;
 use crate::config::listener::{Congestion, Http3};
 use crate::tls;
@@ -61,12 +62,16 @@ fn transport(listener: &Listener, http3: &Http3) -> TransportConfig {
             discovery.upper_bound(http3.max_mtu);
             discovery
         }));
-    match http3.congestion {
-        Congestion::Cubic => transport.congestion_controller_factory(Arc::new(CubicConfig::default())),
-        Congestion::NewReno => transport.congestion_controller_factory(Arc::new(NewRenoConfig::default())),
-        Congestion::Bbr => transport.congestion_controller_factory(Arc::new(BbrConfig::default())),
-    };
+    transport.congestion_controller_factory(controller(http3.congestion));
     transport
+}
+
+fn controller(congestion: Congestion) -> Arc<dyn ControllerFactory + Send + Sync> {
+    match congestion {
+        Congestion::Cubic => Arc::new(CubicConfig::default()),
+        Congestion::NewReno => Arc::new(NewRenoConfig::default()),
+        Congestion::Bbr => Arc::new(BbrConfig::default()),
+    }
 }
 
 /// RFC 9000 §14.1: every path carries this.
@@ -78,10 +83,28 @@ fn idle_timeout(after: Duration) -> IdleTimeout {
 }
 
 /// The settings of a worker's socket.
-pub(super) fn endpoint(keys: &Keys, worker: u8) -> EndpointConfig {
+pub(super) fn endpoint(keys: &Keys, steering: Steering, worker: u8) -> EndpointConfig {
     let mut config = EndpointConfig::new(Arc::clone(&keys.reset) as _);
     let ids = Arc::clone(&keys.ids);
-    config.cid_generator(move || Box::new(Ids::new(Arc::clone(&ids), worker))).supported_versions(vec![VERSION]);
+    config
+        .cid_generator(move || Box::new(Ids::new(Arc::clone(&ids), steering, worker)))
+        .supported_versions(vec![VERSION]);
     let _in_range = config.max_udp_payload_size(LARGEST_PAYLOAD).is_ok();
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn::congestion::{Bbr, Cubic, NewReno};
+
+    use super::*;
+
+    #[test]
+    fn each_name_makes_its_controller() {
+        let made = |congestion| controller(congestion).build(std::time::Instant::now(), 1200).into_any();
+
+        assert!(made(Congestion::Cubic).is::<Cubic>());
+        assert!(made(Congestion::NewReno).is::<NewReno>());
+        assert!(made(Congestion::Bbr).is::<Bbr>());
+    }
 }

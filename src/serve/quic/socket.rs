@@ -2,7 +2,7 @@
 //!
 //! GSO and GRO are quinn-udp's. With several workers every datagram's connection id is looked at: what belongs to
 //! another worker is copied into its letter box, which is bounded; what does not fit is lost like any datagram, and
-//! counted.
+//! counted. Where the kernel steers ([`super::steering`]) nothing but what a filter cannot see is left to hand over.
 
 use std::fmt;
 use std::future::Future;
@@ -10,6 +10,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -21,6 +22,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::ids;
+use super::steering::Steering;
 use crate::telemetry::metrics::ListenerMetrics;
 
 /// Letters that may wait for a worker.
@@ -52,8 +54,11 @@ pub(super) struct Socket {
     state: UdpSocketState,
     worker: usize,
     key: Arc<HeaderProtectionKey>,
+    steering: Steering,
     post: Post,
     letters: Mutex<mpsc::Receiver<Letter>>,
+    /// Whose turn it is: that of letters, or of what the kernel has.
+    letters_next: AtomicBool,
     metrics: Arc<ListenerMetrics>,
 }
 
@@ -71,13 +76,14 @@ impl Socket {
     pub(super) fn new(
         socket: std::net::UdpSocket,
         worker: usize,
-        key: Arc<HeaderProtectionKey>,
+        (key, steering): (Arc<HeaderProtectionKey>, Steering),
         (post, letters): (Post, mpsc::Receiver<Letter>),
         metrics: Arc<ListenerMetrics>,
     ) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let io = UdpSocket::from_std(socket)?;
-        Ok(Self { io, state, worker, key, post, letters: Mutex::new(letters), metrics })
+        let (letters, letters_next) = (Mutex::new(letters), AtomicBool::new(true));
+        Ok(Self { io, state, worker, key, steering, post, letters, letters_next, metrics })
     }
 
     /// Takes letters of other workers; how many.
@@ -100,6 +106,23 @@ impl Socket {
         taken
     }
 
+    /// Takes what the kernel has for us.
+    fn poll_own(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            let received = self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), bufs, meta));
+            // Not ready after all; any other error is told by the next call.
+            if let Ok(count) = received {
+                return Poll::Ready(Ok(count));
+            }
+        }
+    }
+
     /// Posts what belongs to other workers, and closes the gaps.
     fn sort(&self, buf: &mut [u8], meta: &mut RecvMeta) {
         let stride = meta.stride.max(1);
@@ -117,6 +140,11 @@ impl Socket {
 
     /// Whether `datagram` was another worker's.
     fn try_post(&self, datagram: &[u8], meta: &RecvMeta) -> bool {
+        let steered = ids::steered(datagram).map(|first| self.steering.worker(first));
+        if steered.is_some_and(|worker| worker as usize == self.worker) {
+            // Nobody else's ids begin so, and nothing needs deciphering.
+            return false;
+        }
         let owner = ids::owner_of(&self.key, datagram).map(usize::from);
         // A worker that we do not have is one of an earlier process: whoever gets it answers with a stateless reset.
         let Some(owner) = owner.filter(|owner| *owner != self.worker) else { return false };
@@ -154,24 +182,27 @@ impl AsyncUdpSocket for Socket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let alone = self.post.0.len() < 2;
-        if !alone {
+        if self.post.0.len() < 2 {
+            return self.poll_own(cx, bufs, meta);
+        }
+        // In turns: a flood that others hand over must not keep our own clients waiting, nor the other way round.
+        let letters_first = self.letters_next.fetch_xor(true, Relaxed);
+        if letters_first {
             let taken = self.poll_letters(cx, bufs, meta);
             if taken > 0 {
                 return Poll::Ready(Ok(taken));
             }
         }
-        loop {
-            ready!(self.io.poll_recv_ready(cx))?;
-            let received = self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), bufs, meta));
-            // Not ready after all; any other error is told by the next call.
-            let Ok(count) = received else { continue };
-            if !alone {
-                for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(count) {
-                    self.sort(buf, meta);
-                }
+        if let Poll::Ready(received) = self.poll_own(cx, bufs, meta) {
+            let count = received?;
+            for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(count) {
+                self.sort(buf, meta);
             }
             return Poll::Ready(Ok(count));
+        }
+        match if letters_first { 0 } else { self.poll_letters(cx, bufs, meta) } {
+            0 => Poll::Pending,
+            taken => Poll::Ready(Ok(taken)),
         }
     }
 
@@ -223,7 +254,43 @@ impl UdpPoller for Writable {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys::Keys;
     use super::*;
+
+    #[tokio::test]
+    async fn flood_that_other_workers_hand_over_keeps_nobody_waiting_who_came_by_himself() {
+        let keys = Keys::new(None).unwrap();
+        let (mut sockets, _) = crate::net::bind::bind_udp("127.0.0.1:0".parse().unwrap(), 1, 65_536).unwrap();
+        let own = sockets.remove(0);
+        let address = own.local_addr().unwrap();
+        let (post, mut letters) = Post::new(2);
+        let flood = |number: usize| {
+            let letter =
+                Letter { content: format!("letter {number}").into_bytes().into(), from: address, to: None, ecn: None };
+            assert!(post.0[0].try_send(letter).is_ok());
+        };
+        (0..100).for_each(flood);
+        let metrics = crate::telemetry::Metrics::new(1).listener(&crate::lexicon::ListenerName::new("a"));
+        let kept = (post.clone(), letters.remove(0));
+        let socket = Socket::new(own, 0, (Arc::clone(&keys.ids), keys.mixer.over(2)), kept, metrics).unwrap();
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"own", address).unwrap();
+
+        // Whoever polls takes as much as comes at once; the flood goes on for as long as he polls.
+        let mut seen = Vec::new();
+        for number in 0..8 {
+            flood(number);
+            let (mut buf, mut meta) = ([0; 2048], [RecvMeta::default()]);
+            let received = std::future::poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buf)], &mut meta));
+            assert_eq!(received.await.unwrap(), 1);
+            seen.push(String::from_utf8(buf[..meta[0].len].to_vec()).unwrap());
+            // As quinn does it, so that the runtime hears from the kernel.
+            tokio::task::yield_now().await;
+        }
+
+        assert!(seen.iter().any(|seen| seen == "own"), "{seen:?}");
+        assert_eq!(seen.iter().filter(|seen| seen.starts_with("letter")).count(), 7, "{seen:?}");
+    }
 
     #[test]
     fn gaps_of_posted_datagrams_close() {

@@ -30,6 +30,15 @@ pub(crate) use peer::{Peer, Response};
 pub(crate) use pki::Pki;
 pub(crate) use upstream::{Gate, Upstream};
 
+/// What a process has taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    /// Resident memory, bytes.
+    pub(crate) memory: usize,
+    /// Time of all its threads, in user and kernel space, to a hundredth of a second.
+    pub(crate) cpu: Duration,
+}
+
 /// Longest wait for anything that should happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -390,12 +399,17 @@ impl Rig {
         assert!(sent.success());
     }
 
-    /// Its resident memory in bytes.
-    pub(crate) fn memory(&self) -> usize {
+    /// What it has taken by now.
+    pub(crate) fn cost(&self) -> Cost {
         let pid = self.child.id().expect("it runs");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+        let memory = line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // Behind the name, which may have spaces: utime and stime are fields 14 and 15, in hundredths of a second.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+        Cost { memory, cpu: Duration::from_millis(ticks * 10) }
     }
 
     /// Waits until it has ended.
