@@ -281,10 +281,11 @@ fn every_example_file_resolves() {
 }
 
 #[test]
-fn configurations_of_kubernetes_are_the_examples() {
+fn files_of_kubernetes_are_the_examples() {
     for (example, copy) in [
         ("config/kubernetes.toml", "docker/kubernetes/edge/sluicegate.toml"),
         ("config/sidecar.toml", "docker/kubernetes/sidecar/sluicegate.toml"),
+        ("docker/grafana/dashboard.json", "docker/kubernetes/edge/dashboard.json"),
     ] {
         let read = |path: &str| fs::read_to_string(root().join(path)).expect("an example");
         // kustomize takes no file from outside its directory.
@@ -293,18 +294,44 @@ fn configurations_of_kubernetes_are_the_examples() {
 }
 
 #[test]
-fn dashboard_shows_metrics_that_exist() {
-    let dashboard = fs::read_to_string(root().join("docker/kubernetes/edge/dashboard.json")).expect("the dashboard");
-    let reference = telemetry::metrics::reference();
+fn dashboard_and_alerts_ask_for_metrics_that_exist() {
+    let families = telemetry::metrics::FAMILIES;
+    let mut unknown = Vec::new();
 
-    let mut named = 0;
-    for rest in dashboard.split("sluicegate_").skip(1) {
-        let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-        let family = name.trim_end_matches("_bucket");
-        assert!(reference.contains(&format!("`sluicegate_{family}`")), "sluicegate_{name}");
-        named += 1;
+    for file in ["docker/grafana/dashboard.json", "docker/prometheus/rules.yaml"] {
+        let text = fs::read_to_string(root().join(file)).expect("a file of Prometheus or Grafana");
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let names = text.split(|c| !word(c) && c != ':').filter(|name| !name.contains(':'));
+        let names: Vec<&str> =
+            names.filter(|name| name.starts_with("sluicegate_") || name.starts_with("process_")).collect();
+        assert!(names.len() > 20, "{file}");
+        for name in names {
+            let parts = ["_bucket", "_sum", "_count"];
+            let family = families.iter().find(|family| {
+                let full = family.full_name();
+                let of_histogram = family.kind == telemetry::metrics::Kind::Histogram
+                    && parts.iter().any(|part| name.strip_suffix(part) == Some(&full));
+                full == name || of_histogram
+            });
+            match family {
+                None => unknown.push(format!("{file}: {name}")),
+                Some(family) => {
+                    // Labels that stand in a selector right behind the name.
+                    let opened = format!("{name}{{");
+                    let wanted = text.match_indices(&opened).flat_map(|(at, found)| {
+                        let selector = text[at + found.len()..].split('}').next().unwrap_or_default();
+                        selector.split(',').map(|matcher| matcher.split(['=', '!']).next().unwrap_or_default().trim())
+                    });
+                    let known =
+                        |label: &&str| family.labels.contains(label) || ["instance", "job", "le", ""].contains(label);
+                    unknown
+                        .extend(wanted.filter(|label| !known(label)).map(|label| format!("{file}: {name}{{{label}}}")));
+                }
+            }
+        }
     }
-    assert!(named > 0);
+
+    nothing(&unknown);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Floor 6. Plain values, filled by `app` at each request; field names are the JSON's. What gauges need is read from
 //! the same values, so that `/status` and `/metrics` cannot disagree.
 
+mod gauges;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -11,9 +13,8 @@ use serde::{Serialize, Serializer};
 
 use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol};
 use crate::lifecycle::Phase;
-use crate::telemetry::metrics::{
-    EndpointCounts, EndpointState, LimitState, ListenerState, PoolState, Standing, State, TierShare, phase_word,
-};
+use crate::telemetry::metrics::{EndpointCounts, Standing, phase_word};
+use crate::telemetry::slo::Report;
 
 /// Everything about the process.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +35,10 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Data-plane threads.
     pub workers: usize,
+    /// What each of them carries.
+    pub load: Vec<Load>,
+    /// Client connections that may be open.
+    pub connections_max: u64,
     /// Reloads so far.
     pub reloads: Reloads,
     /// Request bodies in temporary files, bytes.
@@ -52,6 +57,17 @@ pub struct Status {
     pub bans: u64,
     /// Whether Redis answers; `null` without one.
     pub fleet: Option<bool>,
+}
+
+/// What a worker carries.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Load {
+    /// Seconds in which it was not idle, since the start.
+    pub busy_seconds: f64,
+    /// Open client connections.
+    pub connections: u64,
+    /// Tasks that have not ended.
+    pub tasks: u64,
 }
 
 /// A ban, as `/bans` shows it.
@@ -166,6 +182,8 @@ pub struct Pool {
     pub retries: Retries,
     /// Where the traffic goes by priority group and zone; empty where endpoints are all alike.
     pub shares: Vec<Share>,
+    /// How its objectives are kept.
+    pub slo: Report,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
 }
@@ -280,76 +298,6 @@ pub struct LimitsReached {
     pub pending: u64,
     /// `max_retries`.
     pub retries: u64,
-}
-
-impl Status {
-    /// What gauges show of it; the bridge from `Source::status` to [`crate::telemetry::metrics::Gauges`].
-    pub fn gauges(&self) -> State {
-        State {
-            generation: self.generation,
-            phase: self.phase,
-            listeners: self.listeners.iter().map(Listener::gauges).collect(),
-            pools: self.pools.iter().map(Pool::gauges).collect(),
-            temp_bytes: self.temp_bytes,
-            buffered_bytes: self.buffered_bytes,
-            limits: self.limits.iter().map(Limit::gauges).collect(),
-            bans: self.bans,
-            fleet: self.fleet,
-        }
-    }
-}
-
-impl Limit {
-    fn gauges(&self) -> LimitState {
-        LimitState { name: self.name.clone(), keys: self.keys, pushed_out: self.pushed_out }
-    }
-}
-
-impl Listener {
-    fn gauges(&self) -> ListenerState {
-        let certificates = self.certificates.iter();
-        ListenerState {
-            name: self.name.clone(),
-            connections: self.connections,
-            speaking: self.speaking,
-            certificates: certificates.map(|each| (each.file.clone(), each.not_after)).collect(),
-        }
-    }
-}
-
-impl Pool {
-    fn gauges(&self) -> PoolState {
-        let endpoints = self.endpoints.iter().map(|endpoint| EndpointState {
-            name: endpoint.name.clone(),
-            standing: endpoint.standing,
-            disabled: endpoint.disabled,
-            drained: endpoint.drained,
-            in_flight: endpoint.in_flight,
-            pending: endpoint.pending,
-            retries: endpoint.retries,
-            reached: [
-                ("in_flight", endpoint.limits_reached.in_flight),
-                ("pending", endpoint.limits_reached.pending),
-                ("retries", endpoint.limits_reached.retries),
-            ],
-            ejected: endpoint.bench != "in",
-            warmth: endpoint.warmth,
-            idle_closes: endpoint.idle_closes,
-            tunnels: endpoint.tunnels,
-        });
-        let ended =
-            |lane: &Lane| lane.ended.iter().map(|(ending, count)| (lane.lane, *ending, *count)).collect::<Vec<_>>();
-        let share =
-            |share: &Share| TierShare { priority: share.priority, far: share.zone == "far", percent: share.percent };
-        PoolState {
-            name: self.name.clone(),
-            queue_length: self.queue_length,
-            waits: self.queue.iter().flat_map(ended).collect(),
-            shares: self.shares.iter().map(share).collect(),
-            panicking: self.panicking,
-            endpoints: endpoints.collect(),
-        }
-    }
 }
 
 fn word<S: Serializer>(name: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {

@@ -10,9 +10,11 @@ use http::HeaderMap;
 use super::*;
 use crate::body::{Body, Frame};
 use crate::config::listener::{ClientClocks, Http2, Listener, RequestLimits};
+use crate::config::objectives::Objectives;
 use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol};
 use crate::message::{Connection, Interim, Refusal};
 use crate::telemetry::metrics::{Gauges, Standing, State};
+use crate::telemetry::slo;
 
 #[derive(Debug)]
 struct Process {
@@ -93,6 +95,8 @@ fn status() -> Status {
         phase: Phase::Running,
         uptime_seconds: 61,
         workers: 2,
+        load: vec![status::Load { busy_seconds: 1.5, connections: 3, tasks: 7 }],
+        connections_max: 20_000,
         reloads: status::Reloads { ok: 3, failed: 1 },
         temp_bytes: 0,
         buffered_bytes: 0,
@@ -119,6 +123,7 @@ fn status() -> Status {
             queue_length: 2,
             queue: vec![status::Lane { lane: "main", waiting: 2, ended: [("served", 5)].into() }],
             panicking: false,
+            slo: slo::Meter::default().report(0, &Objectives::default()),
             retries: status::Retries::default(),
             shares: vec![status::Share { priority: 0, zone: "near", percent: 100 }],
             endpoints: vec![status::Endpoint {

@@ -132,6 +132,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("process.file_threads", was.file_threads != is.file_threads),
         ("process.log", was.log != is.log),
         ("process.log_json", was.log_json != is.log_json),
+        ("process.objectives_file", was.objectives_file != is.objectives_file),
         ("process.watch_files", was.watch_files != is.watch_files),
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
         ("shield.max_tracked", old.shield.max_tracked != new.shield.max_tracked),

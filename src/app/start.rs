@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::Admin;
 use crate::config::{Config, Loaded};
+use crate::control::budgets::Budgets;
 use crate::control::discovery::Discovery;
 use crate::control::drains::Drains;
 use crate::control::names::{self, Names};
@@ -96,7 +97,19 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let log = Sinks::start(&config, &metrics)?;
     let observer = Arc::new(Observer::new(Arc::clone(&live)));
     let drains = Arc::new(Drains::new(Arc::clone(&live) as _, Arc::clone(&observer) as _, now_ms));
+    let budgets = Budgets::open(Arc::clone(&live), metrics.clone(), config.process.objectives_file.clone());
+    let budgets = Arc::new(budgets);
+    let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
+    let siblings: Arc<[Sibling]> = siblings.into();
+    let limit = descriptors::raise();
+    let connections = descriptors::for_clients(config.process.max_connections, limit);
+    if connections < config.process.max_connections {
+        events::descriptors_short(config.process.max_connections, connections, limit);
+    }
     let world = Arc::new(World {
+        siblings: Arc::clone(&siblings),
+        connections_max: connections,
+        budgets: Arc::clone(&budgets),
         drains: Arc::clone(&drains),
         finder: Arc::new(Finder::new(Arc::clone(&live), Arc::clone(&drains))),
         file: options.file.clone(),
@@ -123,6 +136,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         supervisor
             .start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop, read.clone()));
     }
+    supervisor.start("budgets", Policy::Restart, move |stop| Arc::clone(&budgets).run(stop));
     let ending = Arc::clone(&drains);
     supervisor.start("drains", Policy::Restart, move |stop| Arc::clone(&ending).run(stop));
     let admin = Admin::new(Arc::clone(&world) as _, Arc::clone(&world) as _, access);
@@ -137,15 +151,9 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         });
     }
 
-    let (siblings, doors): (Vec<Sibling>, Vec<Door>) = (0..workers).map(|_| Sibling::new()).unzip();
-    let limit = descriptors::raise();
-    let connections = descriptors::for_clients(config.process.max_connections, limit);
-    if connections < config.process.max_connections {
-        events::descriptors_short(config.process.max_connections, connections, limit);
-    }
     let shared = Shared {
         connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
-        siblings: siblings.into(),
+        siblings,
         life: lifecycle.life(),
         blocking_threads: config.process.file_threads.div_ceil(workers),
     };

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::admin::status::{
-    Ban, Budget, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Pool, Reloads, Retries,
-    Share,
+    Ban, Budget, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Load, Pool, Reloads,
+    Retries, Share,
 };
 use crate::admin::{Operations, Source, Status, Wrong};
 use crate::balance::drain::Target;
 use crate::balance::{Bench, Tier};
 use crate::config::pool::Strategy;
+use crate::control::budgets::Budgets;
 use crate::control::drains::Drains;
 use crate::fleet::Fleet;
 use crate::lexicon::{ListenerName, Protocol};
@@ -23,6 +24,7 @@ use crate::pipeline::receive::Vault;
 use crate::pipeline::{now_ms, now_ns};
 use crate::serve::gate::Gate;
 use crate::serve::quic::Steered;
+use crate::serve::worker::Sibling;
 use crate::snapshot::{Live, Pool as Served, Quotas};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
@@ -36,6 +38,7 @@ use super::discover::Finder;
 /// Everything that can be looked at.
 #[derive(Debug)]
 pub(super) struct World {
+    pub(super) budgets: Arc<Budgets>,
     pub(super) drains: Arc<Drains>,
     pub(super) finder: Arc<Finder>,
     pub(super) file: PathBuf,
@@ -46,6 +49,8 @@ pub(super) struct World {
     pub(super) bans: Bans,
     pub(super) fleet: Fleet,
     pub(super) listeners: Vec<Seen>,
+    pub(super) siblings: Arc<[Sibling]>,
+    pub(super) connections_max: usize,
     pub(super) life: Life,
     pub(super) recorder: Arc<Recorder>,
 }
@@ -65,11 +70,75 @@ impl World {
     pub(super) fn connections(&self) -> u64 {
         self.listeners.iter().map(|seen| seen.gate.open() as u64).sum()
     }
+
+    fn pool_status(&self, pool: &Served) -> Pool {
+        let config = &pool.upstream.config;
+        let roster = pool.upstream.roster();
+        let shares = roster.shares(pool.upstream.rule());
+        let endpoints = roster.endpoints().iter().map(|endpoint| {
+            let vitals = &endpoint.vitals;
+            Endpoint {
+                name: endpoint.name.clone(),
+                addresses: vitals.addresses().to_vec(),
+                standing: super::observe::standing(vitals.standing()),
+                reason: vitals.reason().to_string(),
+                since: vitals.since().map(|since| UNIX_EPOCH + Duration::from_millis(since)),
+                disabled: endpoint.is_disabled(),
+                bench: bench(vitals.bench()),
+                bench_reason: vitals.bench_reason().to_string(),
+                warmth: vitals.warmth(),
+                drained: vitals.is_drained(),
+                in_flight: u64::from(vitals.in_flight()),
+                pending: u64::from(vitals.pending()),
+                retries: u64::from(vitals.retries()),
+                limits_reached: LimitsReached {
+                    in_flight: vitals.reached().in_flight.into(),
+                    pending: vitals.reached().pending.into(),
+                    retries: vitals.reached().retries.into(),
+                },
+                idle_time_ms: vitals
+                    .keep_alive()
+                    .learned()
+                    .map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
+                idle_closes: vitals.keep_alive().closes(),
+                tunnels: u64::from(vitals.tunnels()),
+                weight: endpoint.weight,
+                priority: endpoint.tier.priority,
+                zone: endpoint.zone.as_ref().map(ToString::to_string),
+                counts: pool.counts(endpoint).counts(),
+            }
+        });
+        let (made, refused) = pool.metrics.retried();
+        let fill = pool.upstream.budget.fill(now_ms());
+        Pool {
+            name: config.name.clone(),
+            strategy: match config.strategy {
+                Strategy::RoundRobin => "round_robin",
+                Strategy::LeastConnection => "least_connection",
+            },
+            discovery: config.discover.as_ref().map(|discover| Discovery {
+                name: discover.name.clone(),
+                last_answer: self.finder.last(&config.name).map(|last| last.as_str()),
+            }),
+            queue_length: pool.upstream.waiting() as u64,
+            queue: Waiting::ALL.iter().map(|lane| lane_status(pool, *lane)).collect(),
+            panicking: roster.is_in_panic(pool.upstream.rule()),
+            retries: Retries {
+                made: made.into_iter().collect(),
+                refused,
+                budget: Budget { used: fill.used, allowed: fill.allowed },
+            },
+            shares: shares.iter().map(|(tier, percent)| share(*tier, *percent)).collect(),
+            slo: self.budgets.report(pool),
+            endpoints: endpoints.collect(),
+        }
+    }
 }
 
 impl Source for World {
     fn status(&self) -> Status {
         let snapshot = self.live.load();
+        self.budgets.look();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             generation: snapshot.generation.0,
@@ -78,11 +147,13 @@ impl Source for World {
             phase: self.life.phase(),
             uptime_seconds: self.started.elapsed().as_secs(),
             workers: snapshot.config.process.workers.get(),
+            load: self.siblings.iter().map(load).collect(),
+            connections_max: self.connections_max as u64,
             reloads: Reloads { ok: self.metrics.reloads(Reload::Ok), failed: self.metrics.reloads(Reload::Failed) },
             temp_bytes: self.vault.on_disk(),
             buffered_bytes: self.vault.in_memory(),
             listeners: self.listeners.iter().map(Seen::status).collect(),
-            pools: snapshot.pools.iter().map(|pool| pool_status(pool, &self.finder)).collect(),
+            pools: snapshot.pools.iter().map(|pool| self.pool_status(pool)).collect(),
             limits: limits(&snapshot.quotas),
             drains: self.drains.standing().into_iter().map(drain_status).collect(),
             bans: self.bans.len(now_ns()) as u64,
@@ -172,6 +243,11 @@ impl Seen {
     }
 }
 
+fn load(worker: &Sibling) -> Load {
+    let (busy, tasks) = worker.load();
+    Load { busy_seconds: busy.as_secs_f64(), connections: worker.open() as u64, tasks: tasks as u64 }
+}
+
 fn limits(quotas: &Quotas) -> Vec<Limit> {
     let guard = quotas.login.iter().flat_map(|guard| [&guard.per_address, &guard.per_user]);
     let meters = quotas.iter().filter_map(|quota| quota.meter.as_ref()).chain(guard);
@@ -191,65 +267,6 @@ fn limits(quotas: &Quotas) -> Vec<Limit> {
 
 fn drain_status((target, left): (Target, Option<Duration>)) -> Drain {
     Drain { target: target.to_string(), seconds_left: left.map(|left| left.as_secs()) }
-}
-
-fn pool_status(pool: &Served, finder: &Finder) -> Pool {
-    let config = &pool.upstream.config;
-    let roster = pool.upstream.roster();
-    let shares = roster.shares(pool.upstream.rule());
-    let endpoints = roster.endpoints().iter().map(|endpoint| {
-        let vitals = &endpoint.vitals;
-        Endpoint {
-            name: endpoint.name.clone(),
-            addresses: vitals.addresses().to_vec(),
-            standing: super::observe::standing(vitals.standing()),
-            reason: vitals.reason().to_string(),
-            since: vitals.since().map(|since| UNIX_EPOCH + Duration::from_millis(since)),
-            disabled: endpoint.is_disabled(),
-            bench: bench(vitals.bench()),
-            bench_reason: vitals.bench_reason().to_string(),
-            warmth: vitals.warmth(),
-            drained: vitals.is_drained(),
-            in_flight: u64::from(vitals.in_flight()),
-            pending: u64::from(vitals.pending()),
-            retries: u64::from(vitals.retries()),
-            limits_reached: LimitsReached {
-                in_flight: vitals.reached().in_flight.into(),
-                pending: vitals.reached().pending.into(),
-                retries: vitals.reached().retries.into(),
-            },
-            idle_time_ms: vitals.keep_alive().learned().map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
-            idle_closes: vitals.keep_alive().closes(),
-            tunnels: u64::from(vitals.tunnels()),
-            weight: endpoint.weight,
-            priority: endpoint.tier.priority,
-            zone: endpoint.zone.as_ref().map(ToString::to_string),
-            counts: pool.counts(endpoint).counts(),
-        }
-    });
-    let (made, refused) = pool.metrics.retried();
-    let fill = pool.upstream.budget.fill(now_ms());
-    Pool {
-        name: config.name.clone(),
-        strategy: match config.strategy {
-            Strategy::RoundRobin => "round_robin",
-            Strategy::LeastConnection => "least_connection",
-        },
-        discovery: config.discover.as_ref().map(|discover| Discovery {
-            name: discover.name.clone(),
-            last_answer: finder.last(&config.name).map(|last| last.as_str()),
-        }),
-        queue_length: pool.upstream.waiting() as u64,
-        queue: Waiting::ALL.iter().map(|lane| lane_status(pool, *lane)).collect(),
-        panicking: roster.is_in_panic(pool.upstream.rule()),
-        retries: Retries {
-            made: made.into_iter().collect(),
-            refused,
-            budget: Budget { used: fill.used, allowed: fill.allowed },
-        },
-        shares: shares.iter().map(|(tier, percent)| share(*tier, *percent)).collect(),
-        endpoints: endpoints.collect(),
-    }
 }
 
 fn lane_status(pool: &Served, lane: Waiting) -> Lane {

@@ -7,6 +7,7 @@
 mod catalogue;
 pub mod findings;
 pub mod listener;
+pub mod objectives;
 pub mod pool;
 pub mod process;
 pub mod quota;

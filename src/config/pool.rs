@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 
+use super::objectives::Objectives;
 use crate::lexicon::{EndpointName, PoolName, ZoneName};
 
 /// A named set of interchangeable endpoints.
@@ -57,6 +58,8 @@ pub struct Pool {
     pub panic_threshold: u8,
     /// Longest response head in bytes. Default 64 KiB. Beyond it: 502 `upstream_head`.
     pub head_bytes: usize,
+    /// What is promised of it.
+    pub objectives: Objectives,
 }
 
 /// Discovery by DNS.

@@ -45,6 +45,9 @@ pub struct Process {
     pub log_json: bool,
     /// Reload when the configuration or a file it names changes. Default true.
     pub watch_files: bool,
+    /// Where what was measured of objectives outlives the process. Default: `objectives` in the directory that systemd
+    /// gives, else none. Needs restart.
+    pub objectives_file: Option<PathBuf>,
 }
 
 /// `[clients]`.

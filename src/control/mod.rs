@@ -1,10 +1,11 @@
 //! Background tasks: they write, the data plane reads.
 //!
 //! Floor 5. Everything here runs on the control runtime, under one [`supervisor`]: the active health checks, name
-//! resolution, discovery, operators' drains, file watching, signals. In: the pools of the present generation. Out: standings,
+//! resolution, discovery, operators' drains, error budgets, file watching, signals. In: the pools of the present generation. Out: standings,
 //! addresses and drains in each endpoint's vitals, and requests to reload, to reopen logs or to drain. Deliberately absent: the data plane; it never
 //! waits for anything in here.
 
+pub mod budgets;
 pub mod discovery;
 pub mod drains;
 pub mod names;

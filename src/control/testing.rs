@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Pool;
+use crate::config::objectives::Objectives;
 use crate::config::pool::{Endpoint, Health, Queue, Retry, Strategy, UpstreamClocks, WhenAllDown, Zones};
 use crate::lexicon::{EndpointName, PoolName};
 
@@ -59,5 +60,6 @@ pub(crate) fn pool(endpoints: &[(&str, u16)], health: Option<Health>) -> Arc<Poo
         when_all_down: WhenAllDown::Reject,
         panic_threshold: 50,
         head_bytes: 64 * 1024,
+        objectives: Objectives::default(),
     })
 }

@@ -18,7 +18,7 @@ use crate::limit::Place;
 use crate::message::Connection;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
-use crate::telemetry::metrics::EndpointMetrics;
+use crate::telemetry::metrics::{EndpointMetrics, Served};
 use crate::telemetry::record::{Attempt, Attempts, End, Kind, Link, Record, RecordId, Stage, Stages, Who, Why};
 use crate::upstream::Lease;
 
@@ -31,6 +31,8 @@ pub(super) use tail::Tail;
 pub(super) struct Story {
     record: Record,
     started: Instant,
+    /// When the head of the answer was ready.
+    answered: Option<Duration>,
     stage: Stage,
     received: Option<Arc<AtomicU64>>,
     /// What the shield wants to know of its end.
@@ -94,6 +96,7 @@ impl Story {
         Box::new(Self {
             record,
             started: Instant::now(),
+            answered: None,
             stage: Stage::Request,
             received: None,
             judged: None,
@@ -218,6 +221,18 @@ impl Story {
         }
     }
 
+    /// The head of the answer is ready.
+    fn note_answer(&mut self) {
+        let stages = &self.record.stages;
+        let streamed = self.received.as_ref().is_some_and(|received| received.load(Ordering::Relaxed) > 0);
+        // While a body streams through, its sender's pace is in the time since the start.
+        self.answered = Some(if streamed && stages.receive.is_zero() {
+            stages.queue + stages.connect + stages.first_byte
+        } else {
+            self.started.elapsed().saturating_sub(stages.receive)
+        });
+    }
+
     /// A tunnel begins: told now, and once more at its end.
     pub(super) fn begin_tunnel(&mut self) {
         self.stage = Stage::Tunnel;
@@ -226,6 +241,10 @@ impl Story {
         start.stages.total = self.started.elapsed();
         if let Some(pool) = self.route.as_ref().and_then(|route| route.pool.as_ref()) {
             pool.metrics.tunnel_opened();
+            let threshold = pool.upstream.config.objectives.latency_threshold;
+            if let Some(served) = Served::of(&start, Some(start.stages.total), threshold) {
+                pool.metrics.served(served);
+            }
         }
         self.emitter.emit(start);
         self.record.kind = Kind::TunnelEnd;
@@ -257,6 +276,15 @@ impl Story {
                     pool.metrics.tunnel_ended(record);
                 } else {
                     pool.metrics.exchange(record);
+                    let threshold = pool.upstream.config.objectives.latency_threshold;
+                    if let Some(served) = Served::of(record, self.answered, threshold) {
+                        pool.metrics.served(served);
+                        if served == Served::Endpoint
+                            && let Some(counts) = &self.endpoint
+                        {
+                            counts.failed();
+                        }
+                    }
                 }
             }
         }

@@ -7,13 +7,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::net::TcpStream;
+use tokio::runtime::RuntimeMetrics;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::lifecycle::{Life, Phase};
@@ -56,15 +57,19 @@ pub struct Sockets {
 }
 
 /// A worker as the others see it.
+#[derive(Debug)]
 pub struct Sibling {
     open: AtomicUsize,
     door: mpsc::Sender<Accepted>,
+    /// What its runtime counts, once it runs.
+    runtime: OnceLock<RuntimeMetrics>,
 }
 
 /// The end of a worker's door that it keeps for itself.
 pub struct Door(mpsc::Receiver<Accepted>);
 
 /// A connection before anything was read of it.
+#[derive(Debug)]
 struct Accepted {
     tcp: std::net::TcpStream,
     peer: SocketAddr,
@@ -76,12 +81,20 @@ impl Sibling {
     /// A worker as the others will see it, and its own end.
     pub fn new() -> (Self, Door) {
         let (door, opens) = mpsc::channel(DOOR);
-        (Self { open: AtomicUsize::new(0), door }, Door(opens))
+        (Self { open: AtomicUsize::new(0), door, runtime: OnceLock::new() }, Door(opens))
     }
 
     /// Open connections.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// How long it was not idle since its start, and how many tasks it has. Costs the worker nothing: its runtime counts
+    /// when it comes to rest, in any case.
+    pub fn load(&self) -> (Duration, usize) {
+        self.runtime
+            .get()
+            .map_or_else(Default::default, |runtime| (runtime.worker_total_busy_duration(0), runtime.num_alive_tasks()))
     }
 }
 
@@ -100,6 +113,10 @@ pub fn start<H: Handler>(
         .enable_all()
         .max_blocking_threads(shared.blocking_threads.max(1))
         .build()?;
+    if let Some(own) = shared.siblings.get(index) {
+        // Only ever set here.
+        drop(own.runtime.set(runtime.metrics()));
+    }
     thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         metrics::set_worker(index);
         let worker = Worker { index, shared, emptied: Arc::new(Notify::new()) };

@@ -176,6 +176,28 @@ pub fn drain_expired(target: &dyn fmt::Display) {
     info!(admin.target = %target, "drain expired");
 }
 
+/// What was measured of objectives before cannot be read; measuring begins anew.
+pub fn objectives_unreadable(metrics: &Metrics, file: &Path, error: &(dyn Error + 'static)) {
+    metrics.objectives_error();
+    warn!(path = %file.display(), error = %Chain(error), "objectives not read, their past begins anew");
+}
+
+/// What is measured of objectives cannot be written.
+pub fn objectives_unwritable(metrics: &Metrics, file: &Path, error: &(dyn Error + 'static)) {
+    metrics.objectives_error();
+    warn!(path = %file.display(), error = %Chain(error), "objectives not written");
+}
+
+/// An error budget burns so fast that somebody should know.
+pub fn budget_burning(pool: &PoolName, objective: &'static str, alert: &'static str, left_percent: f64) {
+    warn!(%pool, objective, alert, budget.left_percent = left_percent, "error budget burning");
+}
+
+/// It does not any more.
+pub fn budget_calm(pool: &PoolName, objective: &'static str, left_percent: f64) {
+    info!(%pool, objective, budget.left_percent = left_percent, "error budget calm");
+}
+
 /// Everything is bound and running.
 pub fn serving(took: Duration) {
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

@@ -8,20 +8,25 @@
 
 mod causes;
 mod cells;
-mod counts;
 mod encode;
+mod endpoint;
+mod exemplar;
 mod exposition;
 mod families;
 mod handles;
+mod page;
+mod process;
 mod quic;
 mod quota;
 mod recorder;
 mod rules;
+mod served;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use causes::{
     AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, Ejection, FleetDrop,
@@ -29,17 +34,20 @@ pub use causes::{
     Standing,
 };
 pub use cells::{Count, set_worker};
-pub use counts::EndpointCounts;
+pub use endpoint::{EndpointCounts, EndpointMetrics};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
-pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use handles::{ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use page::{Point, Value, Values};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
 pub use recorder::RecorderMetrics;
 pub use rules::RuleMetrics;
+pub use served::Served;
 
 use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName};
 use crate::lifecycle::Phase;
+use crate::telemetry::slo::Report;
 use cells::Causes;
 use handles::Codes;
 use quota::Logins;
@@ -58,8 +66,11 @@ struct Inner {
     /// A rule that does something else after a reload is another one.
     rules: Handles<(RuleName, &'static str), RuleMetrics>,
     reloads: Causes<Reload>,
+    /// Whether the last one failed.
+    reload_failed: AtomicBool,
     admin_changes: Causes<AdminChange>,
     panics: Count,
+    objectives_errors: Count,
     limits: Handles<LimitName, LimitMetrics>,
     bans: Codes,
     logins: Logins,
@@ -80,8 +91,14 @@ pub trait Gauges: fmt::Debug + Send + Sync {
 pub struct State {
     /// Generation in use; 0 before the first.
     pub generation: u64,
+    /// When that generation was loaded.
+    pub loaded_at: Option<SystemTime>,
     /// Phase of the process.
     pub phase: Phase,
+    /// Workers, in order.
+    pub workers: Vec<WorkerState>,
+    /// Client connections that may be open.
+    pub connections_max: u64,
     /// Listeners.
     pub listeners: Vec<ListenerState>,
     /// Pools.
@@ -102,7 +119,10 @@ impl Default for State {
     fn default() -> Self {
         Self {
             generation: 0,
+            loaded_at: None,
             phase: Phase::Running,
+            workers: Vec::new(),
+            connections_max: 0,
             listeners: Vec::new(),
             pools: Vec::new(),
             temp_bytes: 0,
@@ -112,6 +132,17 @@ impl Default for State {
             fleet: None,
         }
     }
+}
+
+/// A worker now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerState {
+    /// Time in which it was not idle, since the start.
+    pub busy: Duration,
+    /// Open client connections.
+    pub connections: u64,
+    /// Tasks that have not ended.
+    pub tasks: u64,
 }
 
 /// A listener now.
@@ -140,6 +171,8 @@ pub struct PoolState {
     pub shares: Vec<TierShare>,
     /// Whether so few endpoints are up that health is not heeded.
     pub panicking: bool,
+    /// How its objectives are kept.
+    pub slo: Report,
     /// Its endpoints.
     pub endpoints: Vec<EndpointState>,
 }
@@ -195,8 +228,10 @@ impl Metrics {
             pools: Handles::default(),
             rules: Handles::default(),
             reloads: Causes::default(),
+            reload_failed: AtomicBool::new(false),
             admin_changes: Causes::default(),
             panics: Count::default(),
+            objectives_errors: Count::default(),
             limits: Handles::default(),
             bans: Codes::default(),
             logins: Logins::default(),
@@ -235,6 +270,7 @@ impl Metrics {
     /// Counts a reload.
     pub fn reload(&self, result: Reload) {
         self.0.reloads.inc(result);
+        self.0.reload_failed.store(result == Reload::Failed, Ordering::Relaxed);
     }
 
     /// Reloads so far with this result.
@@ -250,6 +286,11 @@ impl Metrics {
     /// Counts a panic that was caught.
     pub fn panic(&self) {
         self.0.panics.inc();
+    }
+
+    /// Counts a failure to read or write what was measured of objectives.
+    pub fn objectives_error(&self) {
+        self.0.objectives_errors.inc();
     }
 
     /// The handle of a limit.
@@ -288,6 +329,14 @@ impl Metrics {
     /// Never in practice: text is written to memory.
     pub fn expose(&self, form: Exposition) -> Result<String, fmt::Error> {
         exposition::expose(&self.0, form)
+    }
+
+    /// Everything as values.
+    pub fn values(&self) -> Vec<Values> {
+        let mut values = Vec::with_capacity(FAMILIES.len());
+        // Only text can fail to be written.
+        let _infallible = self.0.write(&mut page::Page::Values(&mut values));
+        values
     }
 }
 

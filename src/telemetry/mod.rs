@@ -11,6 +11,7 @@ pub mod recorder;
 pub mod redact;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod slo;
 
 pub use access_log::{AccessLog, Emitter};
 pub use metrics::Metrics;

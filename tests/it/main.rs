@@ -33,6 +33,8 @@ mod http3_tuning;
 mod limits;
 mod listeners;
 mod logins;
+mod metrics;
+mod objectives;
 mod operating;
 mod outliers;
 mod queueing;

@@ -17,6 +17,7 @@ mod kinds;
 mod limit;
 mod listener;
 mod login;
+mod objectives;
 mod pool;
 mod process;
 mod recorder;

@@ -1,5 +1,6 @@
 //! `[pools.NAME]` as written; `health` has its own file.
 
+use super::super::objectives::Objectives;
 use super::super::pool::{
     Discover, Endpoint, Health, Outliers, Pool, Queue, Retry, SlowStart, Strategy, UpstreamClocks, UpstreamTls,
     WhenAllDown, Zones,
@@ -11,6 +12,7 @@ use super::kinds::{
     Bytes, Choice, DAY, File, Flag, HOUR, KIB, Lasting, MIB, MINUTE, Parsed, SECOND, WATCHED, Whole, bytes, choice,
     lasting, parsed, whole,
 };
+use super::objectives::{OBJECTIVES, objectives};
 use super::shapes::{At, Brief, List, Sub, Switch, brief, list, sub, switch};
 use super::sheet::Words;
 use super::steady::{OUTLIERS, QUEUE, SLOW_START, ZONES, outliers, queue, slow_start, zones};
@@ -71,6 +73,8 @@ section! {
         panic_threshold: Whole<u8> = whole(0, 100), Or("50");
         /// Longest response head. Beyond it: 502 `upstream_head`.
         head_bytes: Bytes<usize> = bytes(4 * KIB, MIB), Or("'64KiB'");
+        /// What is promised of the pool, and measured: error budgets, burn rates, downtime.
+        objectives: Sub<Objectives> = sub(&OBJECTIVES, objectives), Or("{}");
     }
 }
 
@@ -99,6 +103,7 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
     let when_all_down = table.get(&POOL.when_all_down);
     let panic_threshold = table.get(&POOL.panic_threshold);
     let head_bytes = table.get(&POOL.head_bytes);
+    let objectives = table.get(&POOL.objectives);
 
     let several = endpoints.as_ref().is_some_and(|endpoints: &Vec<Endpoint>| endpoints.len() > 1);
     if several && matches!(health, Some(None)) {
@@ -141,6 +146,7 @@ pub(super) fn pool(name: &str, table: &Table<'_>) -> Option<Pool> {
         when_all_down: when_all_down?,
         panic_threshold: panic_threshold?,
         head_bytes: head_bytes?,
+        objectives: objectives?,
     })
 }
 

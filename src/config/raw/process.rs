@@ -76,6 +76,10 @@ section! {
         log_json: Flag = Flag, Or("false");
         /// Reload when the configuration or a file that it names changes. SIGHUP reloads in any case.
         watch_files: Flag = Flag, Or("true");
+        /// File in which what was measured of pools' `objectives` outlives the process; written once a minute and at the
+        /// end. Needs a restart.
+        objectives_file: File = PLACE,
+            May("`objectives` in the directory that systemd gives (`STATE_DIRECTORY`), else none: the past ends with the process");
     }
 }
 
@@ -95,6 +99,7 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
     let log = table.get(&PROCESS.log);
     let log_json = table.get(&PROCESS.log_json);
     let watch_files = table.get(&PROCESS.watch_files);
+    let objectives_file = table.get(&PROCESS.objectives_file);
     if drain_timeout.is_some_and(|timeout| timeout.as_millis() < 5_000) {
         let words = Words::new("cuts what is under way when the process ends").expected("5s or more");
         table.warn(&PROCESS.drain_timeout, words.help("Superset's pages and queries often take seconds"));
@@ -114,7 +119,14 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
         log: log?,
         log_json: log_json?,
         watch_files: watch_files?,
+        objectives_file: objectives_file?.or_else(|| Some(state_directory()?.join("objectives"))),
     })
+}
+
+/// The first of the directories that systemd gives for what outlives the process.
+fn state_directory() -> Option<PathBuf> {
+    let all = std::env::var_os("STATE_DIRECTORY")?;
+    std::env::split_paths(&all).next().filter(|first| first.is_absolute())
 }
 
 fn available_cpus() -> NonZeroUsize {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::listener::TlsVersion;
+use crate::config::objectives::Objectives;
 use crate::config::pool::{Check, HttpCheck, SlowStart, Strategy, WhenAllDown};
 use crate::config::process::{LogFormat, LogTarget};
 use crate::config::route::Action;
@@ -131,6 +132,11 @@ fn a_pool_has_its_documented_defaults() {
     assert_eq!((pool.retry.attempts, pool.retry.budget_percent), (1, 10));
     assert_eq!((pool.retry.per_try, pool.retry.back_off), (None, Duration::from_millis(25)));
     assert_eq!((pool.panic_threshold, pool.head_bytes), (50, 64 * KIB));
+    assert_eq!(pool.objectives, Objectives::default());
+    assert_eq!(
+        (pool.objectives.availability.to_string(), pool.objectives.latency_threshold),
+        ("99.9%".into(), 10 * SECOND)
+    );
 }
 
 #[test]

@@ -80,6 +80,7 @@ pub(in crate::pipeline) struct Tail {
 impl Tail {
     /// `body` with `story` and `lease` in it; both end with it.
     pub(in crate::pipeline) fn ride(body: Body, mut story: Box<Story>, lease: Option<Lease>) -> Body {
+        story.note_answer();
         if body.is_end() {
             drop(lease);
             story.close();

@@ -27,7 +27,7 @@ macro_rules! causes {
             }
         }
 
-        impl Cause for $name {
+        impl $crate::telemetry::metrics::Cause for $name {
             const ALL: &'static [Self] = &[$(Self::$member,)*];
 
             fn as_str(self) -> &'static str {
@@ -40,6 +40,8 @@ macro_rules! causes {
         }
     )*};
 }
+
+pub(super) use causes;
 
 causes! {
     /// Why a client's connection was closed right after accept.

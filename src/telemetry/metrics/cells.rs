@@ -150,6 +150,12 @@ pub(super) const BOUNDS: [u64; 18] = [
     300_000_000,
 ];
 
+/// The bucket that a duration belongs to.
+pub(super) fn bucket_of(duration: Duration) -> usize {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    BOUNDS.partition_point(|bound| *bound < micros)
+}
+
 /// A histogram of durations. The crate's own takes a lock for each observation.
 #[derive(Debug, Default)]
 pub(super) struct Durations {
@@ -161,8 +167,7 @@ pub(super) struct Durations {
 impl Durations {
     pub(super) fn observe(&self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.partition_point(|bound| *bound < micros);
-        self.buckets.get(bucket).unwrap_or(&self.beyond).inc();
+        self.buckets.get(bucket_of(duration)).unwrap_or(&self.beyond).inc();
         self.sum_micros.add(micros);
     }
 }

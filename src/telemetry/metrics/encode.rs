@@ -3,113 +3,65 @@
 //! Floor 2. In: the handles that are alive and the state at this moment. Runs on the control runtime, never on a
 //! worker.
 
+mod objectives;
 mod upstream;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Unit as ClientUnit;
+use prometheus_client::encoding::DescriptorEncoder;
 
-use super::cells::{CLASSES, Histogram};
+use super::cells::CLASSES;
 use super::families as f;
-use super::families::{Family, Kind, Unit};
 use super::handles::TLS_VERSIONS;
+use super::page::{Page, Samples, family};
+use super::process::Figures;
 use super::{AdminChange, Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word, quota};
 use crate::lexicon::{ListenerName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use crate::telemetry::record::{End, Stage, Who};
 
-/// Takes the samples of one family.
-pub(super) struct Samples<'a> {
-    encoder: MetricEncoder<'a>,
-    family: &'static Family,
-}
-
-impl Samples<'_> {
-    fn labelled(&mut self, values: &[&str], write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result) -> fmt::Result {
-        debug_assert_eq!(values.len(), self.family.labels.len(), "{}", self.family.name);
-        if values.is_empty() {
-            return write(&mut self.encoder);
-        }
-        let labels: Vec<(&str, &str)> = self.family.labels.iter().copied().zip(values.iter().copied()).collect();
-        write(&mut self.encoder.encode_family(&labels)?)
-    }
-
-    pub(super) fn counter(&mut self, values: &[&str], value: u64) -> fmt::Result {
-        self.labelled(values, |encoder| encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None))
-    }
-
-    pub(super) fn gauge(&mut self, values: &[&str], value: u64) -> fmt::Result {
-        self.labelled(values, |encoder| encoder.encode_gauge(&value))
-    }
-
-    fn histogram(&mut self, values: &[&str], value: &Histogram) -> fmt::Result {
-        self.labelled(values, |encoder| {
-            encoder.encode_histogram::<NoLabelSet>(value.sum, value.count, &value.buckets, None)
-        })
-    }
-
-    fn info(&mut self, value: &str) -> fmt::Result {
-        let labels: Vec<(&str, &str)> = self.family.labels.iter().map(|label| (*label, value)).collect();
-        self.encoder.encode_info(&labels)
-    }
-}
-
-/// Writes a family's head, then its samples.
-pub(super) fn family(
-    encoder: &mut DescriptorEncoder<'_>,
-    family: &'static Family,
-    samples: impl FnOnce(&mut Samples<'_>) -> fmt::Result,
-) -> fmt::Result {
-    let unit = match family.unit {
-        Unit::None => None,
-        Unit::Seconds => Some(ClientUnit::Seconds),
-        Unit::Bytes => Some(ClientUnit::Bytes),
-    };
-    let kind = match family.kind {
-        Kind::Counter => MetricType::Counter,
-        Kind::Gauge => MetricType::Gauge,
-        Kind::Histogram => MetricType::Histogram,
-        Kind::Info => MetricType::Info,
-    };
-    let encoder = encoder.encode_descriptor(family.name, family.help, unit.as_ref(), kind)?;
-    samples(&mut Samples { encoder, family })
-}
-
 impl Collector for Inner {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.write(&mut Page::Text(encoder))
+    }
+}
+
+impl Inner {
+    /// Every family, in the order of the table.
+    pub(super) fn write(&self, page: &mut Page<'_>) -> fmt::Result {
         let state = self.state();
         let listeners = self.listeners.alive();
         let pools = self.pools.alive();
         let routes = self.routes.alive();
-        process(self, &state, &mut encoder)?;
-        exchanges(&listeners, &mut encoder)?;
-        connections(&listeners, &state, &mut encoder)?;
-        family(&mut encoder, &f::ROUTE_EXCHANGES, |samples| {
+        process(self, &state, page)?;
+        exchanges(&listeners, page)?;
+        connections(&listeners, &state, page)?;
+        family(page, &f::ROUTE_EXCHANGES, |samples| {
             routes.iter().try_for_each(|(name, route): &(RouteName, _)| {
                 by_class(samples, &[name.as_str()], |class| route.shards.sum(|shard| shard.get(class)))
             })
         })?;
         let rules = self.rules.alive();
-        family(&mut encoder, &f::VERDICTS, |samples| {
+        family(page, &f::VERDICTS, |samples| {
             rules.iter().try_for_each(|((name, action), rule)| {
                 let [enforced, observed] = rule.counts();
                 samples.counter(&[name.as_str(), action, "enforced"], enforced)?;
                 samples.counter(&[name.as_str(), action, "observed"], observed)
             })
         })?;
-        upstream::of_pools(&pools, &state, &mut encoder)?;
-        upstream::of_endpoints(&pools, &state, &mut encoder)?;
-        quota::encode(self, &state, &mut encoder)?;
-        family(&mut encoder, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
-        family(&mut encoder, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
-        log(self, &mut encoder)?;
-        self.recorder.encode(&mut encoder)
+        upstream::of_pools(&pools, &state, page)?;
+        upstream::of_endpoints(&pools, &state, page)?;
+        objectives::encode(self, &pools, &state, page)?;
+        quota::encode(self, &state, page)?;
+        family(page, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
+        family(page, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
+        log(self, page)?;
+        self.recorder.encode(page)
     }
 }
 
@@ -129,25 +81,59 @@ pub(super) fn by_cause<C: Cause>(samples: &mut Samples<'_>, labels: &[&str], cou
     })
 }
 
-fn process(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    family(encoder, &f::BUILD, |samples| samples.info(env!("CARGO_PKG_VERSION")))?;
-    let started = inner.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    family(encoder, &f::STARTED, |samples| samples.gauge(&[], started))?;
-    family(encoder, &f::GENERATION, |samples| samples.gauge(&[], state.generation))?;
-    family(encoder, &f::RELOADS, |samples| by_cause(samples, &[], |result: Reload| inner.reloads.get(result)))?;
-    family(encoder, &f::ADMIN_CHANGES, |samples| {
+fn process(inner: &Inner, state: &State, page: &mut Page<'_>) -> fmt::Result {
+    family(page, &f::BUILD, |samples| samples.info(env!("CARGO_PKG_VERSION")))?;
+    family(page, &f::GENERATION, |samples| samples.gauge(&[], state.generation))?;
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    family(page, &f::LOADED, |samples| state.loaded_at.map_or(Ok(()), |loaded| samples.gauge(&[], seconds(loaded))))?;
+    family(page, &f::RELOAD_FAILED, |samples| {
+        samples.gauge(&[], u64::from(inner.reload_failed.load(Ordering::Relaxed)))
+    })?;
+    family(page, &f::RELOADS, |samples| by_cause(samples, &[], |result: Reload| inner.reloads.get(result)))?;
+    family(page, &f::ADMIN_CHANGES, |samples| {
         by_cause(samples, &[], |result: AdminChange| inner.admin_changes.get(result))
     })?;
-    family(encoder, &f::PHASE, |samples| {
+    family(page, &f::PHASE, |samples| {
         [Phase::Running, Phase::Unready, Phase::Draining, Phase::Ending]
             .into_iter()
             .try_for_each(|phase| samples.gauge(&[phase_word(phase)], u64::from(state.phase == phase)))
     })?;
-    family(encoder, &f::PANICS, |samples| samples.counter(&[], inner.panics.get()))
+    family(page, &f::PANICS, |samples| samples.counter(&[], inner.panics.get()))?;
+    figures(seconds(inner.started), page)?;
+    workers(state, page)
 }
 
-fn exchanges(listeners: &[(ListenerName, Arc<ListenerMetrics>)], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    family(encoder, &f::EXCHANGES, |samples| {
+fn figures(started: u64, page: &mut Page<'_>) -> fmt::Result {
+    let figures = Figures::read();
+    family(page, &f::PROCESS_STARTED, |samples| samples.gauge(&[], started))?;
+    family(page, &f::PROCESS_CPU, |samples| {
+        figures.cpu.map_or(Ok(()), |cpu| samples.counter_f64(&[], cpu.as_secs_f64()))
+    })?;
+    let mut gauge =
+        |of, value: Option<u64>| family(page, of, |samples| value.map_or(Ok(()), |value| samples.gauge(&[], value)));
+    gauge(&f::PROCESS_FDS, figures.open_fds)?;
+    gauge(&f::PROCESS_MAX_FDS, figures.max_fds)?;
+    gauge(&f::PROCESS_THREADS, figures.threads)?;
+    gauge(&f::PROCESS_VIRTUAL, figures.virtual_memory)?;
+    gauge(&f::PROCESS_RESIDENT, figures.resident_memory)
+}
+
+fn workers(state: &State, page: &mut Page<'_>) -> fmt::Result {
+    let workers = || state.workers.iter().enumerate().map(|(index, worker)| (index.to_string(), worker));
+    family(page, &f::WORKER_BUSY, |samples| {
+        workers().try_for_each(|(name, worker)| samples.counter_f64(&[&name], worker.busy.as_secs_f64()))
+    })?;
+    family(page, &f::WORKER_CONNECTIONS, |samples| {
+        workers().try_for_each(|(name, worker)| samples.gauge(&[&name], worker.connections))
+    })?;
+    family(page, &f::WORKER_TASKS, |samples| {
+        workers().try_for_each(|(name, worker)| samples.gauge(&[&name], worker.tasks))
+    })?;
+    family(page, &f::CONNECTIONS_MAX, |samples| samples.gauge(&[], state.connections_max))
+}
+
+fn exchanges(listeners: &[(ListenerName, Arc<ListenerMetrics>)], page: &mut Page<'_>) -> fmt::Result {
+    family(page, &f::EXCHANGES, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             by_class(samples, &[name.as_str(), Protocol::Http1.as_str()], |class| {
                 listener.shards.sum(|shard| shard.http1.get(class))
@@ -160,7 +146,7 @@ fn exchanges(listeners: &[(ListenerName, Arc<ListenerMetrics>)], encoder: &mut D
             })
         })
     })?;
-    family(encoder, &f::ENDS, |samples| {
+    family(page, &f::ENDS, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             ends().try_for_each(|end| {
                 let count = listener.shards.sum(|shard| shard.ends.get(end));
@@ -173,13 +159,13 @@ fn exchanges(listeners: &[(ListenerName, Arc<ListenerMetrics>)], encoder: &mut D
             })
         })
     })?;
-    family(encoder, &f::REQUEST_BODY, |samples| {
+    family(page, &f::REQUEST_BODY, |samples| {
         per_listener(samples, listeners, |listener| listener.shards.sum(|shard| shard.bytes_in.get()))
     })?;
-    family(encoder, &f::RESPONSE_BODY, |samples| {
+    family(page, &f::RESPONSE_BODY, |samples| {
         per_listener(samples, listeners, |listener| listener.shards.sum(|shard| shard.bytes_out.get()))
     })?;
-    family(encoder, &f::FAULTS, |samples| {
+    family(page, &f::FAULTS, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             let mut codes = BTreeMap::new();
             listener.shards.each(|shard| shard.faults.add_to(&mut codes));
@@ -204,18 +190,14 @@ fn per_listener(
     listeners.iter().try_for_each(|(name, listener)| samples.counter(&[name.as_str()], count(listener)))
 }
 
-fn connections(
-    listeners: &[(ListenerName, Arc<ListenerMetrics>)],
-    state: &State,
-    encoder: &mut DescriptorEncoder<'_>,
-) -> fmt::Result {
-    family(encoder, &f::CONNECTIONS, |samples| {
+fn connections(listeners: &[(ListenerName, Arc<ListenerMetrics>)], state: &State, page: &mut Page<'_>) -> fmt::Result {
+    family(page, &f::CONNECTIONS, |samples| {
         per_listener(samples, listeners, |listener| listener.shards.sum(|shard| shard.accepted.get()))
     })?;
-    family(encoder, &f::CONNECTIONS_OPEN, |samples| {
+    family(page, &f::CONNECTIONS_OPEN, |samples| {
         state.listeners.iter().try_for_each(|listener| samples.gauge(&[listener.name.as_str()], listener.connections))
     })?;
-    family(encoder, &f::CONNECTIONS_SPEAKING, |samples| {
+    family(page, &f::CONNECTIONS_SPEAKING, |samples| {
         state.listeners.iter().try_for_each(|listener| {
             listener
                 .speaking
@@ -223,15 +205,13 @@ fn connections(
                 .try_for_each(|(protocol, open)| samples.gauge(&[listener.name.as_str(), protocol.as_str()], *open))
         })
     })?;
-    family(encoder, &f::CONNECTIONS_REFUSED, |samples| {
+    family(page, &f::CONNECTIONS_REFUSED, |samples| {
         listeners
             .iter()
             .try_for_each(|(name, listener)| by_cause(samples, &[name.as_str()], |cause| listener.refused.get(cause)))
     })?;
-    family(encoder, &f::ACCEPT_BACKOFFS, |samples| {
-        per_listener(samples, listeners, |listener| listener.backoffs.get())
-    })?;
-    family(encoder, &f::HANDSHAKES, |samples| {
+    family(page, &f::ACCEPT_BACKOFFS, |samples| per_listener(samples, listeners, |listener| listener.backoffs.get()))?;
+    family(page, &f::HANDSHAKES, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             TLS_VERSIONS.iter().zip(&listener.handshakes).try_for_each(|(version, [full, resumed])| {
                 samples.counter(&[name.as_str(), version, "no"], full.get())?;
@@ -239,26 +219,24 @@ fn connections(
             })
         })
     })?;
-    family(encoder, &f::HANDSHAKE_FAILURES, |samples| {
+    family(page, &f::HANDSHAKE_FAILURES, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             by_cause(samples, &[name.as_str()], |cause| listener.handshake_failures.get(cause))
         })
     })?;
-    family(encoder, &f::QUIC_RETRIES, |samples| {
-        per_listener(samples, listeners, |listener| listener.quic.retries.get())
-    })?;
-    family(encoder, &f::QUIC_FORWARDED, |samples| {
+    family(page, &f::QUIC_RETRIES, |samples| per_listener(samples, listeners, |listener| listener.quic.retries.get()))?;
+    family(page, &f::QUIC_FORWARDED, |samples| {
         per_listener(samples, listeners, |listener| listener.quic.forwarded.get())
     })?;
-    family(encoder, &f::QUIC_LOST, |samples| per_listener(samples, listeners, |listener| listener.quic.lost.get()))?;
-    family(encoder, &f::QUIC_OFFENCES, |samples| {
+    family(page, &f::QUIC_LOST, |samples| per_listener(samples, listeners, |listener| listener.quic.lost.get()))?;
+    family(page, &f::QUIC_OFFENCES, |samples| {
         listeners.iter().try_for_each(|(name, listener)| {
             let mut codes = BTreeMap::new();
             listener.quic.offences.add_to(&mut codes);
             codes.iter().try_for_each(|(code, count)| samples.counter(&[name.as_str(), code], *count))
         })
     })?;
-    family(encoder, &f::CERTIFICATE_EXPIRY, |samples| {
+    family(page, &f::CERTIFICATE_EXPIRY, |samples| {
         state.listeners.iter().try_for_each(|listener| {
             listener.certificates.iter().try_for_each(|(certificate, expiry)| {
                 let expiry = expiry.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -268,9 +246,9 @@ fn connections(
     })
 }
 
-fn log(inner: &Inner, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    family(encoder, &f::LOG_RECORDS, |samples| samples.counter(&[], inner.log.written.get()))?;
-    family(encoder, &f::LOG_DROPPED, |samples| by_cause(samples, &[], |cause: LogDrop| inner.log.dropped.get(cause)))?;
-    family(encoder, &f::LOG_ERRORS, |samples| samples.counter(&[], inner.log.errors.get()))?;
-    family(encoder, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
+fn log(inner: &Inner, page: &mut Page<'_>) -> fmt::Result {
+    family(page, &f::LOG_RECORDS, |samples| samples.counter(&[], inner.log.written.get()))?;
+    family(page, &f::LOG_DROPPED, |samples| by_cause(samples, &[], |cause: LogDrop| inner.log.dropped.get(cause)))?;
+    family(page, &f::LOG_ERRORS, |samples| samples.counter(&[], inner.log.errors.get()))?;
+    family(page, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
 }

@@ -10,7 +10,9 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 use super::Inner;
-use super::families::PREFIX;
+use super::cells::BOUNDS;
+use super::exemplar::Exemplar;
+use super::families::DURATION;
 
 /// A form of exposition.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,14 +35,41 @@ impl Exposition {
 
 /// Everything, as text.
 pub(super) fn expose(inner: &Arc<Inner>, form: Exposition) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix(PREFIX);
+    let mut registry = Registry::default();
     registry.register_collector(Box::new(Arc::clone(inner)));
     let mut out = String::with_capacity(16 * 1024);
     text::encode(&mut out, &registry)?;
     Ok(match form {
-        Exposition::OpenMetrics => out,
+        Exposition::OpenMetrics => with_exemplars(&out, inner),
         Exposition::Prometheus => as_prometheus(&out),
     })
+}
+
+/// Puts exemplars behind the buckets of whole exchanges. prometheus-client 0.25 writes them only for its own histograms, which
+/// take a lock for each observation.
+fn with_exemplars(plain: &str, inner: &Arc<Inner>) -> String {
+    let mut of_pools = Vec::new();
+    for (name, pool) in inner.pools.alive() {
+        let mut newest: [Option<Exemplar>; BOUNDS.len() + 1] = [None; BOUNDS.len() + 1];
+        pool.shards.each(|shard| shard.exemplars.add_to(&mut newest));
+        if newest.iter().any(Option::is_some) {
+            of_pools.push((format!(",pool=\"{}\",stage=\"total\"}} ", name.as_str()), newest.into_iter()));
+        }
+    }
+    let mut out = String::with_capacity(plain.len() + 4096);
+    let bucket = format!("{}_bucket{{le=\"", DURATION.full_name());
+    for line in plain.lines() {
+        out.push_str(line);
+        // The buckets of a pool come one after the other, in the order of their bounds.
+        if let Some((_, rest)) = line.strip_prefix(&bucket).and_then(|rest| rest.split_once('"'))
+            && let Some((_, exemplars)) = of_pools.iter_mut().find(|(labels, _)| rest.starts_with(labels.as_str()))
+            && let Some(Some(exemplar)) = exemplars.next()
+        {
+            out.push_str(&exemplar.text());
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// In the older format `HELP` and `TYPE` carry the name of the samples, suffix included, there is no `UNIT` nor `EOF`,

@@ -43,6 +43,8 @@ pub enum Unit {
     Seconds,
     /// Bytes.
     Bytes,
+    /// A share of one.
+    Ratio,
 }
 
 macro_rules! families {
@@ -58,12 +60,26 @@ macro_rules! families {
 #[rustfmt::skip] // a table
 families! {
     BUILD = Info "build", None, ["version"], "The running version";
-    STARTED = Gauge "start_time", Seconds, [], "When the process started, as Unix time";
     GENERATION = Gauge "config_generation", None, [], "Generation of the configuration in use, from 1";
+    LOADED = Gauge "config_loaded", Seconds, [], "When that configuration was loaded, as Unix time";
+    RELOAD_FAILED = Gauge "config_reload_failed", None, [], "1 while the last reload has failed";
     RELOADS = Counter "config_reloads", None, ["result"], "Reloads; result is ok or failed (the old generation stays)";
     ADMIN_CHANGES = Counter "admin_changes", None, ["result"], "Changes that operators asked for on the admin listener";
     PHASE = Gauge "phase", None, ["phase"], "1 for the present phase: running, unready, draining, ending";
     PANICS = Counter "panics", None, [], "Panics caught; each is a bug and ended one exchange or was restarted";
+
+    PROCESS_STARTED = Gauge "process_start_time", Seconds, [], "When the process started, as Unix time";
+    PROCESS_CPU = Counter "process_cpu", Seconds, [], "Time spent on processors";
+    PROCESS_FDS = Gauge "process_open_fds", None, [], "Open file descriptors";
+    PROCESS_MAX_FDS = Gauge "process_max_fds", None, [], "Most file descriptors that may be open; absent without a limit";
+    PROCESS_THREADS = Gauge "process_threads", None, [], "Threads";
+    PROCESS_VIRTUAL = Gauge "process_virtual_memory", Bytes, [], "Virtual memory";
+    PROCESS_RESIDENT = Gauge "process_resident_memory", Bytes, [], "Resident memory";
+
+    WORKER_BUSY = Counter "worker_busy", Seconds, ["worker"], "Time in which a worker was not idle; its rate is the worker's load";
+    WORKER_CONNECTIONS = Gauge "worker_connections_open", None, ["worker"], "Client connections that a worker has open now";
+    WORKER_TASKS = Gauge "worker_tasks", None, ["worker"], "Tasks of a worker that have not ended";
+    CONNECTIONS_MAX = Gauge "connections_max", None, [], "Client connections that may be open: process.max_connections, or half of the file descriptors if that is less";
 
     EXCHANGES = Counter "exchanges", None, ["listener", "protocol", "status"], "Exchanges ended, by status class; status none: the client was gone before";
     ENDS = Counter "exchange_ends", None, ["listener", "end"], "Exchanges ended, by two-letter end code; -- is complete";
@@ -89,7 +105,7 @@ families! {
     VERDICTS = Counter "verdicts", None, ["rule", "action", "mode"], "Requests that a rule of the shield fits, by what it does; mode is enforced, or observed (as if)";
 
     POOL_EXCHANGES = Counter "pool_exchanges", None, ["pool", "status"], "Exchanges ended that asked a pool, by status class";
-    DURATION = Histogram "exchange_duration", Seconds, ["pool", "stage"], "Where the time of exchanges went: queue, connect (new connections only), first_byte, total";
+    DURATION = Histogram "exchange_duration", Seconds, ["pool", "stage"], "Where the time of exchanges went: receive (collected request bodies only), queue, connect (new connections only), first_byte, total";
     QUEUE = Gauge "queue_length", None, ["pool"], "Exchanges waiting for a free endpoint";
     QUEUE_WAITS = Counter "queue_waits", None, ["pool", "lane", "ending"], "Waits for a free endpoint that ended: served, late, left, none_up; or did not begin: full, client_full";
     TIER_SHARE = Gauge "tier_share_percent", None, ["pool", "priority", "zone"], "Share of the traffic that a priority group takes, in the proxy's own zone (near) and elsewhere (far); absent where endpoints are all alike";
@@ -119,6 +135,16 @@ families! {
     WARMTH = Gauge "endpoint_warmth_percent", None, ["pool", "endpoint"], "Share of its due that an endpoint takes; below 100 after a recovery";
     IDLE_CLOSES = Counter "endpoint_idle_closes", None, ["pool", "endpoint"], "Idle connections that the endpoint closed before they were used again";
     TUNNELS_OPEN = Gauge "endpoint_tunnels_open", None, ["pool", "endpoint"], "Tunnels open now";
+
+    SERVED = Counter "slo_exchanges", None, ["pool", "served"], "Exchanges that count for a pool's objectives: good, slow (later than the threshold), or failed for the sake of client, proxy, endpoint";
+    SLO_OBJECTIVE = Gauge "slo_objective", Ratio, ["pool", "objective"], "What is promised: availability, latency";
+    SLO_BUDGET = Gauge "slo_budget_left", Ratio, ["pool", "objective"], "What is left of the error budget of 30 days; negative when more than all of it is spent";
+    SLO_BURN = Gauge "slo_burn_rate", None, ["pool", "objective", "window"], "How fast the error budget burns, by the past that is looked at: 5m, 30m, 1h, 6h, 3d; 1 spends it in 30 days";
+    SLO_SPENT = Gauge "slo_spent_exchanges", None, ["pool", "by"], "Failures of the last 30 days, by who they are to be blamed on: client, proxy, endpoint, zone (lost as a whole)";
+    SLO_DOWNTIME = Gauge "slo_downtime", Seconds, ["pool"], "Time of the last 30 days in which a pool served nobody, or most exchanges failed";
+    SLO_OBSERVED = Gauge "slo_observed", Seconds, ["pool"], "Time of the last 30 days that was looked at";
+    SLO_ALERT = Gauge "slo_alert", None, ["pool", "objective", "alert"], "1 while an error budget burns so fast that somebody should look now (page), or this week (ticket)";
+    SLO_ERRORS = Counter "objectives_file_errors", None, [], "Failures to read or write what was measured of objectives";
 
     LIMIT_REQUESTS = Counter "limit_requests", None, ["limit", "result"], "Requests counted on a limit: passed, limited (too many over time), crowded (too many at once), observed (would have been refused)";
     LIMIT_KEYS = Gauge "limit_keys", None, ["limit"], "Keys that have used something of a limit";
@@ -156,8 +182,14 @@ impl Family {
             Unit::None => "",
             Unit::Seconds => "_seconds",
             Unit::Bytes => "_bytes",
+            Unit::Ratio => "_ratio",
         };
-        format!("{PREFIX}_{}{unit}{}", self.name, self.kind.suffix())
+        format!("{}{unit}{}", self.prefixed(), self.kind.suffix())
+    }
+
+    /// The name without unit and suffix. What every client library of Prometheus tells of a process has no prefix.
+    pub(super) fn prefixed(&self) -> String {
+        if self.name.starts_with("process_") { self.name.to_owned() } else { format!("{PREFIX}_{}", self.name) }
     }
 }
 
@@ -181,8 +213,8 @@ impl Kind {
     }
 }
 
-/// Prefix of every name.
-pub(super) const PREFIX: &str = "sluicegate";
+/// Prefix of every name of ours.
+const PREFIX: &str = "sluicegate";
 
 /// The table of metrics as Markdown, for the README.
 pub fn reference() -> String {

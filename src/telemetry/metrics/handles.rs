@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::Cause;
-use super::cells::{CLASSES, Causes, Count, Durations, Shards, Statuses};
-use super::counts::EndpointCounts;
+use super::cells::{Causes, Count, Durations, Shards, Statuses};
+use super::endpoint::EndpointMetrics;
+use super::exemplar::Exemplars;
 use super::quic::QuicMetrics;
-use super::{
-    ConnectResult, ConnectionRefusal, DiscoveryResult, Ejection, HandshakeFailure, HedgeOutcome, LogDrop, ProbeResult,
-    RaceOutcome, RetryCause, Standing,
-};
+use super::served::Served;
+use super::{ConnectionRefusal, DiscoveryResult, HandshakeFailure, HedgeOutcome, LogDrop, RaceOutcome, RetryCause};
 use crate::lexicon::{EndpointName, Protocol};
 use crate::telemetry::record::{End, Kind, Record};
 
@@ -198,10 +197,13 @@ pub struct PoolMetrics {
 #[derive(Debug, Default)]
 pub(super) struct PoolShard {
     pub(super) statuses: Statuses,
+    pub(super) receive: Durations,
     pub(super) queue: Durations,
     pub(super) connect: Durations,
     pub(super) first_byte: Durations,
     pub(super) total: Durations,
+    pub(super) exemplars: Exemplars,
+    pub(super) served: Causes<Served>,
 }
 
 impl PoolMetrics {
@@ -246,6 +248,9 @@ impl PoolMetrics {
         let shard = self.shards.mine();
         let stages = &record.stages;
         shard.statuses.inc(record.status);
+        if !stages.receive.is_zero() {
+            shard.receive.observe(stages.receive);
+        }
         shard.queue.observe(stages.queue);
         if !stages.connect.is_zero() {
             shard.connect.observe(stages.connect);
@@ -254,6 +259,17 @@ impl PoolMetrics {
             shard.first_byte.observe(stages.first_byte);
         }
         shard.total.observe(stages.total);
+        shard.exemplars.note(record.traceparent.as_ref(), stages.total, record.at + stages.total);
+    }
+
+    /// An exchange, or the beginning of a tunnel, counts for the pool's objectives.
+    pub fn served(&self, how: Served) {
+        self.shards.mine().served.inc(how);
+    }
+
+    /// Exchanges so far that were served like this.
+    pub fn served_so_far(&self, how: Served) -> u64 {
+        self.shards.sum(|shard| shard.served.get(how))
     }
 
     /// A tunnel has opened.
@@ -299,76 +315,6 @@ impl PoolMetrics {
     /// An idle connection had been closed by its endpoint.
     pub fn race(&self, outcome: RaceOutcome) {
         self.races.inc(outcome);
-    }
-}
-
-/// One endpoint.
-#[derive(Debug)]
-pub struct EndpointMetrics {
-    pub(super) shards: Shards<Statuses>,
-    pub(super) connections: Causes<ConnectResult>,
-    pub(super) flips: Causes<Standing>,
-    pub(super) ejections: Causes<Ejection>,
-    pub(super) probes: Causes<ProbeResult>,
-}
-
-impl EndpointMetrics {
-    pub(super) fn new(workers: usize) -> Self {
-        Self {
-            shards: Shards::new(workers),
-            connections: Causes::default(),
-            flips: Causes::default(),
-            ejections: Causes::default(),
-            probes: Causes::default(),
-        }
-    }
-
-    /// An exchange whose last attempt was here has ended.
-    pub fn exchange(&self, record: &Record) {
-        self.shards.mine().inc(record.status);
-    }
-
-    /// What was counted so far.
-    pub fn counts(&self) -> EndpointCounts {
-        let class = |class| self.shards.sum(|shard| shard.get(class));
-        let connections = |results: &[ConnectResult]| results.iter().map(|result| self.connections.get(*result)).sum();
-        let checks: u64 = ProbeResult::ALL.iter().map(|result| self.probes.get(*result)).sum();
-        EndpointCounts {
-            exchanges: (0..CLASSES.len()).map(class).sum(),
-            server_errors: class(5),
-            connections_opened: connections(&[ConnectResult::Opened]),
-            connections_failed: connections(&[
-                ConnectResult::Refused,
-                ConnectResult::Timeout,
-                ConnectResult::Tls,
-                ConnectResult::Unresolved,
-                ConnectResult::Error,
-            ]),
-            checks,
-            checks_failed: checks - self.probes.get(ProbeResult::Good).min(checks),
-            flips: Standing::ALL.iter().map(|standing| self.flips.get(*standing)).sum(),
-            ejections: Ejection::ALL.iter().map(|cause| self.ejections.get(*cause)).sum(),
-        }
-    }
-
-    /// A connection was wanted.
-    pub fn connection(&self, result: ConnectResult) {
-        self.connections.inc(result);
-    }
-
-    /// The standing has changed.
-    pub fn flip(&self, to: Standing) {
-        self.flips.inc(to);
-    }
-
-    /// Live traffic has ejected it.
-    pub fn eject(&self, cause: Ejection) {
-        self.ejections.inc(cause);
-    }
-
-    /// A check has ended.
-    pub fn probe(&self, result: ProbeResult) {
-        self.probes.inc(result);
     }
 }
 

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 use super::cells::{Causes, Count, Shards};
-use super::encode::{by_cause, family};
+use super::encode::by_cause;
 use super::families as f;
+use super::page::{Page, family};
 use super::{FleetDrop, Inner, LimitResult, LoginResult, State};
 use crate::lexicon::LimitName;
 
@@ -76,34 +75,34 @@ pub struct LimitState {
     pub pushed_out: u64,
 }
 
-pub(super) fn encode(inner: &Inner, state: &State, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+pub(super) fn encode(inner: &Inner, state: &State, page: &mut Page<'_>) -> fmt::Result {
     let limits: Vec<(LimitName, Arc<LimitMetrics>)> = inner.limits.alive();
-    family(encoder, &f::LIMIT_REQUESTS, |samples| {
+    family(page, &f::LIMIT_REQUESTS, |samples| {
         limits.iter().try_for_each(|(name, limit)| {
             by_cause(samples, &[name.as_str()], |result| limit.shards.sum(|shard| shard.get(result)))
         })
     })?;
-    family(encoder, &f::LIMIT_KEYS, |samples| {
+    family(page, &f::LIMIT_KEYS, |samples| {
         state.limits.iter().try_for_each(|limit| samples.gauge(&[limit.name.as_str()], limit.keys))
     })?;
-    family(encoder, &f::LIMIT_PUSHED_OUT, |samples| {
+    family(page, &f::LIMIT_PUSHED_OUT, |samples| {
         state.limits.iter().try_for_each(|limit| samples.counter(&[limit.name.as_str()], limit.pushed_out))
     })?;
-    family(encoder, &f::LOGINS, |samples| {
+    family(page, &f::LOGINS, |samples| {
         by_cause(samples, &["form"], |result| inner.logins.form.get(result))?;
         by_cause(samples, &["api"], |result| inner.logins.api.get(result))
     })?;
-    family(encoder, &f::BANS, |samples| {
+    family(page, &f::BANS, |samples| {
         let mut causes = BTreeMap::<&'static str, u64>::new();
         inner.bans.add_to(&mut causes);
         causes.iter().try_for_each(|(cause, count)| samples.counter(&[cause], *count))
     })?;
-    family(encoder, &f::BANS_ACTIVE, |samples| samples.gauge(&[], state.bans))?;
-    family(encoder, &f::FLEET_UP, |samples| state.fleet.map_or(Ok(()), |up| samples.gauge(&[], up.into())))?;
+    family(page, &f::BANS_ACTIVE, |samples| samples.gauge(&[], state.bans))?;
+    family(page, &f::FLEET_UP, |samples| state.fleet.map_or(Ok(()), |up| samples.gauge(&[], up.into())))?;
     let fleet = &inner.fleet;
-    family(encoder, &f::FLEET_CALLS, |samples| samples.counter(&[], fleet.calls.get()))?;
-    family(encoder, &f::FLEET_FAILURES, |samples| samples.counter(&[], fleet.failures.get()))?;
-    family(encoder, &f::FLEET_LATE, |samples| samples.counter(&[], fleet.late.get()))?;
-    family(encoder, &f::FLEET_WITHOUT, |samples| samples.counter(&[], fleet.without.get()))?;
-    family(encoder, &f::FLEET_DROPPED, |samples| by_cause(samples, &[], |cause| fleet.dropped.get(cause)))
+    family(page, &f::FLEET_CALLS, |samples| samples.counter(&[], fleet.calls.get()))?;
+    family(page, &f::FLEET_FAILURES, |samples| samples.counter(&[], fleet.failures.get()))?;
+    family(page, &f::FLEET_LATE, |samples| samples.counter(&[], fleet.late.get()))?;
+    family(page, &f::FLEET_WITHOUT, |samples| samples.counter(&[], fleet.without.get()))?;
+    family(page, &f::FLEET_DROPPED, |samples| by_cause(samples, &[], |cause| fleet.dropped.get(cause)))
 }

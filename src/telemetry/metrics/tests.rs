@@ -3,8 +3,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
+use crate::config::objectives::Objectives;
 use crate::telemetry::record::{End, Kind as RecordKind, Record, Stage, Stages, Who};
-use crate::telemetry::samples;
+use crate::telemetry::{samples, slo};
 
 fn record(status: Option<u16>) -> Record {
     Record {
@@ -25,6 +26,9 @@ impl Gauges for Fixed {
     fn state(&self) -> State {
         State {
             generation: 7,
+            loaded_at: Some(UNIX_EPOCH + Duration::from_secs(1_795_000_000)),
+            workers: vec![WorkerState { busy: Duration::from_millis(1_500), connections: 9, tasks: 11 }],
+            connections_max: 20_000,
             phase: Phase::Draining,
             listeners: vec![ListenerState {
                 name: ListenerName::new("main"),
@@ -38,6 +42,7 @@ impl Gauges for Fixed {
                 waits: vec![("main", "served", 7)],
                 shares: vec![TierShare { priority: 0, far: true, percent: 40 }],
                 panicking: true,
+                slo: slo::Meter::default().report(0, &Objectives::default()),
                 endpoints: vec![EndpointState {
                     name: EndpointName::new("10.0.0.1:8088"),
                     standing: Standing::Late,
@@ -158,6 +163,14 @@ fn gauges_are_read_from_state_at_the_scrape() {
     for line in [
         "sluicegate_config_generation 7",
         r#"sluicegate_phase{phase="draining"} 1"#,
+        "sluicegate_config_loaded_seconds 1795000000",
+        "sluicegate_config_reload_failed 0",
+        r#"sluicegate_worker_busy_seconds_total{worker="0"} 1.5"#,
+        r#"sluicegate_worker_connections_open{worker="0"} 9"#,
+        "sluicegate_connections_max 20000",
+        r#"sluicegate_slo_objective_ratio{pool="superset",objective="availability"} 0.999"#,
+        r#"sluicegate_slo_burn_rate{pool="superset",objective="latency",window="3d"} 0.0"#,
+        r#"sluicegate_slo_alert{pool="superset",objective="latency",alert="page"} 0"#,
         r#"sluicegate_connections_open{listener="main"} 12"#,
         r#"sluicegate_connections_speaking{listener="main",protocol="h3"} 5"#,
         r#"sluicegate_queue_length{pool="superset"} 4"#,
@@ -249,4 +262,50 @@ fn faults_of_all_workers_are_summed_by_code() {
     let text = metrics.expose(Exposition::OpenMetrics).unwrap();
     assert!(text.contains(r#"faults_total{listener="main",code="no_route"} 4"#));
     assert!(text.contains(r#"faults_total{listener="main",code="first_byte"} 2"#));
+}
+
+#[test]
+fn figures_of_the_process_have_the_names_that_everybody_knows() {
+    let text = Metrics::new(1).expose(Exposition::Prometheus).unwrap();
+
+    for name in ["process_cpu_seconds_total", "process_open_fds", "process_resident_memory_bytes"] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} is not in\n{text}");
+    }
+    assert!(!text.contains("sluicegate_process"));
+}
+
+#[test]
+fn sampled_traces_are_exemplars_where_the_format_has_them() {
+    let metrics = Metrics::new(1);
+    let pool = metrics.pool(&PoolName::new("superset"));
+    pool.exchange(&record(Some(200)));
+
+    let sample = r#"sluicegate_exchange_duration_seconds_bucket{le="0.05",pool="superset",stage="total"} 1"#;
+    let open = metrics.expose(Exposition::OpenMetrics).unwrap();
+    let found: Vec<&str> = open.lines().filter(|line| line.contains("trace_id")).collect();
+    let [line] = found.as_slice() else { panic!("{found:?}") };
+    assert!(
+        line.starts_with(&format!("{sample} # {{trace_id=\"0af7651916cd43dd8448eb211c80319c\"}} 0.03 1795383493."))
+    );
+    let older = metrics.expose(Exposition::Prometheus).unwrap();
+    assert!(older.lines().any(|line| line == sample) && !older.contains("trace_id"));
+}
+
+#[test]
+fn values_are_those_of_the_text() {
+    let metrics = Metrics::new(1);
+    let pool = metrics.pool(&PoolName::new("superset"));
+    pool.exchange(&record(Some(200)));
+
+    let values = metrics.values();
+
+    assert_eq!(values.len(), FAMILIES.len());
+    let of = |name: &str| values.iter().find(|values| values.family.full_name() == name).unwrap();
+    let exchanges = of("sluicegate_pool_exchanges_total");
+    let ok = exchanges.points.iter().find(|point| point.labels == ["superset", "2xx"]).unwrap();
+    assert!(matches!(ok.value, Value::Whole(1)));
+    let total =
+        of("sluicegate_exchange_duration_seconds").points.iter().find(|point| point.labels[1] == "total").unwrap();
+    let Value::Histogram { sum, bounds, counts } = &total.value else { panic!() };
+    assert!((sum - 0.03).abs() < 1e-9 && bounds.len() + 1 == counts.len() && counts.iter().sum::<u64>() == 1);
 }
