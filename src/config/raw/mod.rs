@@ -5,6 +5,7 @@
 //! Deliberately absent: opening any file but the configuration itself.
 
 mod across;
+mod admin;
 mod bans;
 mod built_in;
 mod discover;
@@ -70,7 +71,7 @@ section! {
         /// What is believed about clients.
         clients: Sub<Clients> = sub(&process::CLIENTS, process::clients), Or("{}");
         /// The operators' listener.
-        admin: Sub<Option<Admin>> = sub(&process::ADMIN, process::admin), Or("{}");
+        admin: Sub<Option<Admin>> = sub(&admin::ADMIN, admin::admin), Or("{}");
         /// Where the records of exchanges and tunnels go.
         access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
         /// What of the exchanges is kept in memory.
