@@ -5,11 +5,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::encoding::DescriptorEncoder;
-
 use super::cells::Count;
-use super::encode::family;
 use super::families as f;
+use super::page::{Page, family};
 use crate::telemetry::recorder::Kind;
 
 /// The flight recorder.
@@ -49,18 +47,18 @@ impl RecorderMetrics {
         self.followers.store(followers as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    pub(super) fn encode(&self, page: &mut Page<'_>) -> fmt::Result {
         let kinds = || Kind::ALL.iter().map(|kind| kind.as_str()).zip(&self.kinds);
-        family(encoder, &f::RECORDER_RECORDS, |samples| {
+        family(page, &f::RECORDER_RECORDS, |samples| {
             kinds().try_for_each(|(kind, of)| samples.counter(&[kind], of.kept.get()))
         })?;
-        family(encoder, &f::RECORDER_HELD, |samples| {
+        family(page, &f::RECORDER_HELD, |samples| {
             kinds().try_for_each(|(kind, of)| samples.gauge(&[kind], of.records.load(Ordering::Relaxed)))
         })?;
-        family(encoder, &f::RECORDER_MEMORY, |samples| {
+        family(page, &f::RECORDER_MEMORY, |samples| {
             kinds().try_for_each(|(kind, of)| samples.gauge(&[kind], of.bytes.load(Ordering::Relaxed)))
         })?;
-        family(encoder, &f::FOLLOWERS, |samples| samples.gauge(&[], self.followers.load(Ordering::Relaxed)))?;
-        family(encoder, &f::FOLLOWERS_MISSED, |samples| samples.counter(&[], self.missed.get()))
+        family(page, &f::FOLLOWERS, |samples| samples.gauge(&[], self.followers.load(Ordering::Relaxed)))?;
+        family(page, &f::FOLLOWERS_MISSED, |samples| samples.counter(&[], self.missed.get()))
     }
 }
