@@ -142,34 +142,41 @@ mod tests {
         assert!(shares.iter().all(|share| (1_800..2_200).contains(share)), "{shares:?}");
     }
 
+    /// Sockets of `workers` on one address of this machine; none where it has no such address.
+    fn group(any: &str, workers: usize) -> Option<Vec<UdpSocket>> {
+        let (alone, _) = crate::net::bind::bind_udp(any.parse().unwrap(), 1, 65_536).ok()?;
+        let address = alone[0].local_addr().unwrap();
+        drop(alone);
+        Some(crate::net::bind::bind_udp(address, workers, 65_536).unwrap().0)
+    }
+
     #[test]
     fn kernel_brings_short_headers_to_the_worker_of_their_id_and_spreads_others_by_address() {
-        let bound = crate::net::bind::bind_udp("127.0.0.1:0".parse().unwrap(), 1, 65_536).unwrap().0;
-        let address = bound[0].local_addr().unwrap();
-        drop(bound);
-        let (group, _) = crate::net::bind::bind_udp(address, 4, 65_536).unwrap();
         let steering = mixer().over(4);
-        steering.attach(&group[0]).unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut buf = [0; 64];
-        let mut came_to = |datagram: &[u8]| {
-            sender.send_to(datagram, address).unwrap();
-            // Loopback delivers within the call.
-            group.iter().position(|socket| socket.recv(&mut buf).is_ok_and(|length| buf[..length] == *datagram))
-        };
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let Some(group) = group(any, 4) else { continue };
+            steering.attach(&group[0]).unwrap();
+            let (sender, address) = (UdpSocket::bind(any).unwrap(), group[0].local_addr().unwrap());
+            let mut buf = [0; 64];
+            let mut came_to = |datagram: &[u8]| {
+                sender.send_to(datagram, address).unwrap();
+                // Loopback delivers within the call.
+                group.iter().position(|socket| socket.recv(&mut buf).is_ok_and(|length| buf[..length] == *datagram))
+            };
 
-        for number in 0..200_u32 {
-            let id = number.wrapping_mul(0x9e37_79b9).to_be_bytes();
-            let short = [&[0x41][..], &id, b"rest of it"].concat();
-            assert_eq!(came_to(&short), Some(steering.worker(id) as usize), "{id:x?}");
-        }
-        let by_address = came_to(&[&[0xc0, 0, 0, 0, 1, 8][..], b"any id"].concat());
-        for number in 0..50 {
-            let long = [&[0xc3, 0, 0, 0, 1, 8, number][..], b"an id of a client"].concat();
-            assert_eq!(came_to(&long), by_address);
-        }
-        for tiny in [&b""[..], b"\x40", b"\x40abc"] {
-            assert_eq!(came_to(tiny), by_address, "{tiny:?}");
+            for number in 0..200_u32 {
+                let id = number.wrapping_mul(0x9e37_79b9).to_be_bytes();
+                let short = [&[0x41][..], &id, b"rest of it"].concat();
+                assert_eq!(came_to(&short), Some(steering.worker(id) as usize), "{id:x?}");
+            }
+            let by_address = came_to(&[&[0xc0, 0, 0, 0, 1, 8][..], b"any id"].concat());
+            for number in 0..50 {
+                let long = [&[0xc3, 0, 0, 0, 1, 8, number][..], b"an id of a client"].concat();
+                assert_eq!(came_to(&long), by_address);
+            }
+            for tiny in [&b""[..], b"\x40", b"\x40abc"] {
+                assert_eq!(came_to(tiny), by_address, "{tiny:?}");
+            }
         }
     }
 }
