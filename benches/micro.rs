@@ -136,7 +136,6 @@ fn rewrite(criterion: &mut Criterion) {
             |head| {
                 let host = headers::host(head).expect("the host is well formed");
                 headers::strip_hop_by_hop(&mut head.headers).expect("Connection is well formed");
-                headers::strip_client_fields(&mut head.headers, &config.clients.strip);
                 let facts = Forwarding {
                     client: &headers::address_value([203, 0, 113, 9].into()),
                     scheme: "https",
@@ -145,9 +144,9 @@ fn rewrite(criterion: &mut Criterion) {
                     prefix: None,
                     forwarded: None,
                 };
-                headers::set_forwarded(&mut head.headers, facts);
-                head.headers.insert(HeaderName::from_static("x-request-id"), headers::request_id(7));
-                let trace = Trace::begin(7, 9, 0).to_value();
+                headers::set_forwarded(&mut head.headers, &config.clients.strip, |_| false, facts);
+                let (id, trace) = headers::request_id(7, Trace::begin(7, 9, 0));
+                head.headers.insert(HeaderName::from_static("x-request-id"), id);
                 head.headers.insert(HeaderName::from_static("traceparent"), trace);
             },
             BatchSize::SmallInput,
@@ -194,7 +193,7 @@ fn sample(fields: &HeaderMap) -> Record {
         id: sluicegate::telemetry::RecordId::default(),
         kind: Kind::Exchange,
         at: SystemTime::now(),
-        request_id: headers::request_id(7),
+        request_id: headers::request_id(7, Trace::begin(7, 9, 0)).0,
         traceparent: Some(Trace::begin(7, 9, 0).to_value()),
         client: ([203, 0, 113, 9], 50123).into(),
         connection: ConnectionId::next(),

@@ -230,3 +230,19 @@ def h2load(url, requests, connections, streams, h1=False, latencies=None):
         micros = sorted(int(line.split("\t")[2]) for line in lines)
     os.remove(latencies)
     return requests, micros[len(micros) // 2] / 1e3, micros[len(micros) * 99 // 100] / 1e3
+
+
+def h3load(binary, port, requests, connections, streams):
+    """p50 and p99 in ms of exactly `requests` requests over HTTP/3."""
+    text = output("taskset", "-c", LOAD_CORE, binary, f"127.0.0.1:{port}", str(requests), str(connections), str(streams))
+    found = re.search(r"(\d+) requests, p50 ([\d.]+) ms, p99 ([\d.]+) ms", text)
+    if not found or int(found[1]) != requests:
+        raise SystemExit(f"port {port}: not all answered\n{text[-2000:]}")
+    return float(found[2]), float(found[3])
+
+
+def h3load_built(profile):
+    """The load generator of HTTP/3, built."""
+    done = subprocess.run(["cargo", "bench", "--locked", "--profile", profile, "--no-run", "--bench", "h3load"], cwd=ROOT,
+                          check=True, capture_output=True, text=True)
+    return re.search(r"\((\S*h3load\S*)\)", done.stderr)[1]

@@ -61,6 +61,13 @@ impl Life {
         *self.0.borrow()
     }
 
+    /// Whether the phase has moved, or its writer has gone, since this was asked last.
+    pub fn has_moved(&mut self) -> bool {
+        let moved = !matches!(self.0.has_changed(), Ok(false));
+        self.0.mark_unchanged();
+        moved
+    }
+
     /// Resolves once `phase` or a later one is reached. A vanished writer counts as the end.
     pub async fn reached(&mut self, phase: Phase) {
         // The error says that the writer is gone: nothing later will come, so the wait is over as well.

@@ -5,7 +5,6 @@
 //! and publishes it by a single store. Whatever can fail (files, certificates) is done before anything is shared, so
 //! that a failed reload leaves no trace.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,7 +14,7 @@ use http::StatusCode;
 use rustls_pki_types::ServerName;
 use tokio::sync::Notify;
 
-use crate::balance::{Bench, Endpoint, EndpointId, Live as LiveResult, Percentile};
+use crate::balance::{Bench, ById, Endpoint, EndpointId, Live as LiveResult, Percentile};
 use crate::config::route::Action;
 use crate::config::{self, Config};
 use crate::lexicon::{Generation, ListenerName, PoolName};
@@ -82,7 +81,7 @@ pub struct Pool {
     /// What it counts.
     pub metrics: Arc<PoolMetrics>,
     /// What each endpoint counts, so that an exchange looks nothing up under a lock.
-    endpoints: ArcSwap<HashMap<EndpointId, Arc<EndpointMetrics>>>,
+    endpoints: ArcSwap<ById<EndpointId, Arc<EndpointMetrics>>>,
     alarm: Arc<Notify>,
 }
 

@@ -25,6 +25,7 @@
 //! proxy's own zone are preferred in the same way. Panic is for a pool none of whose groups is well.
 
 mod budget;
+mod by_id;
 mod claim;
 mod cycle;
 pub mod drain;
@@ -38,6 +39,7 @@ mod traffic;
 mod vitals;
 
 pub use budget::{Budget, Fill};
+pub use by_id::ById;
 pub use claim::{Claim, ClaimKind};
 pub use endpoint::{Endpoint, EndpointId, Tier};
 pub use keepalive::KeepAlive;

@@ -8,9 +8,10 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request, response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request, response};
 
 use super::framing::{self, Framing, Unclear};
+use super::name;
 use crate::message::Refusal;
 
 /// Bounds on a head.
@@ -178,7 +179,7 @@ fn request_target(head: &Bytes, target: &str, method: &Method) -> Result<Uri, Re
 fn take_fields(head: &Bytes, parsed: &[httparse::Header<'_>], fields: &mut HeaderMap) -> Result<(), &'static str> {
     fields.reserve(parsed.len() + ROOM);
     for field in parsed {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "field name")?;
+        let name = name::of(field.name.as_bytes()).map_err(|_| "field name")?;
         // An empty value has no place in the head to share.
         let value = if field.value.is_empty() { Bytes::new() } else { head.slice_ref(field.value) };
         fields.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| "field value")?);

@@ -34,54 +34,54 @@ pub struct Forwarding<'a> {
     pub forwarded: Option<HeaderValue>,
 }
 
-/// Replaces the forwarded family: exactly one of each field that has a value, none of the others.
-pub fn set_forwarded(headers: &mut HeaderMap, facts: Forwarding<'_>) {
-    headers.insert(FOR, facts.client.clone());
-    headers.insert(REAL_IP, facts.client.clone());
-    headers.insert(PROTO, HeaderValue::from_static(facts.scheme));
-    headers.insert(PORT, facts.port.clone());
-    replace(headers, HOST, facts.host.cloned());
-    replace(headers, PREFIX, facts.prefix.cloned());
-    replace(headers, FORWARDED, facts.forwarded);
-}
-
-/// Removes what only a proxy may say: the identity fields in `strip`, every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`,
-/// and all of these with underscores for hyphens, which WSGI and CGI cannot tell apart. Framing fields written with
-/// underscores go likewise. Before [`set_forwarded`].
-pub fn strip_client_fields(headers: &mut HeaderMap, strip: &[HeaderName]) {
-    let is_doomed = |name: &&HeaderName| strip.contains(name) || is_ours(name.as_str(), strip);
+/// Replaces what only a proxy may say.
+///
+/// Removed are the identity fields in `strip`, every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`, and all of these with
+/// underscores for hyphens, which WSGI and CGI cannot tell apart. Framing fields written with underscores go likewise,
+/// and so does whatever else `is_doomed`, so that nobody has to search for it. Of the forwarded family exactly one of
+/// each field that has a value comes back.
+pub fn set_forwarded(
+    headers: &mut HeaderMap,
+    strip: &[HeaderName],
+    is_doomed: impl Fn(&HeaderName) -> bool,
+    facts: Forwarding<'_>,
+) {
+    let goes = |name: &&HeaderName| is_doomed(name) || strip.contains(name) || is_ours(name.as_str(), strip);
     // Allocates only when a client sent such a field.
-    let doomed: Vec<HeaderName> = headers.keys().filter(is_doomed).cloned().collect();
+    let doomed: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
     for name in doomed {
         headers.remove(name);
+    }
+    // None of them is there any more.
+    headers.append(FOR, facts.client.clone());
+    headers.append(REAL_IP, facts.client.clone());
+    headers.append(PROTO, HeaderValue::from_static(facts.scheme));
+    headers.append(PORT, facts.port.clone());
+    let others = [(HOST, facts.host.cloned()), (PREFIX, facts.prefix.cloned()), (FORWARDED, facts.forwarded)];
+    for (name, value) in others.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        headers.append(name, value);
     }
 }
 
 fn is_ours(name: &str, strip: &[HeaderName]) -> bool {
     const STARTS: &str = "x-forwarded-";
-    let family = name.get(..STARTS.len()).is_some_and(|start| same(start, STARTS))
-        || same(name, "forwarded")
-        || same(name, "x-real-ip");
+    // Nearly all names are told by their first letter.
+    let family = match name.as_bytes() {
+        [b'x', ..] => name.get(..STARTS.len()).is_some_and(|start| same(start, STARTS)) || same(name, "x-real-ip"),
+        [b'f', ..] => same(name, "forwarded"),
+        _ => false,
+    };
     // A WSGI endpoint that takes `transfer_encoding` for framing reads another body than we sent.
     let framing = || same(name, "content-length") || same(name, "transfer-encoding");
-    family || (name.contains('_') && (framing() || strip.iter().any(|stripped| same(name, stripped.as_str()))))
+    family
+        || (name.bytes().any(|byte| byte == b'_')
+            && (framing() || strip.iter().any(|stripped| same(name, stripped.as_str()))))
 }
 
 /// Equal when underscores count as hyphens. Both are lower case.
 fn same(name: &str, other: &str) -> bool {
     let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
     name.len() == other.len() && name.bytes().map(plain).eq(other.bytes().map(plain))
-}
-
-fn replace(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
-    match value {
-        Some(value) => {
-            headers.insert(name, value);
-        }
-        None => {
-            headers.remove(name);
-        }
-    }
 }
 
 /// An address as a field value; IPv4 in IPv6 becomes IPv4.

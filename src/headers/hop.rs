@@ -6,6 +6,8 @@
 use http::header::{CONNECTION, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
+use super::glance::Glance;
+
 /// Why a `Connection` field is refused: 400 towards clients, 502 for an upstream's.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadConnection {
@@ -17,21 +19,28 @@ pub enum BadConnection {
     Nominates(HeaderName),
 }
 
-/// Whether a field is removed from every message (RFC 9110 §7.6.1). `Trailer` stays: trailers pass through. The proxy
+/// Fields that are removed from every message (RFC 9110 §7.6.1). `Trailer` stays: trailers pass through. The proxy
 /// credentials are for a forward proxy, which we are not.
+const HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "proxy-authorization",
+    "proxy-authenticate",
+];
+
 fn is_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-            | "proxy-authorization"
-            | "proxy-authenticate"
-    )
+    const GLANCE: Glance = Glance::new(&HOP);
+    GLANCE.may_have(name) && HOP.contains(&name)
+}
+
+/// Whether any field belongs to one hop only.
+pub fn has_hop_fields(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| is_hop(name.as_str()))
 }
 
 /// Fields that no hop may take away. RFC 9110 §7.6.1: a sender must not name fields meant for all recipients.

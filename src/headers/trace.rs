@@ -17,11 +17,15 @@ pub fn is_request_id(value: &[u8]) -> bool {
         })
 }
 
-/// A request id of 32 hexadecimal digits.
-pub fn request_id(random: u128) -> HeaderValue {
-    let mut text = Vec::with_capacity(32);
+/// A request id of 32 hexadecimal digits, and `trace` as a `traceparent`: nearly every exchange makes both, and they share
+/// a buffer.
+pub fn request_id(random: u128, trace: Trace) -> (HeaderValue, HeaderValue) {
+    let mut text = Vec::with_capacity(32 + 55);
     push_hex(&mut text, random.to_be_bytes());
-    value(text)
+    trace.write(&mut text);
+    let mut id = Bytes::from(text);
+    let parent = id.split_off(32);
+    (value(id), value(parent))
 }
 
 /// A position in a distributed trace (W3C Trace Context, §3.2).
@@ -74,13 +78,17 @@ impl Trace {
     /// As a `traceparent` of version 00. §3.2.2.3: of the flags, only those that version 00 knows.
     pub fn to_value(self) -> HeaderValue {
         let mut text = Vec::with_capacity(55);
+        self.write(&mut text);
+        value(Bytes::from(text))
+    }
+
+    fn write(self, text: &mut Vec<u8>) {
         text.extend_from_slice(b"00-");
-        push_hex(&mut text, self.trace.to_be_bytes());
+        push_hex(text, self.trace.to_be_bytes());
         text.push(b'-');
-        push_hex(&mut text, self.span.to_be_bytes());
+        push_hex(text, self.span.to_be_bytes());
         text.push(b'-');
-        push_hex(&mut text, [self.flags & 1]);
-        value(text)
+        push_hex(text, [self.flags & 1]);
     }
 }
 
@@ -108,6 +116,6 @@ fn push_hex<const N: usize>(text: &mut Vec<u8>, bytes: [u8; N]) {
 }
 
 /// Digits and hyphens are always a legal value.
-fn value(text: Vec<u8>) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("0"))
+fn value(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }

@@ -103,6 +103,8 @@ pub struct Bans(Arc<Book>);
 struct Book {
     shards: [Mutex<HashMap<Key, Ban>>; SHARDS],
     filter: Box<[AtomicU32]>,
+    /// Bans in the book, ended ones that are remembered among them: mostly none.
+    written: AtomicU32,
     most_per_shard: usize,
     keys: Keyring,
     ipv6_prefix: u8,
@@ -121,6 +123,7 @@ impl Bans {
         Self(Arc::new(Book {
             shards: std::array::from_fn(|_| Mutex::default()),
             filter: (0..settings.max.saturating_mul(SPARSE)).map(|_| AtomicU32::new(0)).collect(),
+            written: AtomicU32::new(0),
             most_per_shard: settings.max.div_ceil(SHARDS),
             keys: Keyring::new(None),
             ipv6_prefix,
@@ -151,6 +154,9 @@ impl Bans {
     /// The ban that keeps the client at `address`, with this TLS fingerprint if it has one, from `scope`; a ban from
     /// everything is one from logging in.
     pub fn find(&self, address: IpAddr, fingerprint: Option<&str>, scope: Scope, now: u64) -> Option<Ban> {
+        if self.0.written.load(Ordering::Acquire) == 0 {
+            return None;
+        }
         let address = prefix_of(address, 32, self.0.ipv6_prefix);
         let scopes: &[Scope] = if scope == Scope::Login { &[Scope::Everything, scope] } else { &[scope] };
         scopes.iter().find_map(|scope| {
@@ -313,6 +319,7 @@ impl Book {
     }
 
     fn count(&self, key: Key, by: i32) {
+        self.written.fetch_add(by.cast_unsigned(), Ordering::AcqRel);
         if let Some(counter) = self.counter(key) {
             counter.fetch_add(by.cast_unsigned(), Ordering::AcqRel);
         }

@@ -52,8 +52,9 @@ pub(super) async fn dispatch(
     // An answer in doubt, kept until there is a better one.
     let mut kept: Option<Doubted> = None;
     let mut why = Why::First;
-    pool.upstream.budget.note_exchange(now_ms());
-    pool.upstream.assets.note_exchange(now_ms());
+    let now = now_ms();
+    pool.upstream.budget.note_exchange(now);
+    pool.upstream.assets.note_exchange(now);
     loop {
         let since = Instant::now();
         let (mut lease, queued) = match leased.take() {

@@ -43,18 +43,16 @@ impl Identity {
             }
             scheme = forwarded::scheme(nearest.ip(), fields, trusted).unwrap_or(scheme);
         }
-        let theirs = |name: &HeaderName| fields.get(name).filter(|_| believed);
+        let theirs = |name: &HeaderName| if believed { fields.get(name) } else { None };
         let request_id = theirs(&REQUEST_ID).filter(|id| headers::is_request_id(id.as_bytes())).cloned();
         let span = fastrand::u64(1..);
         let trace = theirs(&TRACEPARENT).and_then(|parent| Trace::parse(parent.as_bytes()));
         let continues = trace.is_some();
         let trace = trace.map_or_else(|| Trace::begin(fastrand::u128(1..), span, 0), |trace| trace.child(span));
-        Self {
-            client,
-            scheme,
-            request_id: request_id.unwrap_or_else(|| headers::request_id(fastrand::u128(..))),
-            traceparent: trace.to_value(),
-            continues,
-        }
+        let (request_id, traceparent) = match request_id {
+            Some(theirs) => (theirs, trace.to_value()),
+            None => headers::request_id(fastrand::u128(..), trace),
+        };
+        Self { client, scheme, request_id, traceparent, continues }
     }
 }

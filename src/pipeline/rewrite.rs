@@ -1,5 +1,7 @@
 //! Takes out of a message what belongs to one hop, and puts in what the other side must know.
 
+mod written;
+
 use http::header::{ALT_SVC, EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, request};
@@ -36,23 +38,23 @@ pub(super) fn request(
         // RFC 9110 §10.1.4: we can take trailers, so we may say so.
         head.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    // RFC 9110 §10.1.1: answered here, once the request is admitted.
-    head.headers.remove(EXPECT);
     let prefix = route.strip_prefix.as_deref().filter(|prefix| strip_prefix(&mut head.uri, prefix));
     let prefix = prefix.and_then(|prefix| HeaderValue::from_str(prefix).ok());
-    headers::strip_client_fields(&mut head.headers, &clients.strip);
-    head.headers.remove(CLIENT_SUBJECT);
     let address = identity.client.ip();
     let forwarded = || forwarded::forwarded_value(address, Some(host.as_str()), identity.scheme);
     let facts = Forwarding {
-        client: &headers::address_value(address),
+        client: &written::address(address),
         scheme: identity.scheme,
         host: Some(host.as_value()),
         port: &headers::port_value(host.port_or_default(identity.scheme)),
         prefix: prefix.as_ref(),
         forwarded: clients.forwarded.then(forwarded).flatten(),
     };
-    headers::set_forwarded(&mut head.headers, facts);
+    let is_doomed = |name: &HeaderName| {
+        // RFC 9110 §10.1.1: `Expect` is answered here, once the request is admitted.
+        *name == EXPECT || *name == CLIENT_SUBJECT || (*name == TRACESTATE && !identity.continues)
+    };
+    headers::set_forwarded(&mut head.headers, &clients.strip, is_doomed, facts);
     // An HTTP/1.0 request, or one with an absolute target, may have come without.
     head.headers.entry(HOST).or_insert_with(|| host.as_value().clone());
     if let Some(subject) = connection.tls.as_ref().and_then(|tls| tls.client_subject.as_ref()) {
@@ -69,9 +71,6 @@ pub(super) fn request(
     );
     head.headers.insert(REQUEST_ID, identity.request_id.clone());
     head.headers.insert(TRACEPARENT, identity.traceparent.clone());
-    if !identity.continues {
-        head.headers.remove(TRACESTATE);
-    }
     headers::apply_edits(&mut head.headers, &route.request_headers);
     Ok(())
 }
@@ -95,7 +94,11 @@ pub(super) fn switched(fields: &mut HeaderMap, route: &config::Route) {
 
 /// What every answer carries, ours or an endpoint's.
 pub(super) fn answer(fields: &mut HeaderMap, identity: &Identity, connection: &Connection, phase: Phase) {
-    fields.insert(REQUEST_ID, identity.request_id.clone());
+    let mut id = identity.request_id.clone();
+    // RFC 7541 §7.1.3: never indexed. No other answer has this value; in the table of an HTTP/2 connection it would only
+    // take the place of others, and be compared with every one before it.
+    id.set_sensitive(true);
+    fields.insert(REQUEST_ID, id);
     if let Some(alternative) = &connection.alternative {
         // RFC 7838 §3: nobody shall come to a process that is about to end.
         let ends = phase >= Phase::Draining;

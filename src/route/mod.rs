@@ -166,12 +166,25 @@ impl Tree {
 
 /// The segments of a canonical path; none for `/`.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|segment| !segment.is_empty())
+    // A loop over the bytes: segments are shorter than what a search of many bytes at a time costs to begin.
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        loop {
+            let text = rest?;
+            let end = text.bytes().position(|byte| byte == b'/');
+            let (segment, after) = end.and_then(|end| text.split_at_checked(end)).unwrap_or((text, ""));
+            rest = end.and_then(|_| after.get(1..));
+            if !segment.is_empty() {
+                return Some(segment);
+            }
+        }
+    })
 }
 
 /// The host without port and final dot.
 fn bare(host: &str) -> &str {
-    let name = match host.rsplit_once(':') {
+    let colon = host.bytes().rposition(|byte| byte == b':');
+    let name = match colon.and_then(|at| host.split_at_checked(at)) {
         // In `[::1]` the last colon lies within the brackets.
         Some((name, port)) if !port.ends_with(']') => name,
         _ => host,

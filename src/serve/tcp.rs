@@ -51,7 +51,9 @@ pub async fn serve<H: Handler>(
         events::connection_refused(&gate.metrics, &listener.name, peer, ConnectionRefusal::ClientFull);
         return;
     }
-    let (io, facts) = match secure(socket, &gate, &listener).await {
+    // What comes one after the other is boxed, so that a connection at rest takes the room of its present part alone and
+    // not of the largest.
+    let (io, facts) = match Box::pin(secure(socket, &gate, &listener)).await {
         Ok(secured) => secured,
         Err((cause, error)) => {
             let error = error.as_ref().map(|error| error as &(dyn std::error::Error + 'static));
@@ -59,14 +61,14 @@ pub async fn serve<H: Handler>(
             return;
         }
     };
-    let Ok((io, protocol)) = protocol(io, &listener).await else { return };
+    let Ok((io, protocol)) = Box::pin(protocol(io, &listener)).await else { return };
     let _speaks = gate.speaks(protocol);
     let alternative = facts.as_ref().and_then(|_| gate.alternative(local.port()));
     let connection = Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts, alternative });
     match protocol {
-        Protocol::Http1 => h1::serve(io, connection, handler, life).await,
+        Protocol::Http1 => Box::pin(h1::serve(io, connection, handler, life)).await,
         // ALPN over TCP never says `h3`.
-        Protocol::Http2 | Protocol::Http3 => h2::serve(io, connection, handler, life).await,
+        Protocol::Http2 | Protocol::Http3 => Box::pin(h2::serve(io, connection, handler, life)).await,
     }
 }
 

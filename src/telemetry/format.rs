@@ -99,7 +99,10 @@ impl Encoder {
 
     fn json(&mut self, record: &Record, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"v":1,"id":""#);
-        display(record.id, out);
+        let (process, number) = record.id.parts();
+        hex(process, out);
+        out.push(b'-');
+        decimal(number, 1, out);
         out.extend_from_slice(br#"","time":""#);
         let micros = self.tick(record.at);
         out.extend_from_slice(self.stamp.as_bytes());
@@ -121,8 +124,7 @@ impl Encoder {
         if record.client.port() != 0 {
             count(out, "client_port", u64::from(record.client.port()));
         }
-        key(out, "connection");
-        display(record.connection, out);
+        count(out, "connection", record.connection.number());
         field(out, "listener", record.listener.as_str().as_bytes());
         field(out, "protocol", record.protocol.as_str().as_bytes());
         if let Some(tls) = record.tls {
@@ -275,29 +277,35 @@ impl Encoder {
     }
 }
 
+/// Names are constants where this is called: inlined, they are stored as they are, without a copy of unknown length.
+#[inline(always)]
 fn key(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
 }
 
+#[inline(always)]
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     key(out, name);
     string(value, out);
 }
 
+#[inline(always)]
 fn optional(out: &mut Vec<u8>, name: &str, value: Option<&HeaderValue>) {
     if let Some(value) = value {
         field(out, name, value.as_bytes());
     }
 }
 
+#[inline(always)]
 fn count(out: &mut Vec<u8>, name: &str, value: u64) {
     key(out, name);
     decimal(value, 1, out);
 }
 
 /// Milliseconds with microseconds as the fraction.
+#[inline(always)]
 fn millis(out: &mut Vec<u8>, name: &str, value: Duration) {
     key(out, name);
     if value.is_zero() {
@@ -311,16 +319,26 @@ fn millis(out: &mut Vec<u8>, name: &str, value: Duration) {
 }
 
 /// Appends a number of at least `digits` digits. A dozen of them in each line make `fmt` show in a profile.
-fn decimal(mut value: u64, digits: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    while value > 0 || out.len() < start + digits {
-        let digit = u8::try_from(value % 10).unwrap_or_default();
-        out.push(b'0' + digit);
-        value /= 10;
+fn decimal(value: u64, digits: usize, out: &mut Vec<u8>) {
+    let mut text = [b'0'; 20];
+    let (mut left, mut from) = (value, text.len());
+    for digit in text.iter_mut().rev() {
+        if left == 0 {
+            break;
+        }
+        // Below ten, so that nothing is lost.
+        *digit = b'0' | u8::try_from(left % 10).unwrap_or_default();
+        left /= 10;
+        from -= 1;
     }
-    if let Some(written) = out.get_mut(start..) {
-        written.reverse();
-    }
+    out.extend_from_slice(text.get(from.min(text.len() - digits)..).unwrap_or_default());
+}
+
+/// Appends the sixteen hexadecimal digits of a number.
+fn hex(number: u64, out: &mut Vec<u8>) {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    let pairs = number.to_be_bytes().map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+    out.extend_from_slice(pairs.as_flattened());
 }
 
 /// Appends an address; IPv4 in IPv6 becomes IPv4.

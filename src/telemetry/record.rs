@@ -142,6 +142,11 @@ impl RecordId {
         Self { process: fastrand::u64(..), number: 1 }
     }
 
+    /// The process that gave it, and its number there.
+    pub(super) const fn parts(self) -> (u64, u64) {
+        (self.process, self.number)
+    }
+
     /// This id; the next time, the next one.
     pub(super) const fn take(&mut self) -> Self {
         let taken = *self;

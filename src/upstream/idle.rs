@@ -1,12 +1,11 @@
 //! Idle connections to endpoints, per worker.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::balance::{Endpoint, EndpointId};
+use crate::balance::{ById, Endpoint, EndpointId};
 use crate::telemetry::events;
 
 use super::connect::Security;
@@ -14,7 +13,7 @@ use super::link::Link;
 
 /// The idle connections of one worker. Cheap to clone; the lock is never contended, since a worker is one thread.
 #[derive(Clone, Default)]
-pub struct Idle(Arc<Mutex<HashMap<Way, Shelf>>>);
+pub struct Idle(Arc<Mutex<ById<Way, Shelf>>>);
 
 /// Where a connection leads, and under which TLS settings it was opened: after a reload has changed what a pool
 /// verifies, no connection from before is used again.
@@ -43,7 +42,7 @@ struct Shelf {
 }
 
 impl Shelf {
-    fn of<'a>(all: &'a mut HashMap<Way, Self>, way: Way, endpoint: &Arc<Endpoint>, now: Instant) -> &'a mut Self {
+    fn of<'a>(all: &'a mut ById<Way, Self>, way: Way, endpoint: &Arc<Endpoint>, now: Instant) -> &'a mut Self {
         let fresh = || Self { endpoint: Arc::clone(endpoint), parked: Vec::new(), swept: now, asked: now };
         let shelf = all.entry(way).or_insert_with(fresh);
         shelf.asked = now;

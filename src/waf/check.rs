@@ -135,6 +135,8 @@ impl Check {
 pub fn is_page(method: &Method, path: &str) -> bool {
     const OTHERS: [&str; 9] =
         ["api", "static", "health", "healthcheck", "ping", "ws", "mcp", "favicon.ico", "robots.txt"];
-    let first = path.split('/').nth(1).unwrap_or_default();
-    *method == Method::GET && !OTHERS.contains(&first)
+    let after = path.as_bytes().iter().position(|byte| *byte == b'/').map_or(path.len(), |at| at.saturating_add(1));
+    let rest = path.as_bytes().get(after..).unwrap_or_default();
+    let first = rest.split(|byte| *byte == b'/').next().unwrap_or_default();
+    *method == Method::GET && !OTHERS.iter().any(|other| other.as_bytes() == first)
 }

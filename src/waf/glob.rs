@@ -76,8 +76,19 @@ impl Glob {
         match &*self.rest {
             [] => rest.is_empty(),
             [Element::Across] => true,
-            _ => self.follow(rest),
+            _ => self.may_end(rest) && self.follow(rest),
         }
+    }
+
+    /// Whether `text` ends as the pattern does behind its last star: most texts that do not fit are told by it.
+    fn may_end(&self, text: &[u8]) -> bool {
+        let mut both = self.rest.iter().rev().zip(text.iter().rev());
+        let differs = both.find_map(|(element, byte)| match element {
+            Element::Byte(wanted) if wanted == byte => None,
+            Element::Byte(_) => Some(true),
+            Element::Within | Element::Across => Some(false),
+        });
+        differs != Some(true)
     }
 
     fn follow(&self, text: &[u8]) -> bool {

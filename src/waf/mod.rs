@@ -11,6 +11,7 @@ mod check;
 pub mod country;
 mod glob;
 pub mod hello;
+mod index;
 pub mod networks;
 mod plausible;
 mod rule;
@@ -30,7 +31,8 @@ pub use country::Countries;
 pub use glob::Glob;
 pub use networks::Networks;
 
-use rule::{Compiled, Key};
+use index::Index;
+use rule::Compiled;
 
 /// What a request is judged by.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +101,7 @@ pub struct Shield {
     exempt: Networks,
     lists: Lists,
     rules: Vec<Compiled>,
+    index: Index,
     /// By place in [`Check::ALL`].
     modes: [Option<Mode>; Check::ALL.len()],
     names: Vec<(RuleName, &'static str)>,
@@ -121,7 +124,8 @@ impl Shield {
     /// A shield as configured, with what was read from files.
     pub fn new(config: &config::Shield, lists: Lists) -> Self {
         let checks = Check::ALL.iter().map(|check| (RuleName::new(check.as_str()), check.action()));
-        let rules = config.rules.iter().map(|rule| (rule.name.clone(), rule.action.as_str()));
+        let named = config.rules.iter().map(|rule| (rule.name.clone(), rule.action.as_str()));
+        let rules: Vec<Compiled> = config.rules.iter().map(Compiled::new).collect();
         Self {
             exempt: Networks::new(config.exempt.iter().copied()),
             lists,
@@ -129,8 +133,9 @@ impl Shield {
                 (Some(_), Mode::Observe) if check != Check::DenyList => Some(Mode::Observe),
                 (mode, _) => mode,
             }),
-            rules: config.rules.iter().map(Compiled::new).collect(),
-            names: checks.chain(rules).collect(),
+            index: Index::new(&rules),
+            rules,
+            names: checks.chain(named).collect(),
         }
     }
 
@@ -180,11 +185,9 @@ impl Shield {
 
     /// Whether a rule has ended the asking.
     fn ask_rules(&self, facts: &Facts<'_>, inspection: &mut Inspection) -> bool {
-        let key = Key::new(facts);
-        for (index, rule) in self.rules.iter().enumerate() {
-            if !rule.fits(key, facts, |client| self.lists.countries.as_ref()?.of(client)) {
-                continue;
-            }
+        for index in self.index.candidates(facts) {
+            let country = |client| self.lists.countries.as_ref()?.of(client);
+            let Some(rule) = self.rules.get(index).filter(|rule| rule.fits(facts, country)) else { continue };
             inspection.hits.push(Hit { rule: Check::ALL.len().saturating_add(index), mode: rule.mode });
             if rule.mode == Mode::Observe {
                 continue;

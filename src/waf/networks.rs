@@ -3,7 +3,7 @@
 //! Part of `waf`. Networks become ranges, sorted and merged, so that a look-up is one binary search whatever their
 //! number: 17 comparisons for 100,000 of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -54,6 +54,13 @@ impl Networks {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
+    /// First and last address of each range, those of IPv4 mapped into IPv6.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (u128, u128)> {
+        let mapped = |bits: u32| Ipv4Addr::from_bits(bits).to_ipv6_mapped().to_bits();
+        let v4 = self.v4.iter().map(move |(first, last)| (mapped(*first), mapped(*last)));
+        v4.chain(self.v6.iter().copied())
+    }
+
     /// Ranges that are left after merging.
     pub fn len(&self) -> usize {
         self.v4.len().saturating_add(self.v6.len())
@@ -80,7 +87,7 @@ pub fn parse(text: &str) -> Result<Vec<IpNet>, BadLine> {
     Ok(networks)
 }
 
-const fn wide(address: IpAddr) -> u128 {
+pub(super) const fn wide(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits(),
@@ -106,7 +113,7 @@ fn within<T: Copy + Ord>(ranges: &[(T, T)], address: T) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv6Addr;
 
     use proptest::prelude::*;
 

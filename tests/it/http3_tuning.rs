@@ -128,3 +128,15 @@ async fn socket_buffers_that_the_system_does_not_grant_are_warned_of() {
     assert!(field(told, "granted").as_u64().unwrap() < 256 << 20);
     assert_eq!(greedy.h3().await.get("/").await.body, b"a");
 }
+
+#[tokio::test]
+async fn change_of_who_steers_is_said_to_need_a_restart() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().secure("http3 = true").endpoint(&upstream).start().await;
+
+    rig.write_config(&rig.config().replace("http3 = true", "http3 = { kernel_steering = false }"));
+    rig.signal("HUP").await;
+
+    let event = rig.event("change takes effect after a restart").await;
+    assert_eq!(field(&event, "config.key"), "listeners.secure.http3.kernel_steering");
+}

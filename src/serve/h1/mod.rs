@@ -12,6 +12,7 @@ mod wire;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Waker;
 
 use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{HeaderMap, Method, Version};
@@ -205,19 +206,29 @@ enum Written {
 /// Notices the drain without asking a shared flag for each exchange.
 struct Drain {
     begun: bool,
+    life: Life,
     reached: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Who is woken by `reached`.
+    woken: Option<Waker>,
 }
 
 impl Drain {
     fn new(mut life: Life) -> Self {
         let begun = life.phase() >= Phase::Draining;
-        Self { begun, reached: Box::pin(async move { life.reached(Phase::Draining).await }) }
+        let ours = life.clone();
+        let reached = Box::pin(async move { life.reached(Phase::Draining).await });
+        Self { begun, life: ours, reached, woken: None }
     }
 
     /// Whether the drain has begun; wakes the task when it does.
     fn poll(&mut self, cx: &mut std::task::Context<'_>) -> bool {
         if !self.begun {
-            self.begun = self.reached.as_mut().poll(cx).is_ready();
+            // Before it is asked, so that a move meanwhile has it asked again.
+            let moved = self.life.has_moved();
+            if moved || !self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) {
+                self.begun = self.reached.as_mut().poll(cx).is_ready();
+                self.woken = Some(cx.waker().clone());
+            }
         }
         self.begun
     }

@@ -44,7 +44,10 @@ impl<I: Transport + 'static> Server<I> {
             match scan.find_end(&wire.received) {
                 Err(_) => return Poll::Ready(Incoming::Refused(Refusal::MalformedHead("bare line feed"), None)),
                 Ok(Some(end)) if end <= self.limits.bytes => {
-                    let bytes = wire.received.split_to(end).freeze();
+                    // All of it, mostly: then nothing is left that holds on to its buffer.
+                    let whole = wire.received.len() == end;
+                    let bytes = if whole { std::mem::take(&mut wire.received) } else { wire.received.split_to(end) };
+                    let bytes = bytes.freeze();
                     return Poll::Ready(match head::parse_request(&bytes, &self.limits) {
                         Ok(head) => Incoming::Request(head),
                         Err((refusal, head)) => Incoming::Refused(refusal, head),

@@ -11,6 +11,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, request};
 
 use crate::config::listener::RequestLimits;
+use crate::headers::has_hop_fields;
 use crate::message::{Refusal, Upgrade};
 
 /// What a head asks for.
@@ -152,11 +153,16 @@ fn authority(head: &mut request::Parts) -> Result<(), Refusal> {
         None => {
             let value = HeaderValue::from_str(authority)
                 .map_err(|_| Refusal::MalformedHead(":authority is not a field value"))?;
+            // The pipeline adds its own as well: a map that grows once is hashed anew once.
+            head.headers.reserve(ROOM);
             head.headers.insert(header::HOST, value);
             Ok(())
         }
     }
 }
+
+/// Fields that a map has room for beyond those that came.
+const ROOM: usize = 12;
 
 /// Equal but for case and the scheme's default port.
 fn same_entity(uri: &Uri, authority: &str, host: &[u8]) -> bool {
@@ -192,6 +198,10 @@ const CONNECTION_SPECIFIC: [HeaderName; 6] = [
 
 /// Removes connection-specific fields from what we send.
 pub(in crate::serve) fn strip(headers: &mut HeaderMap) {
+    // What the pipeline answers has none.
+    if !has_hop_fields(headers) {
+        return;
+    }
     if let Some(named) = headers.remove(header::CONNECTION) {
         // RFC 9110 §7.6.1: the fields that `Connection` names go with it.
         for name in named.as_bytes().split(|byte| *byte == b',') {
