@@ -177,16 +177,14 @@ impl Encoder {
         if let Some(endpoint) = &record.endpoint {
             field(out, "endpoint", endpoint.as_str().as_bytes());
         }
-        let mut failed = false;
-        for attempt in record.attempts.iter() {
-            let Some(cause) = attempt.cause else { continue };
-            out.extend_from_slice(if failed { br#",{"endpoint":"# } else { br#","attempts":[{"endpoint":"# });
-            string(attempt.endpoint.as_str().as_bytes(), out);
+        let failed = || record.attempts.iter().filter_map(|attempt| Some((&attempt.endpoint, attempt.cause?)));
+        for (index, (endpoint, cause)) in failed().enumerate() {
+            out.extend_from_slice(if index == 0 { br#","attempts":[{"endpoint":"# } else { br#",{"endpoint":"# });
+            string(endpoint.as_str().as_bytes(), out);
             field(out, "cause", cause.as_bytes());
             out.push(b'}');
-            failed = true;
         }
-        if failed {
+        if failed().next().is_some() {
             out.push(b']');
         }
         key(out, "end");
@@ -195,11 +193,10 @@ impl Encoder {
             escaped(letter, out);
         }
         out.push(b'"');
-        if let Some(fault) = record.fault {
-            field(out, "fault", fault.as_bytes());
-        }
-        if let Some(clock) = record.clock {
-            field(out, "clock", clock.as_str().as_bytes());
+        for (name, word) in [("fault", record.fault), ("clock", record.clock.map(|clock| clock.as_str()))] {
+            if let Some(word) = word {
+                field(out, name, word.as_bytes());
+            }
         }
         for (index, (limit, observed)) in record.limits.iter().enumerate() {
             out.extend_from_slice(if index == 0 { br#","limits":[{"limit":"# } else { br#",{"limit":"# });
