@@ -5,6 +5,7 @@
 //! data plane, which lives in the workers and asks for nothing here.
 
 mod admin;
+mod background;
 mod bound;
 mod discover;
 mod end;

@@ -56,6 +56,9 @@ pub trait Source: Send {
     fn is_end(&self) -> bool {
         self.remaining() == Some(0)
     }
+
+    /// Hears that it is dropped before its end because its receiver was too slow.
+    fn late(&mut self, _clock: Clock) {}
 }
 
 /// The body of a request or response.
@@ -129,6 +132,13 @@ impl Body {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Stream(source) => source.is_end(),
+        }
+    }
+
+    /// Abandons the rest, because the receiver was too slow.
+    pub fn late(mut self, clock: Clock) {
+        if let Kind::Stream(source) = &mut self.0 {
+            source.late(clock);
         }
     }
 

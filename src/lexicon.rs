@@ -239,8 +239,10 @@ pub enum Clock {
     HeadRead,
     /// The client's request body stalled, or came below the minimum rate.
     BodyRead,
-    /// The client did not take the response.
+    /// The client took nothing of the response.
     ClientWrite,
+    /// The client took less of the response than the minimum rate.
+    SlowRead,
     /// The TLS handshake did not complete.
     Handshake,
     /// No connection between two requests was used.
@@ -268,6 +270,7 @@ impl Clock {
             Self::HeadRead => "head_read",
             Self::BodyRead => "body_read",
             Self::ClientWrite => "client_write",
+            Self::SlowRead => "slow_read",
             Self::Handshake => "handshake",
             Self::KeepAlive => "keep_alive",
             Self::Queue => "queue",

@@ -80,6 +80,12 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers what never became a request. The connection (or stream) ends after it.
     fn refuse(&self, refused: Refused) -> Answer;
 
+    /// Hears that the client of a connection has reset a stream before it was answered, and how many were answered
+    /// since it last did; whether its address has done so too often.
+    fn abandoned(&self, _connection: &Connection, _answered: usize) -> bool {
+        false
+    }
+
     /// Hears that the client of a connection misbehaves below the level of requests.
     fn flooded(&self, _connection: &Connection, _sign: Sign) {}
 }
@@ -87,7 +93,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
 /// A sign that a client floods a connection.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Sign {
-    /// It abandons most of what it asks for.
+    /// It abandons most of what it asks for (CVE-2023-44487).
     Resets,
     /// It sends much that is malformed.
     Malformed,
@@ -99,7 +105,7 @@ impl Sign {
     /// The word used in events.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Resets => "resets",
+            Self::Resets => "rapid_reset",
             Self::Malformed => "malformed",
             Self::Idle => "idle",
         }
@@ -134,6 +140,8 @@ pub enum Refusal {
     UnknownVersion,
     /// The head did not come in time.
     Late(Clock),
+    /// The client has as many streams as it may.
+    Crowded,
 }
 
 /// Facts about a client's connection that do not change in its life.

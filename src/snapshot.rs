@@ -28,7 +28,7 @@ use crate::upstream::connect::Security;
 mod quotas;
 mod shield;
 
-pub use quotas::{Guard, Quota, Quotas};
+pub use quotas::{Guard, Policy, Quota, Quotas};
 pub use shield::{Shield, ShieldError};
 
 /// The world of one generation.

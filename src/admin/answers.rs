@@ -62,5 +62,6 @@ pub(super) const fn refusal_status(refusal: Refusal) -> StatusCode {
         Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
         Refusal::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         Refusal::Late(_) => StatusCode::REQUEST_TIMEOUT,
+        Refusal::Crowded => StatusCode::TOO_MANY_REQUESTS,
     }
 }

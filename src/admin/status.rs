@@ -4,6 +4,7 @@
 //! the same values, so that `/status` and `/metrics` cannot disagree.
 
 mod gauges;
+mod shield;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol};
 use crate::lifecycle::Phase;
 use crate::telemetry::metrics::{EndpointCounts, Standing, phase_word};
 use crate::telemetry::slo::Report;
+
+pub use shield::{Rule, Shield, Table};
 
 /// Everything about the process.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +58,8 @@ pub struct Status {
     pub drains: Vec<Drain>,
     /// Bans that last.
     pub bans: u64,
+    /// What judges requests, and what it has found.
+    pub shield: Shield,
     /// Whether Redis answers; `null` without one.
     pub fleet: Option<bool>,
 }

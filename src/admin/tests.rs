@@ -102,6 +102,7 @@ fn status() -> Status {
         buffered_bytes: 0,
         limits: Vec::new(),
         bans: 0,
+        shield: status::Shield::default(),
         fleet: None,
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
@@ -177,6 +178,8 @@ fn connection() -> Arc<Connection> {
         max_connections: 10,
         max_connections_per_client: 10,
         max_tunnels_per_client: 0,
+        max_streams_per_client: 1_000,
+        max_resets_per_client: 1_000,
         redirect_to_https: None,
         hsts: None,
         limits: RequestLimits { head_bytes: 8_192, uri_bytes: 1_024, fields: 50, trailer_bytes: 0 },
@@ -186,6 +189,7 @@ fn connection() -> Arc<Connection> {
             write_idle: second,
             keep_alive: second,
             min_body_rate: 240,
+            min_response_rate: 240,
         },
         http2: Http2 {
             enabled: false,

@@ -11,6 +11,7 @@ use crate::admin::Admin;
 use crate::config::process::AdminSocket;
 use crate::config::{Config, Loaded};
 use crate::control::drains::Drains;
+use crate::control::watch::Prints;
 use crate::limit::Bans;
 use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Snapshot};
@@ -28,7 +29,7 @@ pub(super) struct Reloader {
     pub(super) metrics: Metrics,
     pub(super) tickets: Arc<Tickets>,
     pub(super) gates: Vec<Arc<Gate>>,
-    pub(super) watched: watch::Sender<Arc<[PathBuf]>>,
+    pub(super) watched: watch::Sender<Arc<Prints>>,
     pub(super) wakes: Vec<Arc<Notify>>,
     pub(super) log: Sinks,
     pub(super) drains: Arc<Drains>,
@@ -73,7 +74,10 @@ impl Reloader {
     }
 
     fn try_reload(&self) -> Result<(), Error> {
+        let mut prints = Prints::take(std::slice::from_ref(&self.file));
         let Loaded { config, warnings, files } = Config::load(&self.file).map_err(Error::Configuration)?;
+        // Certificates, pages and lists are read later than this look at them.
+        prints.add(&files);
         // What can fail comes first; from `build` on nothing does.
         let securities = securities(&config, &self.tickets).map_err(Error::Tls)?;
         let access = admin::access(config.admin.as_ref())?;
@@ -103,7 +107,7 @@ impl Reloader {
         self.bans.renew(config.bans.clone());
         self.live.publish(snapshot);
         self.drains.obey();
-        self.watched.send_replace(files.into());
+        self.watched.send_replace(Arc::new(prints));
         for wake in &self.wakes {
             wake.notify_one();
         }

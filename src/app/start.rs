@@ -6,18 +6,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::admin::Admin;
 use crate::config::{Config, Loaded};
 use crate::control::budgets::Budgets;
-use crate::control::discovery::Discovery;
 use crate::control::drains::Drains;
-use crate::control::names::{self, Names};
-use crate::control::prober::Prober;
 use crate::control::signals::Signals;
 use crate::control::supervisor::{Policy, Supervisor};
-use crate::control::umpire::Umpire;
 use crate::control::watch as files;
 use crate::fleet::{self, Fleet};
 use crate::lifecycle::Lifecycle;
@@ -33,16 +29,14 @@ use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics};
 use crate::tls::Tickets;
 use crate::upstream::Idle;
+use crate::waf::Proofs;
 
 use super::bound::Bound;
 use super::discover::Finder;
 use super::observe::Observer;
 use super::sinks::Sinks;
 use super::status::World;
-use super::{Error, Options, Running, admin, end, reload, service};
-
-/// Longest wait for the first answers about endpoints' names; without them the proxy starts all the same.
-const FIRST_NAMES: Duration = Duration::from_secs(3);
+use super::{Error, Options, Running, admin, background, end, reload, service};
 
 /// How often idle connections to endpoints are looked through.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -55,10 +49,10 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         .build()
         .map_err(|source| Error::System { what: "control runtime", source })?;
     let _entered = runtime.enter();
-    let mut read = runtime.block_on(files::Prints::take(std::slice::from_ref(&options.file)));
+    let mut prints = files::Prints::take(std::slice::from_ref(&options.file));
     let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
     // Certificates and pages are read later than this look at them.
-    runtime.block_on(read.add(&files));
+    prints.add(&files);
     // First of all, since names may take seconds: as process 1 of a container it would not even hear SIGTERM otherwise.
     let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
     let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
@@ -76,13 +70,15 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let quic_keys = quic::Keys::new(secret.as_ref().map(|secret| secret.expose())).map_err(Error::Quic)?;
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
+    let streams = clients.separate();
     let snapshot = Snapshot::build(config, None, &metrics).map_err(Error::Build)?;
     let config = Arc::clone(&snapshot.config);
 
     // Every address is bound before anything runs: whatever is wrong is known now.
     let mut listening = Vec::new();
     for (listener, security) in config.listeners.iter().zip(securities) {
-        let gate = Gate::new(Arc::clone(listener), security, metrics.listener(&listener.name), clients.clone());
+        let counts = [clients.clone(), streams.clone()];
+        let gate = Gate::new(Arc::clone(listener), security, metrics.listener(&listener.name), counts);
         listening.push(Bound::new(Arc::new(gate), listener, workers, &quic_keys)?);
     }
     let admin_socket = config.admin.as_ref().map(admin::bind).transpose()?;
@@ -91,6 +87,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let live = Arc::new(Live::new(snapshot));
     let vault = Arc::new(Vault::new(&config.process));
     let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
+    let sentry = Sentry::new(&config.shield, config.clients.ipv6_prefix);
+    let proofs = Proofs::default();
     let keys = Keyring::new(secret.as_ref().map(|secret| secret.expose()));
     let (fleet, sync) = fleet(&config, &bans, &metrics).unzip();
     let fleet = fleet.unwrap_or(Fleet::alone());
@@ -118,6 +116,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         metrics: metrics.clone(),
         vault: Arc::clone(&vault),
         bans: bans.clone(),
+        sentry: sentry.clone(),
+        proofs: proofs.clone(),
         fleet: fleet.clone(),
         listeners: listening.iter().map(Bound::seen).collect(),
         life: lifecycle.life(),
@@ -129,13 +129,13 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     // Background tasks first: they find out who is up.
     let mut supervisor = Supervisor::new();
     let finder = Arc::clone(&world.finder);
-    let wakes = tend(&mut supervisor, &live, &observer, &finder, &runtime);
-    let (watched, seen) = watch::channel::<Arc<[std::path::PathBuf]>>(files.into());
+    let wakes = background::tend(&mut supervisor, &live, &observer, &finder, &runtime);
+    let (watched, seen) = watch::channel(Arc::new(prints));
     let (changed, changes) = files::channel();
     if config.process.watch_files {
-        supervisor
-            .start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop, read.clone()));
+        supervisor.start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop));
     }
+    background::ask_about_crawlers(&mut supervisor, &proofs, &live, &metrics);
     supervisor.start("budgets", Policy::Restart, move |stop| Arc::clone(&budgets).run(stop));
     let ending = Arc::clone(&drains);
     supervisor.start("drains", Policy::Restart, move |stop| Arc::clone(&ending).run(stop));
@@ -161,6 +161,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         live: &live,
         vault: &vault,
         clients: &clients,
+        sentry: &sentry,
+        proofs: &proofs,
         bans: &bans,
         fleet: &fleet,
         keys: &keys,
@@ -221,54 +223,13 @@ fn fleet(config: &Config, bans: &Bans, metrics: &Metrics) -> Option<(Fleet, Arc<
     Some((fleet, Arc::new(fleet::Sync::new(settings, inbox, bans.clone(), metrics.clone(), now_ns))))
 }
 
-/// Starts the checks, the resolution of names, and whatever else looks after endpoints.
-fn tend(
-    supervisor: &mut Supervisor,
-    live: &Arc<Live>,
-    observer: &Arc<Observer>,
-    finder: &Arc<Finder>,
-    runtime: &tokio::runtime::Runtime,
-) -> Vec<Arc<Notify>> {
-    let mut discovery = Discovery::new(Arc::clone(finder) as _);
-    let lookup = |live: &Arc<Live>| {
-        let live = Arc::clone(live);
-        names::lookup(move || live.load().config.process.nameservers.clone())
-    };
-    let mut names = Names::new(Arc::clone(live) as _, Arc::clone(observer) as _, lookup(live));
-    // The first requests should find addresses.
-    let first = async {
-        discovery.round().await;
-        names.round().await;
-    };
-    drop(runtime.block_on(async { tokio::time::timeout(FIRST_NAMES, first).await }));
-    let prober = Prober::new(Arc::clone(live) as _, Arc::clone(observer) as _, now_ms);
-    finder.wake_also(vec![names.wake(), prober.wake()]);
-    let wakes = vec![discovery.wake(), names.wake(), prober.wake()];
-    let (mut discovery, mut names, mut prober) = (Some(discovery), Some(names), Some(prober));
-    let finders = Arc::clone(finder);
-    supervisor.start("discovery", Policy::Restart, move |stop| {
-        discovery.take().unwrap_or_else(|| Discovery::new(Arc::clone(&finders) as _)).run(stop)
-    });
-    let (lives, observers) = (Arc::clone(live), Arc::clone(observer));
-    supervisor.start("names", Policy::Restart, move |stop| {
-        let fresh = || Names::new(Arc::clone(&lives) as _, Arc::clone(&observers) as _, lookup(&lives));
-        names.take().unwrap_or_else(fresh).run(stop)
-    });
-    let (lives, observers) = (Arc::clone(live), Arc::clone(observer));
-    supervisor.start("checks", Policy::Restart, move |stop| {
-        let fresh = || Prober::new(Arc::clone(&lives) as _, Arc::clone(&observers) as _, now_ms);
-        prober.take().unwrap_or_else(fresh).run(stop)
-    });
-    let lives = Arc::clone(live);
-    supervisor.start("umpire", Policy::Restart, move |stop| Umpire::new(Arc::clone(&lives), now_ms).run(stop));
-    wakes
-}
-
 /// What every worker is given.
 struct Crew<'a> {
     live: &'a Arc<Live>,
     vault: &'a Arc<Vault>,
     clients: &'a Clients,
+    sentry: &'a Sentry,
+    proofs: &'a Proofs,
     bans: &'a Bans,
     fleet: &'a Fleet,
     keys: &'a Keyring,
@@ -280,8 +241,6 @@ struct Crew<'a> {
 impl Crew<'_> {
     fn start(&self, listening: &mut [Bound], doors: Vec<Door>) -> Result<Vec<JoinHandle<()>>, Error> {
         let tunnels = self.clients.separate();
-        let config = &self.live.load().config;
-        let sentry = Sentry::new(&config.shield, config.clients.ipv6_prefix);
         let start = |(index, door): (usize, Door)| {
             let sockets = listening
                 .iter_mut()
@@ -300,7 +259,8 @@ impl Crew<'_> {
                 idle: Idle::default(),
                 vault: Arc::clone(self.vault),
                 tunnels: tunnels.clone(),
-                sentry: sentry.clone(),
+                sentry: self.sentry.clone(),
+                proofs: self.proofs.clone(),
                 bans: self.bans.clone(),
                 fleet: self.fleet.clone(),
                 keys: self.keys.clone(),

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::admin::status::{
     Ban, Budget, Certificate, Discovery, Drain, Endpoint, Lane, Limit, LimitsReached, Listener, Load, Pool, Reloads,
-    Retries, Share,
+    Retries, Rule, Share, Shield, Table,
 };
 use crate::admin::{Operations, Source, Status, Wrong};
 use crate::balance::drain::Target;
 use crate::balance::{Bench, Tier};
+use crate::config::Mode;
 use crate::config::pool::Strategy;
 use crate::control::budgets::Budgets;
 use crate::control::drains::Drains;
@@ -21,17 +22,18 @@ use crate::lexicon::{ListenerName, Protocol};
 use crate::lifecycle::{Life, Phase};
 use crate::limit::{self, Bans, Meter, Scope, Subject};
 use crate::pipeline::receive::Vault;
-use crate::pipeline::{now_ms, now_ns};
+use crate::pipeline::{Sentry, now_ms, now_ns};
 use crate::serve::gate::Gate;
 use crate::serve::quic::Steered;
 use crate::serve::worker::Sibling;
-use crate::snapshot::{Live, Pool as Served, Quotas};
+use crate::snapshot::{Live, Pool as Served, Quotas, Snapshot};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
 use crate::telemetry::recorder::Recorder;
 use crate::telemetry::redact::Redactor;
 use crate::upstream::line::Lane as Waiting;
 use crate::upstream::queue::Ending;
+use crate::waf::Proofs;
 
 use super::discover::Finder;
 
@@ -47,6 +49,8 @@ pub(super) struct World {
     pub(super) metrics: Metrics,
     pub(super) vault: Arc<Vault>,
     pub(super) bans: Bans,
+    pub(super) sentry: Sentry,
+    pub(super) proofs: Proofs,
     pub(super) fleet: Fleet,
     pub(super) listeners: Vec<Seen>,
     pub(super) siblings: Arc<[Sibling]>,
@@ -66,6 +70,37 @@ pub(super) struct Seen {
 }
 
 impl World {
+    fn shield(&self, snapshot: &Snapshot) -> Shield {
+        let now = now_ns();
+        let config = &snapshot.config.shield;
+        let (known, proven) = self.proofs.counts(now);
+        let rules = snapshot.shield.counts().map(|(rule, action, mode, enforced, observed)| Rule {
+            rule: rule.clone(),
+            action,
+            mode: mode.map_or("off", Mode::as_str),
+            enforced,
+            observed,
+        });
+        let tables = self.sentry.meters().map(|(name, meter)| Table {
+            name,
+            keys: meter.table().occupied(now) as u64,
+            pushed_out: meter.table().pushed_out(),
+            bytes: meter.table().bytes() as u64,
+        });
+        Shield {
+            profile: config.profile.as_str(),
+            mode: config.mode.as_str(),
+            rules: rules.collect(),
+            tables: tables.to_vec(),
+            tarpits: self.sentry.held() as u64,
+            max_tarpits: config.max_tarpits as u64,
+            bans: self.bans.len(now) as u64,
+            max_bans: self.bans.most() as u64,
+            crawlers_known: known as u64,
+            crawlers_proven: proven as u64,
+        }
+    }
+
     /// Open client connections.
     pub(super) fn connections(&self) -> u64 {
         self.listeners.iter().map(|seen| seen.gate.open() as u64).sum()
@@ -157,6 +192,7 @@ impl Source for World {
             limits: limits(&snapshot.quotas),
             drains: self.drains.standing().into_iter().map(drain_status).collect(),
             bans: self.bans.len(now_ns()) as u64,
+            shield: self.shield(&snapshot),
             fleet: self.fleet.is_there(),
         }
     }

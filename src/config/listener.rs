@@ -26,6 +26,11 @@ pub struct Listener {
     pub max_connections_per_client: usize,
     /// Open tunnels per client address. Default 200.
     pub max_tunnels_per_client: usize,
+    /// Open HTTP/2 and HTTP/3 streams per client address, over all its connections. Default 4,096.
+    pub max_streams_per_client: usize,
+    /// Streams that the clients at an address reset within a minute before they are answered, beyond those of the same
+    /// connections that were answered. Default 1,000.
+    pub max_resets_per_client: u32,
     /// Plain listeners: answer with a redirect to HTTPS.
     pub redirect_to_https: Option<RedirectToHttps>,
     /// `Strict-Transport-Security` on answers over TLS; `None` leaves Superset's own.
@@ -53,6 +58,8 @@ impl Listener {
             max_connections: 64,
             max_connections_per_client: 64,
             max_tunnels_per_client: 0,
+            max_streams_per_client: 64,
+            max_resets_per_client: 64,
             redirect_to_https: None,
             hsts: None,
             limits: RequestLimits { head_bytes: 16 * 1024, uri_bytes: 4 * 1024, fields: 64, trailer_bytes: 1024 },
@@ -62,6 +69,7 @@ impl Listener {
                 write_idle: Duration::from_secs(10),
                 keep_alive: Duration::from_secs(75),
                 min_body_rate: 240,
+                min_response_rate: 240,
             },
             http2: Http2 {
                 enabled: false,
@@ -106,6 +114,9 @@ pub struct ClientClocks {
     pub keep_alive: Duration,
     /// Least average rate of a request body in bytes per second after a grace of `body_idle`. Default 240. 408.
     pub min_body_rate: u64,
+    /// Least that the client takes of a response, in bytes per second of the time that is waited for it, over each
+    /// `write_idle` of it. Default 240. The stream is cut.
+    pub min_response_rate: u64,
 }
 
 /// HTTP/2 on a listener.

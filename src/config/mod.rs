@@ -7,6 +7,7 @@
 mod catalogue;
 pub mod findings;
 pub mod listener;
+mod mode;
 pub mod objectives;
 pub mod pool;
 pub mod process;
@@ -28,6 +29,7 @@ use crate::lexicon::PoolName;
 pub use catalogue::{Explanation, UnknownKey, explain, reference, schema};
 pub use findings::{Finding, Findings, Severity};
 pub use listener::Listener;
+pub use mode::Mode;
 pub use pool::Pool;
 pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
 pub use recorder::Recorder;

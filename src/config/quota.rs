@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use crate::lexicon::LimitName;
 
+use super::mode::Mode;
+
 /// One of `[limits.NAME]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Limit {
@@ -59,15 +61,6 @@ pub struct Allowance {
     pub period: Duration,
     /// How many may come at once. Default: `count`.
     pub burst: NonZeroU32,
-}
-
-/// Whether a limit acts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mode {
-    /// It does.
-    Enforce,
-    /// It is logged and counted as if it did.
-    Observe,
 }
 
 /// Where the states of a limit are.

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::lexicon::{AgentClass, LimitName, RuleName};
 
+use super::mode::Mode;
 use super::secret::SecretSource;
 
 /// The shield: its built-in checks, its lists, the operator's rules.
@@ -29,6 +30,9 @@ pub struct Shield {
     pub deny: Addresses,
     /// Addresses that search engines publish as theirs; what says that it is one and is not there, is not.
     pub crawlers: Addresses,
+    /// Domains that search engines have the names of their crawlers in. Whoever says that it is one and is not in
+    /// `crawlers` is asked about by forward-confirmed reverse DNS. Default: those of the large ones. Empty: nobody is.
+    pub crawler_domains: Vec<String>,
     /// MaxMind-format database of countries; without it no `country` is known.
     pub country_database: Option<PathBuf>,
     /// Whether clients at private and loopback addresses collect points for bans. Default false: there is probably a
@@ -53,13 +57,15 @@ pub enum Profile {
     Strict,
 }
 
-/// Whether a verdict acts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mode {
-    /// It does.
-    Enforce,
-    /// It is logged and counted as if it did.
-    Observe,
+impl Profile {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Standard => "standard",
+            Self::Strict => "strict",
+        }
+    }
 }
 
 /// Networks in the configuration and in files.

@@ -6,6 +6,7 @@
 //! waits for anything in here.
 
 pub mod budgets;
+pub mod crawlers;
 pub mod discovery;
 pub mod drains;
 pub mod names;

@@ -11,7 +11,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 /// Longest wait for one name server.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -109,6 +109,24 @@ impl Resolver {
             return Err(Unanswered::Nothing);
         }
         Ok(Addresses { ips, ttl: Duration::from_secs(ttl.unwrap_or_default().into()) })
+    }
+
+    /// The names of `address`, without the dot at their end, and how long they are good (RFC 1035 §3.5).
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn names(&self, address: IpAddr) -> Result<(Vec<String>, Duration), Unanswered> {
+        let answer = self.0.lookup(Name::from(address.to_canonical()), RecordType::PTR).await?;
+        let mut names = Vec::new();
+        let mut ttl = u32::MAX;
+        for record in answer.answers() {
+            if let RData::PTR(name) = &record.data {
+                ttl = ttl.min(record.ttl);
+                let name = name.0.to_ascii();
+                names.push(name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase());
+            }
+        }
+        if names.is_empty() { Err(Unanswered::Nothing) } else { Ok((names, Duration::from_secs(ttl.into()))) }
     }
 
     /// The services under `name`, and how long they are good.

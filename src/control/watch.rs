@@ -3,8 +3,8 @@
 //! Floor 5. Directories are watched rather than files, because that is where renames happen: editors replace a file,
 //! Kubernetes swaps the `..data` symlink that a mounted file's path leads through. An event says only "look again"; what
 //! counts is whether the [`Print`] of a file is another than before, so that a log file in the same directory reloads
-//! nothing. In: the paths, anew after each reload. Out: one signal per burst of changes. Deliberately absent: reading
-//! the files.
+//! nothing. In: the paths with their prints of before they were read, anew after each reload. Out: one signal per burst
+//! of changes. Deliberately absent: reading the files.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -27,8 +27,8 @@ const LONGEST_BURST: Duration = Duration::from_secs(2);
 /// How often files are looked at without being told: network file systems tell nothing, and watches can run out.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
-/// Files to watch, replaced after each reload.
-pub type Files = watch::Receiver<Arc<[PathBuf]>>;
+/// Files to watch, each as it looked before it was last read; replaced by each reload.
+pub type Files = watch::Receiver<Arc<Prints>>;
 
 /// Some watched file has changed. At most one waits: a reload reads everything anyway.
 pub type Changed = mpsc::Receiver<()>;
@@ -39,70 +39,64 @@ pub fn channel() -> (mpsc::Sender<()>, Changed) {
 }
 
 /// What files look like at a moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Prints(Vec<Print>);
 
 impl Prints {
-    /// Looks at `paths`; to be done before they are read.
-    pub async fn take(paths: &[PathBuf]) -> Self {
-        Self(look(paths).await)
+    /// Looks at `paths`; to be done before they are read, so that no change falls between the look and the reading.
+    pub fn take(paths: &[PathBuf]) -> Self {
+        Self(paths.iter().map(|path| Print::of(path)).collect())
     }
 
     /// Looks at more paths, but for those it knows.
-    pub async fn add(&mut self, paths: &[PathBuf]) {
-        let unknown: Vec<PathBuf> =
-            paths.iter().filter(|path| self.0.iter().all(|print| print.path != **path)).cloned().collect();
-        self.0.extend(look(&unknown).await);
+    pub fn add(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            if self.0.iter().all(|print| print.path != *path) {
+                self.0.push(Print::of(path));
+            }
+        }
+    }
+
+    /// Looks at the same paths again; a file system may keep whoever looks waiting.
+    async fn again(&self) -> Self {
+        let paths: Vec<PathBuf> = self.0.iter().map(|print| print.path.clone()).collect();
+        // Only a runtime that ends cancels it.
+        tokio::task::spawn_blocking(move || Self::take(&paths)).await.unwrap_or_else(|_| self.clone())
     }
 }
 
-/// Watches until stopped. A file that was missing and appears has changed, too, and so has one that differs from
-/// `read`, what it looked like before it was read at the start.
-pub async fn run(mut files: Files, changed: mpsc::Sender<()>, mut stop: Stop, read: Prints) {
+/// Watches until stopped. What differs from what `files` say it looked like before it was read has changed; so has a
+/// file that was missing and appears.
+pub async fn run(mut files: Files, changed: mpsc::Sender<()>, mut stop: Stop) {
     let (told, mut events) = mpsc::channel(1);
     let mut directories = Directories::new(told);
-    let mut wanted = Arc::clone(&files.borrow_and_update());
-    let mut prints = look(&wanted).await;
+    let mut prints = Arc::clone(&files.borrow_and_update());
     directories.follow(&prints);
-    // Once more: what changed before the directories were watched told nobody.
-    prints = look(&wanted).await;
-    if read.0.iter().any(|read| prints.iter().any(|print| print.path == read.path && print != read)) {
-        // Full: a reload is waiting already and will see this change.
-        changed.try_send(()).ok();
-    }
     loop {
+        // Directories are watched by now: whatever changes from here on is told.
+        let now = prints.again().await;
+        if now != *prints {
+            for (now, before) in now.0.iter().zip(&prints.0).filter(|(now, before)| now != before) {
+                let (missing, was_missing) = (now.state.is_none(), before.state.is_none());
+                tracing::info!(path = %now.path.display(), missing, was_missing, "file changed");
+            }
+            prints = Arc::new(now);
+            directories.follow(&prints);
+            // Full: a reload is waiting already and will see this change.
+            changed.try_send(()).ok();
+        }
         tokio::select! {
             () = stop.stopped() => return,
             renewed = files.changed() => {
                 if renewed.is_err() {
                     return;
                 }
-                // The reload that named these files has read them: this is the state to compare with. What changed in
-                // between shows in the files that stayed.
-                let before = std::mem::take(&mut prints);
-                wanted = Arc::clone(&files.borrow_and_update());
-                prints = look(&wanted).await;
-                for print in &mut prints {
-                    if let Some(old) = before.iter().find(|old| old.path == print.path) {
-                        print.clone_from(old);
-                    }
-                }
+                prints = Arc::clone(&files.borrow_and_update());
                 directories.follow(&prints);
             }
             // The sender lives in `directories`.
             _ = events.recv() => settle(&mut events).await,
             () = sleep(LOOK_ANYWAY) => {}
-        }
-        let now = look(&wanted).await;
-        if now != prints {
-            for (now, before) in now.iter().zip(&prints).filter(|(now, before)| now != before) {
-                let (missing, was_missing) = (now.state.is_none(), before.state.is_none());
-                tracing::info!(path = %now.path.display(), missing, was_missing, "file changed");
-            }
-            prints = now;
-            directories.follow(&prints);
-            // Full: a reload is waiting already and will see this change.
-            changed.try_send(()).ok();
         }
     }
 }
@@ -135,24 +129,24 @@ struct State {
     changed: (i64, i64),
 }
 
-async fn look(paths: &[PathBuf]) -> Vec<Print> {
-    let mut prints = Vec::with_capacity(paths.len());
-    for path in paths {
-        prints.push(Print { path: path.clone(), state: state(path).await.ok() });
+impl Print {
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), state: State::of(path).ok() }
     }
-    prints
 }
 
-async fn state(path: &Path) -> std::io::Result<State> {
-    let real = tokio::fs::canonicalize(path).await?;
-    let facts = tokio::fs::metadata(&real).await?;
-    Ok(State {
-        real,
-        inode: facts.ino(),
-        length: facts.len(),
-        modified: facts.modified().ok(),
-        changed: (facts.ctime(), facts.ctime_nsec()),
-    })
+impl State {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let real = std::fs::canonicalize(path)?;
+        let facts = std::fs::metadata(&real)?;
+        Ok(Self {
+            real,
+            inode: facts.ino(),
+            length: facts.len(),
+            modified: facts.modified().ok(),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        })
+    }
 }
 
 /// The watched directories.
@@ -178,10 +172,10 @@ impl Directories {
     }
 
     /// Watches the directories of the paths as written and of the files they lead to, and no others.
-    fn follow(&mut self, prints: &[Print]) {
+    fn follow(&mut self, prints: &Prints) {
         let Some(watcher) = &mut self.watcher else { return };
         let mut wanted = BTreeSet::new();
-        for print in prints {
+        for print in &prints.0 {
             let real = print.state.as_ref().map(|state| state.real.as_path());
             wanted.extend([Some(print.path.as_path()), real].into_iter().flatten().filter_map(directory));
         }
@@ -216,7 +210,7 @@ mod tests {
 
     struct Watched {
         changed: Changed,
-        _files: watch::Sender<Arc<[PathBuf]>>,
+        files: watch::Sender<Arc<Prints>>,
         _supervisor: Supervisor,
     }
 
@@ -224,11 +218,10 @@ mod tests {
     async fn watched(dir: &TempDir, path: &str) -> Watched {
         let proof = dir.path().join("proof");
         fs::write(&proof, "0").unwrap();
-        let (sender, files) = watch::channel(Arc::from([dir.path().join(path), proof.clone()]));
+        let (sender, files) = watch::channel(Arc::new(Prints::take(&[dir.path().join(path), proof.clone()])));
         let (tell, mut changed) = channel();
         let mut supervisor = Supervisor::new();
-        supervisor
-            .start("watch", Policy::Restart, move |stop| run(files.clone(), tell.clone(), stop, Prints::default()));
+        supervisor.start("watch", Policy::Restart, move |stop| run(files.clone(), tell.clone(), stop));
         let mut round = 0;
         loop {
             round += 1;
@@ -239,7 +232,7 @@ mod tests {
         }
         // What the last round may have left behind.
         while timeout(Duration::from_millis(600), changed.recv()).await.is_ok() {}
-        Watched { changed, _files: sender, _supervisor: supervisor }
+        Watched { changed, files: sender, _supervisor: supervisor }
     }
 
     async fn told(watched: &mut Watched) -> bool {
@@ -285,6 +278,34 @@ mod tests {
         let mut watched = watched(&dir, "a.toml").await;
 
         fs::write(dir.path().join("access.log"), "line").unwrap();
+
+        assert!(timeout(Duration::from_millis(700), watched.changed.recv()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn file_that_changed_while_a_reload_read_it_is_told_once_the_reload_is_done() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("a.toml");
+        fs::write(&file, "one").unwrap();
+        let mut watched = watched(&dir, "proof").await;
+
+        // A reload that names a file nobody watched looks at it, reads it, and is done after the file has changed.
+        let before = Prints::take(std::slice::from_ref(&file));
+        fs::write(&file, "two!").unwrap();
+        watched.files.send_replace(Arc::new(before));
+
+        assert!(told(&mut watched).await);
+        assert!(timeout(Duration::from_millis(700), watched.changed.recv()).await.is_err(), "once");
+    }
+
+    #[tokio::test]
+    async fn reload_that_read_what_is_there_is_no_change() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("a.toml");
+        fs::write(&file, "one").unwrap();
+        let mut watched = watched(&dir, "proof").await;
+
+        watched.files.send_replace(Arc::new(Prints::take(&[file])));
 
         assert!(timeout(Duration::from_millis(700), watched.changed.recv()).await.is_err());
     }

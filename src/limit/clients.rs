@@ -1,10 +1,11 @@
-//! How many of something each client has: connections, tunnels.
+//! How many of something each client has: connections, streams, tunnels.
 //!
 //! Part of `limit`. Exact over all workers. A client is an address, or an IPv6 prefix, since a household or a phone has a whole
 //! one. An entry exists only while its client has something open, so that the table is bounded by what is open, and
 //! by `max_tracked` besides; beyond that new clients share one count, which keeps the bound and throttles a flood
 //! rather than the clients that were there before. The table is cut into shards, each behind a lock that is held for
-//! one look-up, once when a connection opens and once when it closes: never on the path of a request.
+//! one look-up: when a connection or a tunnel opens and when it closes. Streams come and go too often for that: a
+//! connection has a [`Share`] of them, taken in steps that double.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -27,12 +28,21 @@ struct Table {
     ipv6_prefix: u8,
 }
 
-/// One of what a client may have; dropping it gives it back.
+/// Some of what a client may have, mostly one; dropping it gives them back.
 #[derive(Debug)]
 pub struct Permit {
     clients: Clients,
     key: IpAddr,
     shard: usize,
+    count: usize,
+}
+
+/// What one connection has of what its client may have over all its connections.
+#[derive(Debug)]
+pub struct Share {
+    clients: Clients,
+    address: IpAddr,
+    held: Option<Permit>,
 }
 
 /// The client that all share who came after the table was full.
@@ -73,7 +83,12 @@ impl Clients {
         }
         *count = count.saturating_add(1);
         drop(counts);
-        Some(Permit { clients: self.clone(), key, shard })
+        Some(Permit { clients: self.clone(), key, shard, count: 1 })
+    }
+
+    /// A share, as yet of nothing, for a connection of the client at `address`.
+    pub fn share(&self, address: IpAddr) -> Share {
+        Share { clients: self.clone(), address, held: None }
     }
 
     /// Clients that have something.
@@ -109,14 +124,54 @@ impl Clients {
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
+impl Permit {
+    /// `more` of them, unless the client then had more than `most`.
+    fn grow(&mut self, more: usize, most: usize) -> bool {
+        let mut counts = self.clients.lock(self.shard);
+        let Some(count) = counts.get_mut(&self.key).filter(|count| count.saturating_add(more) <= most) else {
+            return false;
+        };
+        *count = count.saturating_add(more);
+        self.count = self.count.saturating_add(more);
+        true
+    }
+
+    /// Gives back all but `left`.
+    fn shrink(&mut self, left: usize) {
+        let back = self.count.saturating_sub(left);
+        self.count = left.min(self.count);
         let mut counts = self.clients.lock(self.shard);
         if let Some(count) = counts.get_mut(&self.key) {
-            *count = count.saturating_sub(1);
+            *count = count.saturating_sub(back);
             if *count == 0 {
                 counts.remove(&self.key);
             }
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
+}
+
+impl Share {
+    /// Whether the connection may have `wanted` at once, `most` being what its client may have in all. What it takes for
+    /// that it keeps, twice as much each time as far as there is as much.
+    pub fn covers(&mut self, wanted: usize, most: usize) -> bool {
+        let Some(held) = &mut self.held else {
+            self.held = self.clients.admit(self.address, most);
+            return self.held.is_some() && (wanted <= 1 || self.covers(wanted, most));
+        };
+        let Some(more) = wanted.checked_sub(held.count).filter(|more| *more > 0) else { return true };
+        held.grow(more.max(held.count), most) || held.grow(more, most)
+    }
+
+    /// Nothing is open: gives back all but one, for what comes next.
+    pub fn rest(&mut self) {
+        if let Some(held) = self.held.as_mut().filter(|held| held.count > 1) {
+            held.shrink(1);
         }
     }
 }
@@ -161,6 +216,30 @@ mod tests {
         drop(permits);
 
         assert!(clients.is_empty());
+    }
+
+    #[test]
+    fn connections_of_a_client_share_what_it_may_have() {
+        let clients = Clients::new(1000, 64);
+        let (mut one, mut two) = (clients.share(at("10.0.0.1")), clients.share(at("10.0.0.1")));
+
+        assert!((1..=6).all(|wanted| one.covers(wanted, 10)), "takes 8");
+        assert!(two.covers(2, 10));
+        assert!(!two.covers(3, 10), "all ten are taken");
+        assert!(one.covers(8, 10) && !one.covers(9, 10));
+        one.rest();
+        assert!((3..=9).all(|wanted| two.covers(wanted, 10)) && !two.covers(10, 10));
+
+        drop((one, two));
+        assert!(clients.is_empty());
+    }
+
+    #[test]
+    fn lone_connection_gets_exactly_what_its_client_may_have() {
+        let clients = Clients::new(1000, 64);
+        let mut share = clients.share(at("10.0.0.1"));
+
+        assert_eq!((1..=300).filter(|wanted| share.covers(*wanted, 100)).count(), 100);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod rate;
 mod table;
 
 pub use bans::{Ban, Bans, Offence, Scope, Subject};
-pub use clients::{Clients, Permit};
+pub use clients::{Clients, Permit, Share};
 pub use concurrency::{Concurrency, Place};
 pub use key::{Key, Keyring, Making, prefix_of};
 pub use rate::{Decision, Meter, Rate};

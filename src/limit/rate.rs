@@ -91,7 +91,12 @@ impl Rate {
     /// Takes back one request that turned out not to count. A key that was pushed out meanwhile may gain by it what
     /// it gives back, no more.
     pub fn give_back(&self, key: Key) {
-        self.table.change(key, |reach| reach.saturating_sub(self.each()));
+        self.give_back_many(key, 1);
+    }
+
+    /// Takes back `count` requests.
+    pub fn give_back_many(&self, key: Key, count: u64) {
+        self.table.change(key, |reach| reach.saturating_sub(self.each().saturating_mul(count)));
     }
 
     /// How far `key` reaches into the future at `now`, in nanoseconds; what others have been told of it.

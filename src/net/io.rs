@@ -25,6 +25,9 @@ pub struct Socket {
     ahead: Bytes,
 }
 
+/// Bytes that the kernel keeps for a client beyond those under way, about.
+const UNSENT: u32 = 128 << 10;
+
 /// A client's byte stream.
 #[derive(Debug)]
 pub enum ClientIo {
@@ -44,10 +47,13 @@ pub enum UpstreamIo {
 }
 
 impl Socket {
-    /// A socket of which nothing has been read. Switches Nagle's algorithm off: whole answers are written at once.
+    /// A socket of which nothing has been read. Switches Nagle's algorithm off: whole answers are written at once. The
+    /// kernel keeps little that it cannot send yet, so that a client which reads slowly is seen to read: it would else
+    /// take more only once a third of its buffer, a megabyte and more, is free.
     pub fn new(tcp: TcpStream) -> Self {
         // A socket that is already dead says so again at the first read.
         drop(tcp.set_nodelay(true));
+        drop(SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT));
         Self { tcp, ahead: Bytes::new() }
     }
 

@@ -62,12 +62,12 @@ impl Outbox {
         encode::last_chunk(&mut self.head, trailers);
     }
 
-    /// Writes what waits; ready when nothing does. `moved` tells whether any byte has left.
+    /// Writes what waits; ready when nothing does. `moved` grows by the bytes that have left.
     pub fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
         cx: &mut Context<'_>,
-        moved: &mut bool,
+        moved: &mut usize,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let written = if self.content.is_empty() && self.tail.is_empty() {
@@ -79,7 +79,7 @@ impl Outbox {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            *moved = true;
+            *moved = moved.saturating_add(written);
             self.advance(written);
         }
         if self.head.capacity() > KEEP {

@@ -53,6 +53,8 @@ pub enum Fault {
     OriginRefused,
     /// The client has as many tunnels as it may.
     TooManyTunnels,
+    /// The client has as many streams as it may over all its connections.
+    TooManyStreams,
     /// The body is of a type that the route does not take.
     ContentType,
     /// No route is for this host.
@@ -134,6 +136,7 @@ impl Fault {
             Self::UpgradeRefused        => row(StatusCode::FORBIDDEN,                       "upgrade_refused",    Proxy,    Request, false),
             Self::OriginRefused         => row(StatusCode::FORBIDDEN,                       "origin_refused",     Proxy,    Request, false),
             Self::TooManyTunnels        => row(StatusCode::TOO_MANY_REQUESTS,               "too_many_tunnels",   Proxy,    Request, true),
+            Self::TooManyStreams        => row(StatusCode::TOO_MANY_REQUESTS,               "too_many_streams",   Proxy,    Request, true),
             Self::ContentType           => row(StatusCode::UNSUPPORTED_MEDIA_TYPE,          "content_type",       Client,   Request, false),
             Self::UnknownHost           => row(StatusCode::MISDIRECTED_REQUEST,             "unknown_host",       Client,   Request, false),
             Self::BodyTooLarge          => row(StatusCode::PAYLOAD_TOO_LARGE,               "body_too_large",     Client,   Request, false),
@@ -213,6 +216,7 @@ impl From<Refusal> for Fault {
             Refusal::UnknownCoding => Self::UnknownCoding,
             Refusal::UnknownVersion => Self::UnknownVersion,
             Refusal::Late(clock) => Self::ClientLate(clock),
+            Refusal::Crowded => Self::TooManyStreams,
         }
     }
 }

@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, request, response};
 
 use crate::config;
-use crate::config::quota::Mode;
+use crate::config::Mode;
 use crate::limit::login::{Outcome, Way};
 use crate::limit::{Decision, Key, Meter, Offence, Scope, prefix_of};
 use crate::snapshot::{Guard, Snapshot};

@@ -47,6 +47,7 @@ use crate::telemetry::access_log::Emitter;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Idle, Lease, Outcome, tunnel as pump};
+use crate::waf::Proofs;
 
 use dispatch::dispatch;
 use fault::Fault;
@@ -76,6 +77,8 @@ pub struct Parts {
     pub tunnels: Clients,
     /// What the shield remembers, over all workers.
     pub sentry: Sentry,
+    /// Which addresses are a search engine's, over all workers.
+    pub proofs: Proofs,
     /// Who is banned, over all workers.
     pub bans: Bans,
     /// What is counted together with other proxies.
@@ -111,6 +114,10 @@ impl Handler for Pipeline {
         rewrite::answer(&mut answer.head.headers, &identity, &connection, self.0.life.phase());
         answer.body = Tail::ride(std::mem::take(&mut answer.body), story, None);
         answer
+    }
+
+    fn abandoned(&self, connection: &Connection, answered: usize) -> bool {
+        self.0.abandoned(connection, answered)
     }
 
     fn flooded(&self, connection: &Connection, sign: Sign) {

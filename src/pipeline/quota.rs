@@ -10,10 +10,11 @@ use std::time::Duration;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::quota::{By, Mode};
+use crate::config::Mode;
+use crate::config::quota::By;
 use crate::lexicon::LimitName;
 use crate::limit::{Ban, Decision, Key, Offence, Scope, Subject, prefix_of};
-use crate::snapshot::{Quota, Quotas, Route, Snapshot};
+use crate::snapshot::{Policy, Quota, Quotas, Route, Snapshot};
 use crate::telemetry::events;
 use crate::telemetry::metrics::LimitResult;
 
@@ -42,7 +43,7 @@ pub(super) struct Counted<'a> {
 
 /// What a client is told of a limit: its policy, and what is left of it.
 pub(super) struct Told {
-    policy: Option<HeaderValue>,
+    policy: HeaderValue,
     state: Option<HeaderValue>,
 }
 
@@ -105,13 +106,13 @@ impl Pipeline {
         if let Some(meter) = &quota.meter {
             match self.0.fleet.check(meter, key, now_ns()).await {
                 Decision::Admitted(left) if enforced && quota.config.announce => {
-                    story.note_limit(told(quota, left.into(), Duration::ZERO));
+                    quota.over_time.iter().for_each(|policy| story.note_limit(told(policy, left, None)));
                 }
                 Decision::Admitted(_) => {}
                 Decision::Refused(wait) => {
                     if enforced {
                         quota.metrics.decided(LimitResult::Limited);
-                        story.note_limit(told(quota, 0, wait));
+                        quota.over_time.iter().for_each(|policy| story.note_limit(told(policy, 0, Some(wait))));
                     }
                     return Err(Fault::RateLimited(seconds(wait)));
                 }
@@ -123,7 +124,8 @@ impl Pipeline {
                 None => {
                     if enforced {
                         quota.metrics.decided(LimitResult::Crowded);
-                        story.note_limit(told(quota, 0, Duration::from_secs(1)));
+                        let wait = Some(Duration::from_secs(1));
+                        quota.at_once.iter().for_each(|policy| story.note_limit(told(policy, 0, wait)));
                     }
                     return Err(Fault::ConcurrencyLimited);
                 }
@@ -197,19 +199,21 @@ impl Parts {
     }
 }
 
-/// Draft-ietf-httpapi-ratelimit-headers-10 §3 and §4.
-fn told(quota: &Quota, left: u64, wait: Duration) -> Told {
-    let state = format!("\"{}\";r={left};t={}", quota.config.name, seconds(wait));
-    Told { policy: quota.policy.clone(), state: HeaderValue::try_from(state).ok() }
+/// Draft-ietf-httpapi-ratelimit-headers-11 §3 and §4. Without a `wait` no window is told (`t` is optional, §4.1): what is
+/// left comes back bit by bit, and a window of no seconds would invite a client to send all of it at once (§8.5). With
+/// one it ends when `Retry-After` does (§6).
+fn told(policy: &Policy, left: u32, wait: Option<Duration>) -> Told {
+    let window = wait.map(|wait| format!(";t={}", seconds(wait))).unwrap_or_default();
+    let state = format!("\"{}\";r={left}{window}", policy.name);
+    Told { policy: policy.field.clone(), state: HeaderValue::try_from(state).ok() }
 }
 
 impl Told {
     /// Puts the fields into an answer.
     pub(super) fn announce(self, fields: &mut HeaderMap) {
-        for (name, value) in [(RATE_LIMIT_POLICY, self.policy), (RATE_LIMIT, self.state)] {
-            if let Some(value) = value {
-                fields.append(name, value);
-            }
+        fields.append(RATE_LIMIT_POLICY, self.policy);
+        if let Some(state) = self.state {
+            fields.append(RATE_LIMIT, state);
         }
     }
 }

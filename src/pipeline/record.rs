@@ -3,6 +3,7 @@
 //! A story that is dropped before it is closed tells that its client left: cancellation needs no code of its own.
 
 mod tail;
+mod tunnel;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -212,12 +213,17 @@ impl Story {
     /// The proxy itself answers.
     pub(super) fn fault(&mut self, fault: Fault) {
         let profile = fault.profile();
-        self.record.fault = Some(profile.code);
         self.record.clock = fault.clock();
         self.record.end = profile.end;
         self.record.status = (!matches!(fault, Fault::ClientGone | Fault::Dropped)).then(|| profile.status.as_u16());
+        self.blame(profile.code);
+    }
+
+    /// The proxy itself answers or breaks off, for this reason.
+    fn blame(&mut self, code: &'static str) {
+        self.record.fault = Some(code);
         if let Some(listener) = self.snapshot.listener(&self.record.listener) {
-            listener.fault(profile.code);
+            listener.fault(code);
         }
     }
 

@@ -14,17 +14,17 @@ use http::header::USER_AGENT;
 use http::{HeaderName, StatusCode, request};
 use tokio::time::sleep;
 
-use crate::config::shield::Mode;
+use crate::config::Mode;
 use crate::lexicon::LimitName;
 use crate::message::Connection;
 use crate::route::canonical;
 use crate::snapshot::{Route, Snapshot};
-use crate::waf::{Check, Facts, Inspection, Ruling, is_page};
+use crate::waf::{Check, Facts, Inspection, Proof, Ruling, is_page};
 
-use super::Parts;
 use super::admit::Host;
 use super::fault::Fault;
 use super::record::Story;
+use super::{Parts, now_ns};
 
 pub(super) use sentry::Judged;
 pub use sentry::Sentry;
@@ -61,6 +61,13 @@ impl Parts {
             return Ok(Passed::default());
         }
         let path = canonical(head.uri.path());
+        let agent = heard::class_of(head.headers.get(USER_AGENT));
+        let client = story.record().client.ip();
+        let proof = if shield.core.wants_proof(agent, client) && !snapshot.config.shield.crawler_domains.is_empty() {
+            self.proofs.of(client, now_ns())
+        } else {
+            Proof::Unproven
+        };
         let facts = Facts {
             method: &head.method,
             path: &path,
@@ -68,8 +75,9 @@ impl Parts {
             query: head.uri.query(),
             host: host.name(),
             fields: &head.headers,
-            client: story.record().client.ip(),
-            agent: heard::class_of(head.headers.get(USER_AGENT)),
+            client,
+            agent,
+            proof,
             fingerprint: connection.tls.as_ref().and_then(|tls| tls.fingerprint.as_ref()),
             checked: route.is_none_or(|route| route.config.shield),
         };

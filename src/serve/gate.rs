@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Listener;
 use crate::lexicon::Protocol;
-use crate::limit::{Clients, Permit};
+use crate::limit::{Clients, Permit, Share};
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::tls;
 
@@ -39,6 +39,7 @@ pub struct Gate {
     /// Of those, by protocol once it is agreed on.
     speaking: [Arc<AtomicUsize>; 3],
     clients: Clients,
+    streams: Clients,
 }
 
 /// A connection's place in everything that is counted; dropping it gives the place back.
@@ -69,12 +70,12 @@ impl Drop for Counted {
 }
 
 impl Gate {
-    /// A gate whose clients are counted in `clients`.
+    /// A gate; what each client has of connections and of streams is counted in `clients`.
     pub fn new(
         listener: Arc<Listener>,
         tls: Option<Arc<ServerConfig>>,
         metrics: Arc<ListenerMetrics>,
-        clients: Clients,
+        [clients, streams]: [Clients; 2],
     ) -> Self {
         let handshakes = listener.tls.as_ref().map_or(0, |tls| tls.max_handshakes);
         let certificates =
@@ -90,6 +91,7 @@ impl Gate {
             open: Arc::default(),
             speaking: Default::default(),
             clients,
+            streams,
         }
     }
 
@@ -163,5 +165,10 @@ impl Gate {
     /// A place for one more connection of the client at `address`; `None` when it has as many as it may.
     pub fn admit(&self, address: std::net::IpAddr) -> Option<Permit> {
         self.clients.admit(address, self.listener.load().max_connections_per_client)
+    }
+
+    /// What a connection of the client at `address` will have of the streams that the client may have.
+    pub fn streams(&self, address: std::net::IpAddr) -> Share {
+        self.streams.share(address)
     }
 }

@@ -12,7 +12,8 @@
 //! further until the answer is written. Added here: streams that we find malformed count likewise, and a client that
 //! sends a MiB without a request, content or room for answers is sent away. A client that resets more streams than
 //! `max_error_resets`, and more than half of all, before they are answered is asked to leave: each may have cost an
-//! endpoint a request.
+//! endpoint a request. What its connections do together is bounded by `max_streams_per_client` and
+//! `max_resets_per_client`.
 //!
 //! Deliberately absent: server push (RFC 9113 §8.4), priorities (RFC 9218), HTTP/1.1's `Upgrade: h2c`.
 
@@ -38,6 +39,7 @@ use self::ledger::{Charged, Ledger, Metered};
 use crate::config::Listener;
 use crate::config::listener::ClientClocks;
 use crate::lifecycle::{Life, Phase};
+use crate::limit::Share;
 use crate::message::{Connection, Handler, Sign};
 use crate::net::timer::Timer;
 use crate::serve::streams::Ended;
@@ -47,9 +49,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves one connection until it ends.
 ///
-/// The limits are those of `connection.listener`. In [`Phase::Draining`] the client is asked to leave (GOAWAY) and open
-/// streams finish; in [`Phase::Ending`] the connection is cut.
-pub async fn serve<H, I>(io: I, connection: Arc<Connection>, handler: H, life: Life)
+/// The limits are those of `connection.listener`, streams are taken from `share`. In [`Phase::Draining`] the client is
+/// asked to leave (GOAWAY) and open streams finish; in [`Phase::Ending`] the connection is cut.
+pub async fn serve<H, I>(io: I, connection: Arc<Connection>, handler: H, life: Life, share: Share)
 where
     H: Handler,
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -64,7 +66,7 @@ where
         () = ending.reached(Phase::Ending) => return,
     };
     if let Ok(engine) = engine {
-        Driver::new(engine, connection, ledger, clock).run(handler, life).await;
+        Driver::new(engine, connection, ledger, clock, share).run(handler, life).await;
     }
 }
 
@@ -131,6 +133,10 @@ struct Driver<I> {
     /// Streams that the client reset before their answers, and those that ended otherwise.
     abandoned: usize,
     answered: usize,
+    /// Of those, how many had been answered when the handler last heard of one that was not.
+    credited: usize,
+    /// Of the streams that the client may have over all its connections.
+    share: Share,
 }
 
 impl<I> Driver<I>
@@ -142,6 +148,7 @@ where
         connection: Arc<Connection>,
         ledger: Arc<Ledger>,
         clock: Timer,
+        share: Share,
     ) -> Self {
         let now = Instant::now();
         let age = connection.listener.max_connection_age;
@@ -163,6 +170,8 @@ where
             malformed: 0,
             abandoned: 0,
             answered: 0,
+            credited: 0,
+            share,
             connection,
         }
     }
@@ -185,9 +194,10 @@ where
                 match self.engine.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
                         self.ledger.note_useful();
+                        let most = self.connection.listener.max_streams_per_client;
                         streams.push(exchange::serve(
-                            request,
-                            respond,
+                            (request, respond),
+                            self.share.covers(streams.len().saturating_add(1), most),
                             Arc::clone(&self.connection),
                             handler.clone(),
                             Arc::clone(&self.ledger),
@@ -207,6 +217,9 @@ where
             }
             while let Poll::Ready(Some(ended)) = streams.poll_next_unpin(cx) {
                 self.note(ended, &handler, cx);
+            }
+            if streams.is_empty() {
+                self.share.rest();
             }
             if self.ledger.is_flooded() {
                 handler.flooded(&self.connection, Sign::Idle);
@@ -236,11 +249,15 @@ where
             Ended::Close => self.leave(),
             Ended::Abandoned => {
                 self.abandoned = self.abandoned.saturating_add(1);
+                let answered = self.answered.saturating_sub(std::mem::replace(&mut self.credited, self.answered));
+                let too_many_of_client = handler.abandoned(&self.connection, answered);
                 let allowed = self.answered.max(self.connection.listener.http2.max_error_resets);
-                if self.leaving || self.abandoned <= allowed {
+                if self.leaving || (self.abandoned <= allowed && !too_many_of_client) {
                     return;
                 }
-                handler.flooded(&self.connection, Sign::Resets);
+                if !too_many_of_client {
+                    handler.flooded(&self.connection, Sign::Resets);
+                }
                 self.leave();
             }
             Ended::Malformed => {
@@ -287,6 +304,7 @@ where
             }
             let now = Instant::now();
             if stalled.is_some_and(|at| at <= now) {
+                self.ledger.note_stall();
                 return Poll::Ready(());
             }
             if self.old.is_some_and(|at| at <= now) {

@@ -6,6 +6,7 @@ pub mod gate;
 pub mod h1;
 pub mod h2;
 pub mod h3;
+mod pace;
 pub mod quic;
 mod streams;
 pub mod tcp;

@@ -39,8 +39,6 @@ pub async fn serve<H: Handler>(
     let id = ConnectionId::next();
     let listener = gate.listener.load_full();
     let Ok(local) = tcp.local_addr() else { return };
-    // A socket that is already dead says so again at the first read.
-    drop(tcp.set_nodelay(true));
     let mut socket = Socket::new(tcp);
     let Ok(proxied) = proxy_header(&mut socket, peer, &listener).await else {
         events::connection_refused(&gate.metrics, &listener.name, peer, ConnectionRefusal::ProxyHeader);
@@ -68,7 +66,10 @@ pub async fn serve<H: Handler>(
     match protocol {
         Protocol::Http1 => Box::pin(h1::serve(io, connection, handler, life)).await,
         // ALPN over TCP never says `h3`.
-        Protocol::Http2 | Protocol::Http3 => Box::pin(h2::serve(io, connection, handler, life)).await,
+        Protocol::Http2 | Protocol::Http3 => {
+            let streams = gate.streams(connection.client());
+            Box::pin(h2::serve(io, connection, handler, life, streams)).await;
+        }
     }
 }
 

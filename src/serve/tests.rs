@@ -83,7 +83,7 @@ impl Rig {
         let metrics = Metrics::new(workers).listener(&listener.name);
         let mut sockets = bind(listener.addresses[0], workers).unwrap();
         let address = sockets[0].local_addr().unwrap();
-        let gate = Arc::new(Gate::new(listener, tls, metrics, Clients::new(1000, 64)));
+        let gate = Arc::new(Gate::new(listener, tls, metrics, [Clients::new(1000, 64), Clients::new(1000, 64)]));
         let lifecycle = Lifecycle::new();
         let (siblings, doors): (Vec<_>, Vec<_>) = (0..workers).map(|_| Sibling::new()).unzip();
         let siblings: Arc<[Sibling]> = siblings.into();

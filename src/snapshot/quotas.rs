@@ -29,10 +29,21 @@ pub struct Quota {
     pub meter: Option<Arc<Meter>>,
     /// At once.
     pub places: Option<Arc<Concurrency>>,
-    /// `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3).
-    pub policy: Option<HeaderValue>,
+    /// What clients are told of `meter`.
+    pub over_time: Option<Policy>,
+    /// What clients are told of `places`.
+    pub at_once: Option<Policy>,
     /// What it counts.
     pub metrics: Arc<LimitMetrics>,
+}
+
+/// What clients are told of a limit that does not change (draft-ietf-httpapi-ratelimit-headers-11 §3).
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// By which `RateLimit` names it: a limit over time and at once is two policies.
+    pub name: String,
+    /// `RateLimit-Policy`.
+    pub field: HeaderValue,
 }
 
 /// The guard of logins.
@@ -87,18 +98,20 @@ impl Quotas {
 impl Quota {
     fn new(config: &quota::Limit, metrics: &Metrics) -> Self {
         let name = config.name.as_str();
-        let policy = match (config.rate, config.concurrency) {
-            (Some(rate), _) => {
-                let window = rate.period.as_secs_f64() / f64::from(rate.count.get()) * f64::from(rate.burst.get());
-                format!("\"{name}\";q={};w={:.0}", rate.burst, window.ceil())
-            }
-            (None, Some(most)) => format!("\"{name}\";q={most};qu=\"concurrent-requests\""),
-            (None, None) => String::new(),
-        };
+        let over_time = config.rate.and_then(|rate| {
+            let window = rate.period.as_secs_f64() / f64::from(rate.count.get()) * f64::from(rate.burst.get());
+            // §3.1.3: whole seconds, at least one.
+            Policy::new(name.to_owned(), &format!("q={};w={:.0}", rate.burst, window.ceil().max(1.0)))
+        });
+        let at_once = config.concurrency.and_then(|most| {
+            let name = if config.rate.is_some() { format!("{name}.concurrency") } else { name.to_owned() };
+            Policy::new(name, &format!("q={most};qu=\"concurrent-requests\""))
+        });
         Self {
             meter: config.rate.map(|rate| meter(config.name.clone(), rate, config.max_keys, config.store)),
             places: config.concurrency.map(|most| Arc::new(Concurrency::new(most.get(), config.max_keys))),
-            policy: HeaderValue::try_from(policy).ok(),
+            over_time,
+            at_once,
             metrics: metrics.limit(&config.name),
             config: config.clone(),
         }
@@ -107,6 +120,14 @@ impl Quota {
     /// Whether it counts requests before it is known who logs in.
     pub fn is_by_head(&self) -> bool {
         !self.config.by.contains(&By::User)
+    }
+}
+
+impl Policy {
+    /// Names have letters, digits, `-`, `_` and `.` only, which a String of RFC 9651 takes as they are.
+    fn new(name: String, parameters: &str) -> Option<Self> {
+        let field = HeaderValue::try_from(format!("\"{name}\";{parameters}")).ok()?;
+        Some(Self { name, field })
     }
 }
 

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config;
+use crate::config::Mode;
 use crate::config::secret::{Secret, SecretError};
 use crate::config::shield::Addresses;
-use crate::config::shield::Mode;
+use crate::lexicon::RuleName;
 use crate::telemetry::metrics::{Metrics, RuleMetrics};
 use crate::telemetry::record::Verdict;
 use crate::waf::country::BadDatabase;
@@ -78,6 +79,15 @@ impl Shield {
     pub fn note_check(&self, check: Check) -> Option<(Verdict, bool)> {
         let mode = self.core.mode(check)?;
         Some((self.note(Hit { rule: check as usize, mode })?, mode == Mode::Enforce))
+    }
+
+    /// All rules with their action, whether they act (`None`: not asked), and what they have counted: enforced, observed.
+    pub fn counts(&self) -> impl Iterator<Item = (&RuleName, &'static str, Option<Mode>, u64, u64)> {
+        let named = self.core.rules().iter().zip(&self.rules).enumerate();
+        named.map(|(at, ((name, action), rule))| {
+            let [enforced, observed] = rule.counts();
+            (name, *action, self.core.mode_of(at), enforced, observed)
+        })
     }
 
     /// Counts a rule that fits, and gives the record's word for it.

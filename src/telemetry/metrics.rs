@@ -30,8 +30,8 @@ use std::time::{Duration, SystemTime};
 
 pub use causes::{
     AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, Ejection, FleetDrop,
-    HandshakeFailure, HedgeOutcome, LimitResult, LogDrop, LoginResult, ProbeResult, RaceOutcome, Reload, RetryCause,
-    Standing,
+    HandshakeFailure, HedgeOutcome, LimitResult, LogDrop, LoginResult, ProbeResult, ProofResult, RaceOutcome, Reload,
+    RetryCause, Standing,
 };
 pub use cells::{Count, set_worker};
 pub use endpoint::{EndpointCounts, EndpointMetrics};
@@ -74,6 +74,7 @@ struct Inner {
     limits: Handles<LimitName, LimitMetrics>,
     bans: Codes,
     logins: Logins,
+    proofs: Causes<ProofResult>,
     fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
     recorder: Arc<RecorderMetrics>,
@@ -235,6 +236,7 @@ impl Metrics {
             limits: Handles::default(),
             bans: Codes::default(),
             logins: Logins::default(),
+            proofs: Causes::default(),
             fleet: Arc::default(),
             log: Arc::default(),
             recorder: Arc::default(),
@@ -301,6 +303,11 @@ impl Metrics {
     /// Counts a login, by the form or by the API.
     pub fn login(&self, form: bool, result: LoginResult) {
         self.0.logins.of(form).inc(result);
+    }
+
+    /// Counts what name servers said of a client that calls itself a search engine.
+    pub fn proof(&self, result: ProofResult) {
+        self.0.proofs.inc(result);
     }
 
     /// What is shared with other proxies.

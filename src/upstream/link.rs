@@ -305,12 +305,12 @@ impl Link {
                 }
             }
             if !self.outbox.is_empty() {
-                let mut moved = false;
+                let mut moved = 0;
                 let mut written = self.outbox.poll_write(&mut self.io, cx, &mut moved);
                 if matches!(written, Poll::Ready(Ok(()))) {
                     written = Pin::new(&mut self.io).poll_flush(cx);
                 }
-                if moved {
+                if moved > 0 {
                     sending.moved = true;
                     self.timer.disarm();
                 }

@@ -5,8 +5,9 @@
 
 use http::{Method, StatusCode};
 
-use super::{Facts, Lists, attack, plausible, spelling};
-use crate::config::shield::{Mode, Profile};
+use super::{Facts, Lists, Proof, attack, plausible, spelling};
+use crate::config::Mode;
+use crate::config::shield::Profile;
 use crate::lexicon::AgentClass;
 
 /// A built-in check.
@@ -32,13 +33,15 @@ pub enum Check {
     Misses,
     /// The client asks for page after page and for nothing that belongs to them.
     Pages,
+    /// The client resets most of what it asks for.
+    RapidReset,
     /// The client floods a connection.
     Flood,
 }
 
 impl Check {
     /// Every check, in the order in which they are asked.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::DenyList,
         Self::Spelling,
         Self::Probe,
@@ -49,6 +52,7 @@ impl Check {
         Self::Pretended,
         Self::Misses,
         Self::Pages,
+        Self::RapidReset,
         Self::Flood,
     ];
 
@@ -65,6 +69,7 @@ impl Check {
             Self::Pretended => "shield.pretended",
             Self::Misses => "shield.misses",
             Self::Pages => "shield.pages",
+            Self::RapidReset => "shield.rapid_reset",
             Self::Flood => "shield.flood",
         }
     }
@@ -72,7 +77,7 @@ impl Check {
     /// The word for what it does.
     pub const fn action(self) -> &'static str {
         match self {
-            Self::Misses | Self::Pages | Self::Flood => "offence",
+            Self::Misses | Self::Pages | Self::RapidReset | Self::Flood => "offence",
             _ => "deny",
         }
     }
@@ -82,7 +87,7 @@ impl Check {
         match self {
             Self::DenyList | Self::Crawler | Self::Anonymous | Self::Pretended => 0,
             Self::Spelling | Self::Probe | Self::Pages => 5,
-            Self::Injection | Self::Scanner | Self::Misses | Self::Flood => 10,
+            Self::Injection | Self::Scanner | Self::Misses | Self::RapidReset | Self::Flood => 10,
         }
     }
 
@@ -117,7 +122,7 @@ impl Check {
             Self::Scanner => facts.agent == AgentClass::Scanner,
             Self::Crawler => match facts.agent {
                 AgentClass::AiCrawler | AgentClass::Crawler => true,
-                AgentClass::SearchEngine => !lists.crawlers.contains(facts.client),
+                AgentClass::SearchEngine => facts.proof != Proof::Proven && !lists.crawlers.contains(facts.client),
                 _ => false,
             },
             Self::Anonymous => facts.agent == AgentClass::None && is_page(facts.method, facts.path),
@@ -126,7 +131,7 @@ impl Check {
                     && is_page(facts.method, facts.path)
                     && plausible::is_pretended(facts.fields)
             }
-            Self::DenyList | Self::Misses | Self::Pages | Self::Flood => false,
+            Self::DenyList | Self::Misses | Self::Pages | Self::RapidReset | Self::Flood => false,
         }
     }
 }

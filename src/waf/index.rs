@@ -321,8 +321,10 @@ mod tests {
     use proptest::sample::subsequence;
 
     use super::*;
-    use crate::config::shield::{Action, Mode, Rule, When};
+    use crate::config::Mode;
+    use crate::config::shield::{Action, Rule, When};
     use crate::lexicon::{Fingerprint, RuleName};
+    use crate::waf::Proof;
 
     const PATHS: [&str; 9] = ["/", "/a", "/a/", "/a/b", "/a/*", "/a/**", "/ab", "**", "/a/b/c*"];
     const HOSTS: [&str; 5] = ["*.example.com", "a.example.com", "example.com", "*.com", "b.test"];
@@ -387,6 +389,7 @@ mod tests {
                 fields: &fields,
                 client: client.parse().unwrap(),
                 agent,
+                proof: Proof::Unproven,
                 fingerprint: fingerprint.as_ref(),
                 checked: true,
             };
@@ -423,6 +426,7 @@ mod tests {
             fields: &HeaderMap::new(),
             client: "203.0.113.9".parse().unwrap(),
             agent: AgentClass::Browser,
+            proof: Proof::Unproven,
             fingerprint: None,
             checked: true,
         };

@@ -14,6 +14,7 @@ pub mod hello;
 mod index;
 pub mod networks;
 mod plausible;
+pub mod proofs;
 mod rule;
 pub mod spelling;
 
@@ -23,13 +24,15 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::config;
-use crate::config::shield::{Action, Mode};
+use crate::config::Mode;
+use crate::config::shield::Action;
 use crate::lexicon::{AgentClass, Fingerprint, LimitName, RuleName};
 
 pub use check::{Check, is_page};
 pub use country::Countries;
 pub use glob::Glob;
 pub use networks::Networks;
+pub use proofs::{Proof, Proofs};
 
 use index::Index;
 use rule::Compiled;
@@ -53,6 +56,8 @@ pub struct Facts<'a> {
     pub client: IpAddr,
     /// What its user agent says that it is.
     pub agent: AgentClass,
+    /// Whether it is the search engine that it says it is; asked where [`Shield::wants_proof`].
+    pub proof: Proof,
     /// What its TLS looks like.
     pub fingerprint: Option<&'a Fingerprint>,
     /// Whether the built-in checks are asked: Superset's routes, not others'.
@@ -172,9 +177,28 @@ impl Shield {
         self.modes.get(check as usize).copied().flatten()
     }
 
+    /// Whether the rule at `place` acts; `None` when it is not asked.
+    pub fn mode_of(&self, place: usize) -> Option<Mode> {
+        match place.checked_sub(Check::ALL.len()) {
+            None => self.modes.get(place).copied().flatten(),
+            Some(own) => self.rules.get(own).map(|rule| rule.mode),
+        }
+    }
+
+    /// Whether it matters that a client at this address, with such a user agent, proves to be a search engine.
+    pub fn wants_proof(&self, agent: AgentClass, client: IpAddr) -> bool {
+        agent == AgentClass::SearchEngine
+            && self.mode(Check::Crawler).is_some()
+            && !self.lists.crawlers.contains(client)
+            && !self.is_exempt(client)
+    }
+
     fn ask_checks(&self, facts: &Facts<'_>, inspection: &mut Inspection) {
         for (rule, (check, mode)) in Check::ALL.iter().zip(self.modes).enumerate() {
             let Some(mode) = mode.filter(|_| check.finds(facts, &self.lists)) else { continue };
+            // Whoever is still being asked about has the benefit of the doubt.
+            let doubted = *check == Check::Crawler && facts.proof == Proof::Pending;
+            let mode = if doubted { Mode::Observe } else { mode };
             inspection.hits.push(Hit { rule, mode });
             if mode == Mode::Enforce {
                 inspection.ruling = Ruling::Deny(check.status());

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use http::{HeaderName, Method};
 
 use super::{Facts, Glob, Networks};
-use crate::config::shield::{Action, Mode, Rule};
+use crate::config::Mode;
+use crate::config::shield::{Action, Rule};
 
 /// One rule.
 #[derive(Debug)]

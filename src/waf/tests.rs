@@ -26,6 +26,7 @@ pub(super) struct Asked {
     pub(super) host: String,
     pub(super) fields: HeaderMap,
     pub(super) client: IpAddr,
+    pub(super) proof: Proof,
     pub(super) fingerprint: Option<Fingerprint>,
 }
 
@@ -36,6 +37,7 @@ pub(super) fn get(path: &str) -> Asked {
         host: "bi.example.com".to_owned(),
         fields: HeaderMap::new(),
         client: "203.0.113.9".parse().unwrap(),
+        proof: Proof::Unproven,
         fingerprint: None,
     }
 }
@@ -63,6 +65,7 @@ impl Asked {
             fields: &self.fields,
             client: self.client,
             agent,
+            proof: self.proof,
             fingerprint: self.fingerprint.as_ref(),
             checked: true,
         });

@@ -1,7 +1,7 @@
 //! Attackers of every kind while honest clients are served: all of these succeed, memory stays bounded, and each attack
 //! is counted under a reason of its own.
 //!
-//! `benches/attack` runs this in a release build and prints the table of the README.
+//! `benches/attack/run BINARY` runs this against any build and writes the table of the README.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,9 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::limits::from;
+use crate::rig::rough::{GOOD, Rough, control, head};
 use crate::rig::upstream::named;
-use crate::rig::{Peer, Rig, Setup, Upstream, soon};
+use crate::rig::{H3, Peer, Rig, Setup, Upstream, soon};
 
 /// Honest clients, each at an address of its own, and how often each asks in a phase.
 const HONEST: usize = 4;
@@ -26,11 +27,23 @@ const PLAIN: &str = "proxy_protocol = [\"127.0.0.0/8\"]\nmax_connections_per_cli
                      timeouts = { head = \"500ms\", body_idle = \"500ms\", write_idle = \"500ms\" }\n\
                      http2 = { cleartext = true }";
 
+/// Where rapid resets are counted.
+const RAPID_RESET: &str = "sluicegate_verdicts_total{rule=\"shield.rapid_reset\",action=\"offence\",mode=\"enforced\"}";
+
 /// Superset as far as attacks go.
 async fn endpoint() -> Upstream {
     Upstream::answering(|request| match (request.method(), request.target()) {
         (_, "/big") => [b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n".to_vec(), vec![b'x'; 4_000_000]].concat(),
-        (_, "/ws") => b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        (_, "/ws") => {
+            let key = request.head.get("sec-websocket-key").unwrap_or_default();
+            let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+            format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+            )
+            .into_bytes()
+        }
+        (_, "/missing") => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
         ("POST", "/login/") => b"HTTP/1.1 302 Found\r\nLocation: /login/\r\nContent-Length: 0\r\n\r\n".to_vec(),
         _ => named("a"),
     })
@@ -41,7 +54,11 @@ async fn proxy(upstream: &Upstream) -> Rig {
     let rest = "[limits.client]\nrate = \"100/s\"\nburst = 100\nmax_keys = 1000\ndefault = true\n\
                 [limits.network]\nby = \"network\"\nnetwork_v4 = 16\nrate = \"300/s\"\nburst = 300\ndefault = true\n\
                 [login]\nmax_keys = 1000\n[[routes]]\npool = \"app\"\n";
-    let setup: Setup = Rig::setup().plain(PLAIN).rest(rest).pool("queue = { length = 1000 }");
+    let setup: Setup = Rig::setup()
+        .plain(PLAIN)
+        .secure("http3 = { max_error_resets = 50 }")
+        .rest(rest)
+        .pool("queue = { length = 1000 }");
     setup.endpoint(upstream).start().await
 }
 
@@ -71,11 +88,20 @@ fn memory(rig: &Rig) -> u64 {
     peak.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Lets attackers loose and looks at the honest. `attacker` plays one of `count` attackers for ever; `reason` is the
-/// sample under which the attack is counted.
+/// Lets attackers of the plain listener loose and looks at the honest. `attacker` plays one of `count` attackers for
+/// ever; `reason` is the sample under which the attack is counted.
 async fn under_attack<F, A>(kind: &str, count: usize, reason: &str, attacker: F)
 where
     F: Fn(std::net::SocketAddr, usize) -> A,
+    A: Future<Output = ()> + Send + 'static,
+{
+    under_any_attack(kind, count, reason, |rig, number| attacker(rig.plain, number)).await;
+}
+
+/// The same for attackers who know more of the proxy.
+async fn under_any_attack<F, A>(kind: &str, count: usize, reason: &str, attacker: F)
+where
+    F: Fn(&Rig, usize) -> A,
     A: Future<Output = ()> + Send + 'static,
 {
     let upstream = endpoint().await;
@@ -84,7 +110,7 @@ where
 
     let mut attackers = JoinSet::new();
     for number in 0..count {
-        attackers.spawn(attacker(rig.plain, number));
+        attackers.spawn(attacker(&rig, number));
     }
     soon(&format!("{kind} to be counted"), async { while rig.metric(reason).await < 1.0 {} }).await;
     let (good, during) = honest(&rig).await;
@@ -231,8 +257,8 @@ async fn bodies_that_never_end() {
 
 #[tokio::test]
 async fn readers_that_do_not_read() {
-    let reason = "sluicegate_exchange_ends_total{listener=\"plain\",end=\"CD\"}";
-    under_attack("slow readers", 40, reason, |proxy, number| async move {
+    let reason = "sluicegate_faults_total{listener=\"plain\",code=\"client_write\"}";
+    under_attack("readers that do not read", 40, reason, |proxy, number| async move {
         loop {
             let Some(mut peer) = connect(proxy, &format!("10.0.0.{}", number % 4)).await else { continue };
             if peer.try_send("GET /big HTTP/1.1\r\nHost: t\r\n\r\n").await.is_ok() {
@@ -245,7 +271,7 @@ async fn readers_that_do_not_read() {
 
 #[tokio::test]
 async fn streams_that_are_reset_at_once() {
-    let reason = "sluicegate_exchange_ends_total{listener=\"plain\",end=\"CH\"}";
+    let reason = RAPID_RESET;
     under_attack("HTTP/2 rapid reset", 8, reason, |proxy, number| async move {
         loop {
             let Some(peer) = connect(proxy, &format!("10.0.0.{number}")).await else { continue };
@@ -283,16 +309,131 @@ async fn connections_without_end() {
 
 #[tokio::test]
 async fn websockets_without_end() {
-    let reason = "sluicegate_limit_requests_total{limit=\"client\",result=\"limited\"}";
+    let reason = "sluicegate_faults_total{listener=\"plain\",code=\"too_many_tunnels\"}";
     under_attack("WebSocket flood, one address", 10, reason, |proxy, _| async move {
         let opening = "GET /ws HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         loop {
             let Some(mut peer) = connect(proxy, "10.0.0.1").await else { continue };
-            for _ in 0..20 {
-                if peer.try_send(opening).await.is_err() || peer.try_response(true).await.is_none() {
+            if peer.try_send(opening).await.is_ok()
+                && peer.try_response(false).await.is_some_and(|answer| answer.status == 101)
+            {
+                // Pings for a while, as a tunnel that is alive has them; then another.
+                for _ in 0..20 {
+                    if peer.try_send([0x89, 0x80, 1, 2, 3, 4]).await.is_err() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            pause().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn readers_that_open_their_windows_by_a_little_now_and_then() {
+    let reason = "sluicegate_faults_total{listener=\"plain\",code=\"slow_read\"}";
+    under_attack("slow readers by HTTP/2 windows", 20, reason, |proxy, number| async move {
+        loop {
+            let Some(peer) = connect(proxy, &format!("10.0.0.{}", number % 4)).await else { continue };
+            let mut builder = h2::client::Builder::new();
+            builder.initial_window_size(16);
+            let Ok((send, connection)) = builder.handshake::<_, bytes::Bytes>(peer.into_io()).await else { continue };
+            let driven = tokio::spawn(connection);
+            let asked = async {
+                let request = http::Request::get("http://t/big").body(()).unwrap();
+                let (response, _) = send.ready().await?.send_request(request, true)?;
+                let mut body = response.await?.into_body();
+                while let Some(piece) = body.data().await {
+                    for _ in 0..piece?.len() {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        body.flow_control().release_capacity(1)?;
+                    }
+                }
+                Ok::<_, h2::Error>(())
+            };
+            drop(asked.await);
+            driven.abort();
+            pause().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn looking_for_what_is_not_there() {
+    let reason = "sluicegate_bans_total{cause=\"shield.misses\"}";
+    under_attack("404 after 404", 4, reason, |proxy, number| async move {
+        loop {
+            let Some(mut peer) = connect(proxy, &format!("198.51.100.{number}")).await else { continue };
+            loop {
+                let sent = peer.try_send("GET /missing HTTP/1.1\r\nHost: t\r\n\r\n").await;
+                if sent.is_err() || peer.try_response(true).await.is_none() {
                     break;
                 }
+            }
+            pause().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn page_after_page_and_nothing_that_belongs_to_them() {
+    let reason = "sluicegate_verdicts_total{rule=\"shield.pages\",action=\"offence\",mode=\"observed\"}";
+    under_attack("storm of pages", 4, reason, |proxy, number| async move {
+        loop {
+            let Some(mut peer) = connect(proxy, &format!("198.51.100.{number}")).await else { continue };
+            for page in 0_u32.. {
+                let asked = format!("GET /superset/dashboard/{page}/ HTTP/1.1\r\nHost: t\r\n\r\n");
+                if peer.try_send(asked).await.is_err() || peer.try_response(true).await.is_none() {
+                    break;
+                }
+                pause().await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn flood_of_requests_over_http3() {
+    let reason = "sluicegate_limit_requests_total{limit=\"client\",result=\"limited\"}";
+    under_any_attack("HTTP/3 request flood, one address", 4, reason, |rig, _| {
+        let (proxy, tls) = (rig.secure, rig.pki.client("h3", false));
+        async move {
+            loop {
+                let Ok(mut h3) = H3::connect(proxy, tls.clone()).await else { continue };
+                while let Ok(mut stream) = h3.try_start(crate::rig::h3::request(http::Method::GET, "/")).await {
+                    if stream.finish().await.is_err() || crate::rig::h3::reply(&mut stream).await.is_err() {
+                        break;
+                    }
+                }
+                pause().await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_over_http3_that_are_reset_at_once() {
+    under_any_attack("HTTP/3 rapid reset", 4, RAPID_RESET, |rig, _| {
+        let (proxy, tls) = (rig.secure, rig.pki.client("h3", false));
+        async move {
+            loop {
+                let Ok((endpoint, quic)) = crate::rig::h3::quic(proxy, tls.clone()).await else { continue };
+                let mut client = Rough::over(endpoint, quic);
+                client.tell(&control()).await;
+                while let Ok((mut send, mut recv)) = client.quic.open_bi().await {
+                    drop(send.write_all(&head(&GOOD)).await);
+                    drop(send.reset(quinn::VarInt::from_u32(0x10c)));
+                    drop(recv.stop(quinn::VarInt::from_u32(0x10c)));
+                    tokio::task::yield_now().await;
+                }
+                pause().await;
             }
         }
     })

@@ -2,7 +2,7 @@
 
 use crate::limits::get_from;
 use crate::rig::redis::Redis;
-use crate::rig::{Rig, Upstream, soon};
+use crate::rig::{Pki, Rig, Upstream, soon};
 
 const PROXIED: &str = "proxy_protocol = [\"127.0.0.0/8\"]";
 
@@ -185,4 +185,148 @@ async fn ban_and_its_end_reach_the_other_proxy() {
     assert!(run(&["unban", "10.0.0.1"]).await);
     two.status_where("its end", |status| status["bans"] == 0).await;
     assert_eq!(asks(&two).await, 200);
+}
+
+/// Asks from `address`.
+async fn asks_from(rig: &Rig, address: &str) -> u16 {
+    get_from(rig, address, "/", "").await.status
+}
+
+/// How many of `turns` requests from each of several addresses pass, in turns over two proxies.
+async fn passed_in_turns(proxies: [&Rig; 2], turns: usize) -> Vec<usize> {
+    let mut passed = vec![0; 6];
+    for turn in 0..turns {
+        for (host, passed) in passed.iter_mut().enumerate() {
+            let status = asks_from(proxies[(turn + host) % 2], &format!("10.0.{host}.1")).await;
+            *passed += usize::from(status == 200);
+        }
+    }
+    passed
+}
+
+fn seeds(nodes: &[Redis]) -> String {
+    let places: Vec<String> = nodes.iter().take(3).map(|node| format!("\"{}\"", node.address)).collect();
+    format!("kind = \"cluster\"\naddresses = [{}]", places.join(", "))
+}
+
+#[tokio::test]
+async fn strict_limit_is_exact_over_two_proxies_and_a_cluster_also_when_one_of_its_masters_dies() {
+    let (upstream, mut nodes) = (Upstream::named("a").await, Redis::cluster().await);
+    let limit = "rate = \"10/d\"\nfleet = { decides = \"redis\", timeout = \"1s\" }";
+    let config = seeds(&nodes);
+    let (one, two) = (proxy(&upstream, &config, limit).await, proxy(&upstream, &config, limit).await);
+
+    assert_eq!(passed_in_turns([&one, &two], 20).await, [10; 6], "keys of all slots");
+
+    // A master that has keys; its replica has them as well once it says so.
+    let mut holder = None;
+    for (at, node) in nodes.iter().enumerate() {
+        if node.info("role").await.contains("master") && node.ask("DBSIZE").await != ":0" {
+            holder = Some(at);
+        }
+    }
+    let holder = holder.expect("somebody has the keys");
+    assert_eq!(nodes[holder].ask("WAIT 1 5000").await, ":1");
+    nodes[holder].kill().await;
+    nodes.remove(holder);
+    soon("the replica to take over", async {
+        for node in &nodes {
+            while !node.ask("CLUSTER KEYSLOT x").await.starts_with(':') {}
+        }
+        loop {
+            let mut masters = 0;
+            for node in &nodes {
+                masters += usize::from(node.info("role").await.contains("master"));
+            }
+            if masters == 3 {
+                break;
+            }
+        }
+    })
+    .await;
+    for rig in [&one, &two] {
+        rig.status_long("redis to answer", |status| status["fleet"] == true).await;
+    }
+    let after = passed_in_turns([&one, &two], 5).await;
+
+    assert_eq!(after, [0; 6]);
+}
+
+#[tokio::test]
+async fn proxies_learn_through_a_cluster_what_others_let_pass_and_whom_they_banned() {
+    let (upstream, nodes) = (Upstream::named("a").await, Redis::cluster().await);
+    let config = seeds(&nodes);
+    let limit = "rate = \"200/d\"";
+    let (one, two) = (proxy(&upstream, &config, limit).await, proxy(&upstream, &config, limit).await);
+
+    let first = exhaust(&one).await;
+    let second = exhaust(&two).await;
+
+    assert_eq!(first, 200);
+    assert!(second < 200, "{second}");
+    eprintln!("measured: beyond a limit of 200 in a cluster, {second} passed before the second proxy knew");
+    assert!(one.command(&["ban", "10.0.0.7", "--for", "1h", "--config", "sluicegate.toml"]).await.0);
+    two.status_where("the ban", |status| status["bans"] == 1).await;
+    assert_eq!(asks_from(&two, "10.0.0.7").await, 403);
+}
+
+#[tokio::test]
+async fn redis_over_tls_with_a_password_is_trusted_by_its_authority_and_by_no_other() {
+    let (upstream, pki) = (Upstream::named("a").await, Pki::new());
+    let redis = Redis::secure(&pki, &["--requirepass", "s3cret"]).await;
+    let authorities = pki.authority();
+    let start = async |authorities: &str, password: &str| {
+        let rest = format!(
+            "[redis]\naddresses = \"{}\"\ntls = {{ authorities = \"redis-ca.pem\" }}\n\
+             password = {{ file = \"password\" }}\ninterval = \"5ms\"\n\
+             [limits.shared]\nstore = \"redis\"\nrate = \"20/d\"\n\
+             fleet = {{ decides = \"redis\", timeout = \"1s\" }}\n[[routes]]\npool = \"app\"\nlimits = [\"shared\"]\n",
+            redis.address
+        );
+        let setup = Rig::setup().process("fleet_secret = { file = \"secret\" }").file("secret", "the same for all");
+        let setup = setup.file("password", password).file("redis-ca.pem", authorities);
+        setup.plain(PROXIED).rest(&rest).endpoint(&upstream).start().await
+    };
+
+    let (one, two) = (start(&authorities, "s3cret").await, start(&authorities, "s3cret").await);
+    for rig in [&one, &two] {
+        rig.status_where("redis to answer", |status| status["fleet"] == true).await;
+    }
+    let mut passed = 0;
+    for turn in 0..40 {
+        passed += usize::from(asks(if turn % 2 == 0 { &one } else { &two }).await == 200);
+    }
+    assert_eq!(passed, 20);
+
+    for (authorities, password) in [(Pki::new().authority(), "s3cret"), (authorities, "wr0ng")] {
+        let rig = start(&authorities, password).await;
+        let event = rig.event("redis is away, counts are not shared").await;
+        assert_eq!(rig.status().await["fleet"], false);
+        assert!(!event.to_string().contains(password), "{event}");
+        assert_eq!(asks(&rig).await, 200, "it serves all the same");
+    }
+}
+
+#[tokio::test]
+async fn sentinels_and_their_master_speak_tls_and_ask_for_passwords() {
+    let (upstream, pki) = (Upstream::named("a").await, Pki::new());
+    let master = Redis::secure(&pki, &["--requirepass", "s3cret", "--masterauth", "s3cret"]).await;
+    let sentinel = Redis::secure_sentinel(&pki, &master, "s3cret", "s3ntinel").await;
+    let config = format!(
+        "kind = \"sentinel\"\naddresses = [\"{}\"]\ntls = {{ authorities = \"redis-ca.pem\" }}\n\
+         password = {{ file = \"password\" }}\nsentinel_password = {{ file = \"sentinel-password\" }}",
+        sentinel.address
+    );
+    let rest = format!(
+        "[redis]\n{config}\ninterval = \"5ms\"\n[limits.shared]\nstore = \"redis\"\nrate = \"5/d\"\n\
+         [[routes]]\npool = \"app\"\nlimits = [\"shared\"]\n"
+    );
+    let setup = Rig::setup().process("fleet_secret = { file = \"secret\" }").file("secret", "the same for all");
+    let setup = setup.file("password", "s3cret").file("sentinel-password", "s3ntinel");
+    let setup = setup.file("redis-ca.pem", &pki.authority()).plain(PROXIED).rest(&rest).endpoint(&upstream);
+    let rig = setup.start().await;
+
+    rig.status_where("redis to answer", |status| status["fleet"] == true).await;
+
+    assert_eq!(exhaust(&rig).await, 5);
 }

@@ -142,8 +142,8 @@ async fn default_limit_holds_where_none_is_named_and_tells_what_is_left() {
     let free = get_from(&rig, "10.0.0.1", "/free", "").await;
 
     assert_eq!(first.get("ratelimit-policy").unwrap(), "\"all\";q=5;w=1800");
-    assert_eq!(first.get("ratelimit").unwrap(), "\"all\";r=4;t=0");
-    assert_eq!(second.get("ratelimit").unwrap(), "\"all\";r=3;t=0");
+    assert_eq!(first.get("ratelimit").unwrap(), "\"all\";r=4");
+    assert_eq!(second.get("ratelimit").unwrap(), "\"all\";r=3");
     assert_eq!(free.get("ratelimit"), None);
 }
 
@@ -232,4 +232,115 @@ async fn flood_of_addresses_does_not_free_the_worst_offender() {
     let status = rig.status().await;
     let limit = status["limits"].as_array().unwrap().iter().find(|limit| limit["name"] == "few").unwrap().clone();
     assert!(limit["pushed_out"].as_u64().unwrap() > 0 && limit["bytes"].as_u64().unwrap() <= 2048, "{limit}");
+}
+
+#[tokio::test]
+async fn keys_combine_and_a_network_is_as_wide_as_the_limit_says() {
+    let upstream = Upstream::named("a").await;
+    let rest = "[limits.wide]\nby = \"network\"\nnetwork_v4 = 16\nnetwork_v6 = 32\nrate = \"1/h\"\n\
+                [limits.who-and-where]\nby = [\"header:X-Api-Key\", \"network\"]\nrate = \"1/h\"\n\
+                [limits.all]\nby = [\"cookie:session\", \"header:X-Api-Key\", \"route\"]\nrate = \"1/h\"\n\
+                [limits.route]\nby = \"route\"\nrate = \"1/h\"\n\
+                [[routes]]\npath = \"/wide\"\npool = \"app\"\nlimits = [\"wide\"]\n\
+                [[routes]]\npath = \"/two\"\npool = \"app\"\nlimits = [\"who-and-where\"]\n\
+                [[routes]]\npath = \"/three\"\npool = \"app\"\nlimits = [\"all\"]\n\
+                [[routes]]\npath = \"/route\"\npool = \"app\"\nlimits = [\"route\"]\n";
+    let rig = Rig::setup().plain(PROXIED).endpoint(&upstream).rest(rest).start().await;
+    let asks = async |address: &str, path: &str, fields: &str| get_from(&rig, address, path, fields).await.status;
+
+    assert_eq!(asks("10.1.0.1", "/wide", "").await, 200);
+    assert_eq!(asks("10.1.255.1", "/wide", "").await, 429);
+    assert_eq!(asks("10.2.0.1", "/wide", "").await, 200);
+    assert_eq!(asks("2001:db8:1::1", "/wide", "").await, 200);
+    assert_eq!(asks("2001:db8:ffff::1", "/wide", "").await, 429);
+    assert_eq!(asks("2001:db9::1", "/wide", "").await, 200);
+
+    assert_eq!(asks("10.0.0.1", "/two", "X-Api-Key: one\r\n").await, 200);
+    assert_eq!(asks("10.0.0.99", "/two", "X-Api-Key: one\r\n").await, 429, "the same key from the same network");
+    assert_eq!(asks("10.0.0.1", "/two", "X-Api-Key: two\r\n").await, 200);
+    assert_eq!(asks("10.0.9.1", "/two", "X-Api-Key: one\r\n").await, 200);
+
+    assert_eq!(asks("10.0.0.1", "/three", "Cookie: session=s\r\nX-Api-Key: one\r\n").await, 200);
+    assert_eq!(asks("10.0.9.1", "/three", "Cookie: session=s\r\nX-Api-Key: one\r\n").await, 429);
+    assert_eq!(asks("10.0.0.1", "/three", "Cookie: session=t\r\nX-Api-Key: one\r\n").await, 200);
+    assert_eq!(asks("10.0.0.1", "/three", "Cookie: session=s\r\nX-Api-Key: two\r\n").await, 200);
+
+    assert_eq!(asks("10.0.0.1", "/route", "").await, 200);
+    assert_eq!(asks("10.9.9.9", "/route", "").await, 429, "everybody together");
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_counted_by_what_the_limit_says() {
+    let gate = Gate::closed();
+    let upstream = Upstream::held("a", &gate).await;
+    let kinds = ["address", "network", "header:X-Api-Key", "cookie:session", "route"];
+    let mut rest = String::new();
+    for (at, by) in kinds.iter().enumerate() {
+        rest += &format!("[limits.l{at}]\nby = \"{by}\"\nconcurrency = 1\n");
+        rest += &format!("[[routes]]\npath = \"/{at}\"\npool = \"app\"\nlimits = [\"l{at}\"]\n");
+    }
+    rest += "[limits.both]\nby = [\"address\", \"cookie:session\"]\nconcurrency = 1\n\
+             [[routes]]\npath = \"/5\"\npool = \"app\"\nlimits = [\"both\"]\n\
+             [[routes]]\npath = \"/6\"\npool = \"app\"\n";
+    let rig = Rig::setup().plain(PROXIED).endpoint(&upstream).rest(&rest).start().await;
+    // A request, one that is counted with it, and one that is not: address, path, fields.
+    let rows = [
+        [("10.0.0.1", "/0?a", ""), ("10.0.0.1", "/0?b", ""), ("10.0.0.2", "/0?c", "")],
+        [("10.0.0.1", "/1?a", ""), ("10.0.0.2", "/1?b", ""), ("10.0.1.1", "/1?c", "")],
+        [
+            ("10.0.0.1", "/2?a", "X-Api-Key: one\r\n"),
+            ("10.0.0.2", "/2?b", "X-Api-Key: one\r\n"),
+            ("10.0.0.1", "/2?c", "X-Api-Key: two\r\n"),
+        ],
+        [
+            ("10.0.0.1", "/3?a", "Cookie: session=s\r\n"),
+            ("10.0.0.2", "/3?b", "Cookie: a=b; session=s\r\n"),
+            ("10.0.0.1", "/3?c", "Cookie: session=t\r\n"),
+        ],
+        [("10.0.0.1", "/4?a", ""), ("10.9.9.9", "/4?b", ""), ("10.0.0.1", "/6?c", "")],
+        [
+            ("10.0.0.1", "/5?a", "Cookie: session=s\r\n"),
+            ("10.0.0.1", "/5?b", "Cookie: session=s\r\n"),
+            ("10.0.0.2", "/5?c", "Cookie: session=s\r\n"),
+        ],
+    ];
+
+    let mut under_way = Vec::new();
+    for [first, same, other] in rows {
+        for (address, path, fields) in [first, other] {
+            let mut client = from(&rig, address).await;
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n")).await;
+            under_way.push(client);
+            upstream.received(under_way.len()).await;
+        }
+        let (address, path, fields) = same;
+        assert_eq!(get_from(&rig, address, path, fields).await.status, 429, "{path}");
+        assert_eq!(rig.record(path).await["fault"], "concurrency_limited");
+    }
+
+    gate.let_pass(under_way.len());
+    for client in &mut under_way {
+        assert_eq!(client.response().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn limit_over_time_and_at_once_is_two_policies_to_a_client() {
+    let gate = Gate::closed();
+    let upstream = Upstream::held("a", &gate).await;
+    let rig = limited(&upstream, "rate = \"2/h\"\nconcurrency = 1").await;
+    let mut first = from(&rig, "10.0.0.1").await;
+    first.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    upstream.received(1).await;
+
+    let crowded = get_from(&rig, "10.0.0.1", "/crowded", "").await;
+    let limited = get_from(&rig, "10.0.0.1", "/limited", "").await;
+
+    let told = |answer: &Response, name| answer.get(name).unwrap();
+    assert_eq!(told(&crowded, "ratelimit-policy"), "\"few.concurrency\";q=1;qu=\"concurrent-requests\"");
+    assert_eq!(told(&crowded, "ratelimit"), "\"few.concurrency\";r=0;t=1");
+    assert_eq!(told(&limited, "ratelimit-policy"), "\"few\";q=2;w=3600");
+    assert!(told(&limited, "ratelimit").starts_with("\"few\";r=0;t="));
+    gate.let_pass(1);
+    assert_eq!(first.response().await.status, 200);
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::limits::{from, get_from};
 use crate::rig::peer::Request;
-use crate::rig::{Response, Rig, Upstream};
+use crate::rig::{Gate, Response, Rig, Upstream};
 
 const PROXIED: &str = "proxy_protocol = [\"127.0.0.0/8\"]";
 
@@ -194,4 +194,80 @@ async fn operator_bans_lists_and_lifts() {
     assert!(!done && said.contains("bans.never"), "{said}");
     assert!(!run(&["ban", "nobody"]).await.0);
     assert_eq!(run(&["bans"]).await, (true, "nobody is banned\n".into()));
+}
+
+#[tokio::test]
+async fn limit_by_user_counts_logins_on_a_name_by_form_and_api_and_nothing_else() {
+    let lines = "[login]\nenabled = true\n[limits.names]\nby = \"user\"\nrate = \"3/h\"\ndefault = true";
+    let (upstream, rig) = guarded(lines).await;
+
+    assert_eq!(form(&rig, "10.0.0.1", "alice", "right").await, 302);
+    assert_eq!(api(&rig, "10.0.0.2", "Alice", "right").await, 200);
+    assert_eq!(form(&rig, "10.0.0.3", "ALICE", "right").await, 302);
+    let body = r#"{"username": "alice", "password": "right", "provider": "db"}"#;
+    let refused = post(&rig, "10.0.0.4", "/api/v1/security/login", "application/json", body).await;
+
+    assert_eq!(refused.status, 429);
+    assert!(refused.get("ratelimit").unwrap().starts_with("\"names\";r=0;t="));
+    let record = rig.record_where("the refusal", |record| record["status"] == 429).await;
+    assert_eq!(record["fault"], "rate_limited");
+    assert_eq!(record["limits"], serde_json::json!([{ "limit": "names", "observed": false }]));
+    assert_eq!(form(&rig, "10.0.0.1", "alice", "right").await, 429, "the form counts with the API");
+    assert_eq!(form(&rig, "10.0.0.1", "bob", "right").await, 302, "another name is counted apart");
+    for _ in 0..10 {
+        assert_eq!(get_from(&rig, "10.0.0.1", "/superset/welcome/", "").await.status, 200, "no login, no count");
+    }
+    assert_eq!(upstream.requests().len(), 14, "what was refused reached no endpoint");
+}
+
+#[tokio::test]
+async fn logins_under_way_are_counted_by_name_and_with_what_else_the_limit_says() {
+    let gate = Gate::closed();
+    let upstream = Upstream::held("a", &gate).await;
+    let rest = "[limits.name]\nby = \"user\"\nconcurrency = 1\n\
+                [limits.name-and-address]\nby = [\"user\", \"address\"]\nrate = \"1/h\"\n\
+                [[routes]]\npath = \"/a\"\npool = \"app\"\nlimits = [\"name\"]\n\
+                [[routes]]\npath = \"/b\"\npool = \"app\"\nlimits = [\"name-and-address\"]\n";
+    let rig = Rig::setup().plain(PROXIED).endpoint(&upstream).rest(rest).start().await;
+    let media = "application/x-www-form-urlencoded";
+    let first = post(&rig, "10.0.0.1", "/a/login/", media, "username=alice&password=x");
+    let tries = async {
+        upstream.received(1).await;
+        let status = async |address, path, body| post(&rig, address, path, media, body).await.status;
+
+        assert_eq!(status("10.0.0.2", "/a/login/", "username=Alice&password=y").await, 429);
+        gate.let_pass(100);
+        assert_eq!(status("10.0.0.2", "/a/login/", "username=bob&password=y").await, 200);
+        assert_eq!(status("10.0.0.1", "/b/login/", "username=alice&password=x").await, 200);
+        assert_eq!(status("10.0.0.1", "/b/login/", "username=alice&password=x").await, 429);
+        assert_eq!(status("10.0.0.2", "/b/login/", "username=alice&password=x").await, 200);
+        assert_eq!(status("10.0.0.1", "/b/login/", "username=bob&password=x").await, 200);
+    };
+
+    let (first, ()) = tokio::join!(first, tries);
+
+    assert_eq!(first.status, 200);
+}
+
+#[tokio::test]
+async fn operator_bans_a_tls_fingerprint_whatever_address_it_comes_from() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().secure("http3 = true").admin("socket = \"admin.sock\"").endpoint(&upstream).start().await;
+    assert_eq!(rig.h2().await.get("/first").await.status, 200);
+    let fingerprint = rig.record("/first").await["ja4"].as_str().unwrap().to_owned();
+    let run = async |arguments: &[&str]| {
+        let mut all = arguments.to_vec();
+        all.extend(["--config", "sluicegate.toml"]);
+        rig.command(&all).await
+    };
+
+    assert!(run(&["ban", &fingerprint, "--for", "2h"]).await.0);
+
+    assert_eq!(rig.h2().await.get("/banned").await.status, 403);
+    assert_eq!(rig.record("/banned").await["fault"], "banned");
+    assert_eq!(rig.h3().await.get("/").await.status, 200, "over QUIC the same library looks different");
+    assert_eq!(rig.get("/").await.status, 200, "the address is free");
+    assert!(run(&["bans"]).await.1.contains(&fingerprint));
+    assert!(run(&["unban", &fingerprint]).await.0);
+    assert_eq!(rig.h2().await.get("/").await.status, 200);
 }

@@ -18,6 +18,7 @@ mod discovery;
 mod draining;
 mod exchanges;
 mod fleet;
+mod floods;
 mod framing_h1;
 mod framing_h2;
 mod headers;

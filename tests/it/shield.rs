@@ -8,8 +8,10 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::limits::{from, get_from};
+use crate::rig::dns::{NameServer, Told};
 use crate::rig::h2::{request, try_reply};
-use crate::rig::{Rig, Upstream, soon};
+use crate::rig::{Peer, Rig, Upstream, soon};
 
 async fn rig(upstream: &Upstream, rest: &str) -> Rig {
     Rig::setup().endpoint(upstream).rest(&format!("[[routes]]\npool = \"app\"\n{rest}")).start().await
@@ -91,6 +93,27 @@ async fn tarpit_holds_back_as_many_as_it_may_and_denies_the_others_at_once() {
 }
 
 #[tokio::test]
+async fn tag_names_itself_and_goes_on_and_allow_passes_what_a_check_would_refuse() {
+    let upstream = Upstream::named("a").await;
+    let rig = rig(
+        &upstream,
+        "[[rules]]\nname = \"export\"\npath = \"/**.php\"\naction = \"tag\"\n\
+         [[rules]]\nname = \"office\"\npath = \"/office\"\naction = \"allow\"\n\
+         [[rules]]\nname = \"nobody\"\npath = \"/office\"\naction = \"deny\"\n",
+    )
+    .await;
+
+    let statuses = [rig.get("/office/a.php").await.status, rig.get("/elsewhere/a.php").await.status];
+
+    assert_eq!(statuses, [200, 403]);
+    let verdict = |rule: &str, action: &str| json!({ "rule": rule, "action": action, "mode": "enforced" });
+    let allowed = rig.record("/office/a.php").await;
+    assert_eq!(allowed["verdicts"], json!([verdict("export", "tag"), verdict("office", "allow")]));
+    let denied = rig.record("/elsewhere/a.php").await;
+    assert_eq!(denied["verdicts"], json!([verdict("export", "tag"), verdict("shield.probe", "deny")]));
+}
+
+#[tokio::test]
 async fn list_in_a_file_is_read_again_when_it_changes() {
     let upstream = Upstream::named("a").await;
     let rig = Rig::setup().endpoint(&upstream).start().await;
@@ -100,16 +123,8 @@ async fn list_in_a_file_is_read_again_when_it_changes() {
     rig.status_where("the second generation", |status| status["generation"] == 2).await;
     assert_eq!(rig.get("/").await.status, 200);
 
-    // More than once: a change that comes before the new file is watched tells nobody.
-    let mut list = "127.0.0.0/8 # everybody\n".to_owned();
-    soon("a third generation", async {
-        while rig.status().await["generation"].as_u64() < Some(3) {
-            list.push_str("# still everybody\n");
-            fs::write(rig.directory.path().join("deny.txt"), &list).unwrap();
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        }
-    })
-    .await;
+    fs::write(rig.directory.path().join("deny.txt"), "127.0.0.0/8 # everybody\n").unwrap();
+    rig.status_where("the third generation", |status| status["generation"] == 3).await;
 
     assert_eq!(rig.get("/denied").await.status, 403);
     assert_eq!(rig.record("/denied").await["verdicts"][0]["rule"], "shield.deny_list");
@@ -208,7 +223,7 @@ async fn tls_fingerprint_is_in_the_record_and_a_rule_can_ask_for_it() {
     let upstream = Upstream::named("a").await;
     let rig = rig(
         &upstream,
-        "[[rules]]\nname = \"any-tls\"\nfingerprint = \"t13d*h2_*\"\npath = \"/x\"\naction = \"deny\"\n",
+        "[[rules]]\nname = \"any-tls\"\nfingerprint = [\"t13d*h2_*\", \"q13d*h3_*\"]\npath = \"/x\"\naction = \"deny\"\n",
     )
     .await;
 
@@ -216,13 +231,42 @@ async fn tls_fingerprint_is_in_the_record_and_a_rule_can_ask_for_it() {
     h1.send("GET /x?h1 HTTP/1.1\r\nHost: test\r\n\r\n").await;
     let over_h1 = h1.response().await.status;
     let over_h2 = rig.h2().await.get("/x?h2").await.status;
+    let over_h3 = rig.h3().await.get("/x?h3").await.status;
     let plain = rig.get("/x?plain").await.status;
 
-    assert_eq!((over_h1, over_h2.as_u16(), plain), (200, 403, 200));
+    assert_eq!((over_h1, over_h2.as_u16(), over_h3.as_u16(), plain), (200, 403, 403, 200));
     let fingerprint = rig.record("/x?h2").await["ja4"].as_str().unwrap().to_owned();
     assert!(fingerprint.len() == 36 && fingerprint.starts_with("t13d"), "{fingerprint}");
     assert!(rig.record("/x?h1").await["ja4"].as_str().unwrap().contains("h1_"));
     assert!(rig.record("/x?plain").await["ja4"].is_null());
+    let over_quic = rig.record("/x?h3").await["ja4"].as_str().unwrap().to_owned();
+    assert!(over_quic.len() == 36 && over_quic.starts_with("q13d"), "{over_quic}");
+}
+
+#[tokio::test]
+async fn method_that_is_not_let_through_is_405_and_told_which_are() {
+    let upstream = Upstream::named("a").await;
+    let narrow = rig(&upstream, "[shield]\nmethods = [\"GET\", \"POST\"]\n").await;
+    let wide = rig(&upstream, "").await;
+    let ask = async |rig: &Rig, method: &str| {
+        let mut client = rig.client().await;
+        client.send(format!("{method} /{method} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")).await;
+        client.response().await
+    };
+
+    let refused = ask(&narrow, "DELETE").await;
+    let over_h2 = narrow.h2().await.start(request(Method::PATCH, "/over-h2"), true).await.0;
+
+    assert_eq!((refused.status, refused.get("allow").as_deref()), (405, Some("GET, POST")));
+    assert_eq!(soon("an answer", try_reply(over_h2)).await.unwrap().status, 405);
+    let record = narrow.record("/DELETE").await;
+    assert_eq!((&record["fault"], &record["end"]), (&"method".into(), &"CR".into()));
+    assert_eq!(ask(&narrow, "POST").await.status, 200);
+    for method in ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        assert_eq!(ask(&wide, method).await.status, 200, "{method}");
+    }
+    assert_eq!(ask(&wide, "PROPFIND").await.status, 405);
+    assert_eq!(upstream.requests().len(), 6);
 }
 
 /// The address of a relay that passes on at most seven bytes at a time.
@@ -289,31 +333,120 @@ async fn route_to_other_software_is_not_measured_by_superset() {
 }
 
 #[tokio::test]
-async fn flood_over_http2_is_an_offence() {
+async fn storm_of_pages_without_what_belongs_to_them_is_banned_in_strict_and_a_person_is_not() {
     let upstream = Upstream::named("a").await;
-    let rig = Rig::setup()
-        .endpoint(&upstream)
-        .secure("http2 = { max_error_resets = 3 }")
-        .rest("[shield]\nban_private = true\n[bans]\npoints = 5\n")
-        .start()
-        .await;
-    let h2 = rig.h2().await;
+    let rest = "[shield]\nprofile = \"strict\"\nban_private = true\n[bans]\npoints = 8\n[[routes]]\npool = \"app\"\n";
+    let rig = Rig::setup().endpoint(&upstream).plain("proxy_protocol = [\"127.0.0.0/8\"]").rest(rest).start().await;
+    let asks = async |client: &mut Peer, path: &str| {
+        let agent = "User-Agent: python-requests/2.32\r\n";
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n{agent}\r\n")).await;
+        client.response().await.status
+    };
 
-    let mut sender = h2.ready().await;
-    for _ in 0..8 {
-        let mut odd = request(Method::GET, "/x");
-        odd.headers_mut().insert("x", http::HeaderValue::from_static(" a"));
-        match sender.send_request(odd, true) {
-            Ok((response, _)) => drop(try_reply(response).await),
-            Err(_) => break,
-        }
-        match sender.clone().ready().await {
-            Ok(ready) => sender = ready,
-            Err(_) => break,
+    let mut person = from(&rig, "10.0.0.1").await;
+    for page in 0..100 {
+        assert_eq!(asks(&mut person, &format!("/superset/dashboard/{page}/")).await, 200);
+        for part in ["/static/assets/a.js", "/static/assets/b.css", "/api/v1/chart/1"] {
+            assert_eq!(asks(&mut person, part).await, 200);
         }
     }
+    let mut robot = from(&rig, "10.0.0.2").await;
+    let mut pages = 0;
+    while asks(&mut robot, &format!("/superset/dashboard/{pages}/")).await == 200 {
+        pages += 1;
+        assert!(pages < 200, "never banned");
+    }
 
-    let event = rig.event("client banned").await;
-    assert_eq!(crate::rig::field(&event, "cause"), "shield.flood");
-    assert_eq!(rig.get("/").await.status, 403);
+    assert!(pages >= 60, "{pages}");
+    let record = rig.record_where("a page too many", |record| record["verdicts"][0]["rule"] == "shield.pages").await;
+    assert_eq!(
+        (&record["verdicts"][0]["mode"], &record["verdicts"][0]["action"]),
+        (&"enforced".into(), &"offence".into())
+    );
+    assert_eq!(crate::rig::field(&rig.event("client banned").await, "cause"), "shield.pages");
+    assert_eq!(asks(&mut person, "/superset/welcome/").await, 200);
+}
+
+const GOOGLE: &str = "User-Agent: Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)\r\n";
+
+#[tokio::test]
+async fn search_engine_is_known_by_its_name_and_who_only_says_so_is_not() {
+    let (upstream, dns) = (Upstream::named("a").await, NameServer::start().await);
+    let names = |name| Told::Names(vec![name], 300);
+    dns.tell("1.2.0.192.in-addr.arpa", names("crawl-192-0-2-1.googlebot.com"));
+    dns.tell("crawl-192-0-2-1.googlebot.com", Told::Addresses(vec!["192.0.2.1".parse().unwrap()], 300));
+    // Whoever owns an address can give it any name, but not that name the address.
+    dns.tell("2.2.0.192.in-addr.arpa", names("crawl-192-0-2-2.googlebot.com"));
+    dns.tell("crawl-192-0-2-2.googlebot.com", Told::Addresses(vec!["198.51.100.9".parse().unwrap()], 300));
+    dns.tell("3.2.0.192.in-addr.arpa", names("googlebot.com.evil.example"));
+    dns.tell("googlebot.com.evil.example", Told::Addresses(vec!["192.0.2.3".parse().unwrap()], 300));
+    dns.tell("4.2.0.192.in-addr.arpa", Told::Failure);
+    let six = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+    dns.tell(six, names("crawl.googlebot.com"));
+    dns.tell("crawl.googlebot.com", Told::Addresses(vec!["2001:db8::1".parse().unwrap()], 300));
+    let rest = "[shield]\nprofile = \"strict\"\ncrawlers.networks = [\"192.0.2.7\"]\n[[routes]]\npool = \"app\"\n";
+    let rig = Rig::setup()
+        .process(&format!("nameservers = [\"{}\"]", dns.address))
+        .endpoint(&upstream)
+        .plain("proxy_protocol = [\"127.0.0.0/8\"]")
+        .rest(rest)
+        .start()
+        .await;
+    let asks = async |address: &str, path: &str| get_from(&rig, address, path, GOOGLE).await.status;
+
+    // Nobody waits for a name server.
+    assert_eq!(asks("192.0.2.1", "/first").await, 200);
+    let verdict = rig.record("/first").await["verdicts"][0].clone();
+    assert_eq!(verdict, json!({ "rule": "shield.crawler", "action": "deny", "mode": "observed" }));
+    let answered = |result: &str| format!("sluicegate_crawler_proofs_total{{result=\"{result}\"}}");
+    soon("the proof", async { while rig.metric(&answered("proven")).await < 1.0 {} }).await;
+    assert_eq!(asks("192.0.2.1", "/second").await, 200);
+    assert!(rig.record("/second").await["verdicts"].is_null(), "it is what it says");
+    assert_eq!(asks("2001:db8::1", "/six").await, 200);
+    soon("the proof", async { while rig.metric(&answered("proven")).await < 2.0 {} }).await;
+    assert_eq!(asks("2001:db8::1", "/six-again").await, 200);
+    assert!(rig.record("/six-again").await["verdicts"].is_null());
+
+    for (count, address) in [(1.0, "192.0.2.2"), (2.0, "192.0.2.3"), (3.0, "192.0.2.9")] {
+        asks(address, "/").await;
+        soon("the answer", async { while rig.metric(&answered("refuted")).await < count {} }).await;
+        assert_eq!(asks(address, &format!("/{address}")).await, 403);
+        let verdict = rig.record(&format!("/{address}")).await["verdicts"][0].clone();
+        assert_eq!(verdict, json!({ "rule": "shield.crawler", "action": "deny", "mode": "enforced" }));
+    }
+    asks("192.0.2.4", "/").await;
+    soon("no answer", async { while rig.metric(&answered("unanswered")).await < 1.0 {} }).await;
+    assert_eq!(asks("192.0.2.4", "/").await, 403, "name servers that fail prove nothing");
+    assert_eq!(asks("192.0.2.7", "/listed").await, 200, "published networks need no name server");
+    assert!(rig.record("/listed").await["verdicts"].is_null());
+    let shield = rig.status().await["shield"].clone();
+    assert_eq!(shield["crawlers_proven"], 2);
+}
+
+#[tokio::test]
+async fn status_tells_what_the_shield_has_found_and_how_full_it_is() {
+    let upstream = Upstream::named("a").await;
+    let rest = "[shield]\nmode = \"observe\"\nmax_tarpits = 7\n\
+                [[rules]]\nname = \"no-secrets\"\npath = \"/api/secret\"\naction = \"deny\"\n\
+                [[rules]]\nname = \"look\"\npath = \"/look\"\naction = \"drop\"\nmode = \"observe\"\n";
+    let rig = rig(&upstream, rest).await;
+    for path in ["/api/secret", "/api/secret", "/look", "/.env"] {
+        rig.get(path).await;
+    }
+
+    let shield = rig.status().await["shield"].clone();
+
+    assert_eq!((&shield["profile"], &shield["mode"]), (&"standard".into(), &"observed".into()));
+    let of = |name: &str| {
+        let rules = shield["rules"].as_array().unwrap();
+        rules.iter().find(|rule| rule["rule"] == name).unwrap().clone()
+    };
+    let shown = |rule: &str, action: &str, mode: &str, enforced: u8, observed: u8| json!({ "rule": rule, "action": action, "mode": mode, "enforced": enforced, "observed": observed });
+    assert_eq!(of("no-secrets"), shown("no-secrets", "deny", "enforced", 2, 0));
+    assert_eq!(of("look"), shown("look", "drop", "observed", 0, 1));
+    assert_eq!(of("shield.probe"), shown("shield.probe", "deny", "observed", 0, 1));
+    assert_eq!(of("shield.deny_list")["mode"], "enforced", "a list is no guess");
+    assert_eq!((&shield["max_tarpits"], &shield["tarpits"], &shield["bans"]), (&7.into(), &0.into(), &0.into()));
+    let tables: Vec<_> = shield["tables"].as_array().unwrap().iter().map(|table| table["name"].clone()).collect();
+    assert_eq!(tables, ["misses", "pages", "resets"]);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use super::super::mode::Mode;
 use super::super::units::{ByteSize, Span};
 use super::key::{Describe, Kind};
 use super::sheet::{Words, Written};
@@ -255,6 +256,9 @@ pub(crate) struct Choice<T: 'static> {
 pub(crate) const fn choice<T>(choices: &'static [(&'static str, T)]) -> Choice<T> {
     Choice { choices }
 }
+
+/// Whether something acts, or only says what it would do.
+pub(crate) const MODE: Choice<Mode> = choice(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]);
 
 impl<T> Choice<T> {
     fn words(&self) -> impl Iterator<Item = &'static str> {

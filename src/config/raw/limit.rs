@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::super::quota::{Allowance, By, Decides, Limit, Mode, Store, WhenAway};
+use super::super::mode::Mode;
+use super::super::quota::{Allowance, By, Decides, Limit, Store, WhenAway};
 use super::super::units::Span;
 use super::key::{Entry, Key, May, Or, Section, Table, section};
-use super::kinds::{Choice, DAY, Flag, Lasting, Parsed, SECOND, Whole, choice, lasting, parsed, whole};
+use super::kinds::{Choice, DAY, Flag, Lasting, MODE, Parsed, SECOND, Whole, choice, lasting, parsed, whole};
 use super::shapes::{List, Sub, list, sub, values};
 use super::sheet::Words;
 use super::words::header_name;
@@ -56,7 +57,6 @@ pub(super) enum Shared {
     ByRedis,
 }
 
-pub(super) const MODE: Choice<Mode> = choice(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)]);
 pub(super) const STORE: Choice<Shared> = choice(&[("local", Shared::No), ("redis", Shared::ByRedis)]);
 
 /// What a limit means.

@@ -44,12 +44,18 @@ section! {
         max_connections_per_client: Whole<usize> = whole(1, 10_000_000), Or("1_000");
         /// Open tunnels (WebSockets) per client address.
         max_tunnels_per_client: Whole<usize> = whole(0, 10_000_000), Or("200");
+        /// Open HTTP/2 and HTTP/3 streams per client address, over all its connections. Beyond it: 429
+        /// `too_many_streams`.
+        max_streams_per_client: Whole<usize> = whole(1, 10_000_000), Or("4_096");
+        /// Streams that a client address resets within a minute before they are answered, beyond those that were
+        /// answered on the same connections. Beyond it: `shield.rapid_reset`, and the connection is asked to end.
+        max_resets_per_client: Whole<u32> = whole(1, 1_000_000), Or("1_000");
         /// Plain listeners: answer with a redirect (308) to HTTPS.
         redirect_to_https: Switch<Sub<RedirectToHttps>> = switch(sub(&REDIRECT, redirect)), Or("false");
         /// `Strict-Transport-Security` (RFC 6797) on answers over TLS. `false` leaves Superset's own.
         hsts: Switch<Sub<Hsts>> = switch(sub(&HSTS, hsts)), Or("false");
         /// Bounds on the size and pace of requests.
-        limits: Sub<(RequestLimits, u64)> = sub(&LIMITS, limits), Or("{}");
+        limits: Sub<(RequestLimits, u64, u64)> = sub(&LIMITS, limits), Or("{}");
         /// Clocks on the client's side.
         timeouts: Sub<Timeouts> = sub(&TIMEOUTS, timeouts), Or("{}");
         /// HTTP/2 and its bounds.
@@ -71,6 +77,8 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
     let max_connections = table.get(&LISTENER.max_connections);
     let max_connections_per_client = table.get(&LISTENER.max_connections_per_client);
     let max_tunnels_per_client = table.get(&LISTENER.max_tunnels_per_client);
+    let max_streams_per_client = table.get(&LISTENER.max_streams_per_client);
+    let max_resets_per_client = table.get(&LISTENER.max_resets_per_client);
     let redirect_to_https = table.get(&LISTENER.redirect_to_https);
     let hsts = table.get(&LISTENER.hsts);
     let limits = table.get(&LISTENER.limits);
@@ -101,7 +109,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
     }
     let addresses: Vec<At<SocketAddr>> = addresses?;
     let first = addresses.first().map(|at| at.value.to_string());
-    let (limits, min_body_rate) = limits?;
+    let (limits, min_body_rate, min_response_rate) = limits?;
     let timeouts = timeouts?;
     let (name, given) = (name?, table.has(&LISTENER.name));
     Some(Draft {
@@ -115,6 +123,8 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
             max_connections: max_connections?,
             max_connections_per_client: max_connections_per_client?,
             max_tunnels_per_client: max_tunnels_per_client?,
+            max_streams_per_client: max_streams_per_client?,
+            max_resets_per_client: max_resets_per_client?,
             redirect_to_https: redirect_to_https?,
             hsts: hsts?,
             limits,
@@ -124,6 +134,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Draft> {
                 write_idle: timeouts.write_idle,
                 keep_alive: timeouts.keep_alive,
                 min_body_rate,
+                min_response_rate,
             },
             http2: http2?,
             http3: http3?.filter(|_| encrypted == Some(true)),
@@ -214,21 +225,25 @@ section! {
         trailer_bytes: Bytes<usize> = bytes(0, MIB), Or("'8KiB'");
         /// Least average rate of a request body per second, after a grace of `timeouts.body_idle`. Below it: 408.
         min_body_rate: Bytes<u64> = bytes(0, MIB), Or("'240'");
+        /// Least that a client takes of a response per second of the time in which that waits for it, over each
+        /// `timeouts.write_idle` of it. Below it: the stream is reset, the connection cut, the record says `slow_read`.
+        /// Where the streams of a connection share a slow path, what counts is what all of them take. Tunnels may rest.
+        min_response_rate: Bytes<u64> = bytes(0, MIB), Or("'240'");
     }
 }
 
-fn limits(table: &Table<'_>) -> Option<(RequestLimits, u64)> {
+fn limits(table: &Table<'_>) -> Option<(RequestLimits, u64, u64)> {
     let head_bytes = table.get(&LIMITS.head_bytes);
     let uri_bytes = table.get(&LIMITS.uri_bytes);
     let fields = table.get(&LIMITS.fields);
     let trailer_bytes = table.get(&LIMITS.trailer_bytes);
-    let min_body_rate = table.get(&LIMITS.min_body_rate);
+    let (min_body_rate, min_response_rate) = (table.get(&LIMITS.min_body_rate), table.get(&LIMITS.min_response_rate));
     if head_bytes.zip(uri_bytes).is_some_and(|(head, uri)| uri > head) {
         let words = Words::new("can never be reached: the head holds the target").expected("at most `head_bytes`");
         table.error(&LIMITS.uri_bytes, words);
     }
     let (head_bytes, uri_bytes, fields, trailer_bytes) = (head_bytes?, uri_bytes?, fields?, trailer_bytes?);
-    Some((RequestLimits { head_bytes, uri_bytes, fields, trailer_bytes }, min_body_rate?))
+    Some((RequestLimits { head_bytes, uri_bytes, fields, trailer_bytes }, min_body_rate?, min_response_rate?))
 }
 
 section! {

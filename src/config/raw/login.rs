@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::super::quota::{Decides, Login, Mode, WhenAway};
+use super::super::mode::Mode;
+use super::super::quota::{Decides, Login, WhenAway};
 use super::key::{Entry, Key, Or, Section, Table, section};
-use super::kinds::{Choice, Flag, Parsed, Whole, parsed, whole};
-use super::limit::{FLEET, MODE, STORE, Shared, allowance, fleet, rate, store};
+use super::kinds::{Choice, Flag, MODE, Parsed, Whole, parsed, whole};
+use super::limit::{FLEET, STORE, Shared, allowance, fleet, rate, store};
 use super::shapes::{List, Sub, list, sub, values};
 use super::words::prefix;
 

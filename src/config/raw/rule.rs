@@ -6,12 +6,12 @@ use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::super::shield::{Action, Mode, Rule, When};
+use super::super::mode::Mode;
+use super::super::shield::{Action, Rule, When};
 use super::key::{Describe, Entry, Key, Kind, May, Must, Or, Section, Table, section};
-use super::kinds::{Choice, Lasting, MINUTE, Parsed, choice, lasting, network, parsed};
+use super::kinds::{Choice, Lasting, MINUTE, MODE, Parsed, choice, lasting, network, parsed};
 use super::shapes::{List, list, values};
 use super::sheet::{Words, Written};
-use super::shield::MODE;
 use super::words::{REFUSAL, Status, header_name, host_pattern, name};
 use crate::lexicon::{AgentClass, LimitName, RuleName};
 

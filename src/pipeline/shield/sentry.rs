@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::config::Shield;
@@ -36,6 +37,8 @@ struct Meters {
     misses: Rate,
     /// Pages without anything that belongs to a page.
     pages: Rate,
+    /// Streams reset before they were answered, in shares of what a client may.
+    resets: Rate,
 }
 
 /// What a miss weighs; any other answer takes one of it back, so that one in ten is nobody's concern.
@@ -47,6 +50,10 @@ const MISSES_WITHIN: Duration = Duration::from_secs(60);
 /// Pages in a row, within ten minutes, with nothing between them that a page needs.
 const PAGES: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 const PAGES_WITHIN: Duration = Duration::from_secs(600);
+
+/// All that a client may reset in a minute; a listener says in how many parts.
+const RESETS: NonZeroU32 = NonZeroU32::MIN.saturating_add(999_999);
+const RESETS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the shield wants to know of a request's end.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +72,21 @@ impl Sentry {
             ipv6_prefix,
             misses: Rate::new(MISSES, MISSES_WITHIN, MISSES, shield.max_tracked),
             pages: Rate::new(PAGES, PAGES_WITHIN, PAGES, shield.max_tracked),
+            resets: Rate::new(RESETS, RESETS_WITHIN, RESETS, shield.max_tracked),
         };
         Self { tarpits: Arc::default(), meters: Arc::new(meters) }
+    }
+}
+
+impl Sentry {
+    /// The meters, each with its name, for a look now and then.
+    pub fn meters(&self) -> [(&'static str, &Rate); 3] {
+        [("misses", &self.meters.misses), ("pages", &self.meters.pages), ("resets", &self.meters.resets)]
+    }
+
+    /// Requests that are held back.
+    pub fn held(&self) -> usize {
+        self.tarpits.load(Relaxed)
     }
 }
 
@@ -114,17 +134,37 @@ impl Parts {
     pub(in crate::pipeline) fn flooded(&self, connection: &Connection, sign: Sign) {
         let snapshot = self.live.load();
         let client = connection.client();
-        let through_proxy = is_trusted(client, &snapshot.config.clients.trusted_proxies);
-        // A proxy in front carries many clients.
-        if through_proxy || snapshot.shield.core.is_exempt(client) {
+        if is_spared(client, &snapshot) {
             return;
         }
-        if let Some((_, acts)) = snapshot.shield.note_check(Check::Flood) {
+        let check = match sign {
+            Sign::Resets => Check::RapidReset,
+            Sign::Malformed | Sign::Idle => Check::Flood,
+        };
+        if let Some((_, acts)) = snapshot.shield.note_check(check) {
             events::flood(connection.id, client, sign.as_str());
             if acts {
-                self.offence(Check::Flood, client, &snapshot.config.shield);
+                self.offence(check, client, &snapshot.config.shield);
             }
         }
+    }
+
+    /// The client of a connection has reset a stream before it was answered, and `answered` were since it last did.
+    /// Whether its address has reset too many, on whichever connections: what one may do a thousand may not.
+    pub(in crate::pipeline) fn abandoned(&self, connection: &Connection, answered: usize) -> bool {
+        if is_spared(connection.client(), &self.live.load()) {
+            return false;
+        }
+        let meters = &self.sentry.meters;
+        let (key, now) = (meters.key(connection.client()), now_ns());
+        let each = RESETS.get() / connection.listener.max_resets_per_client.max(1);
+        let each = NonZeroU32::new(each).unwrap_or(NonZeroU32::MIN);
+        meters.resets.give_back_many(key, u64::from(each.get()).saturating_mul(answered as u64));
+        let too_many = matches!(meters.resets.check_many(key, each, now), Decision::Refused(_));
+        if too_many {
+            self.flooded(connection, Sign::Resets);
+        }
+        too_many
     }
 
     fn noticed(&self, check: Check, snapshot: &Snapshot, story: &mut Story) {
@@ -134,6 +174,12 @@ impl Parts {
             self.offence(check, story.record().client.ip(), &snapshot.config.shield);
         }
     }
+}
+
+/// Whether what is done on the connections of a client counts for nothing.
+fn is_spared(client: IpAddr, snapshot: &Snapshot) -> bool {
+    // A proxy in front carries many clients.
+    is_trusted(client, &snapshot.config.clients.trusted_proxies) || snapshot.shield.core.is_exempt(client)
 }
 
 /// Whether what a client does is counted.

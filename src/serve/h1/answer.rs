@@ -13,6 +13,7 @@ use crate::h1::encode::{self, Delimiting, Persistence};
 use crate::message::{Answer, Answering, Interim, Transport};
 use crate::net::date;
 
+use super::super::pace::Path;
 use super::{Asked, Server, Written, poll_answer};
 
 /// How a connection that ends is read on, so that the client gets to see the answer before a reset for what it still
@@ -142,7 +143,10 @@ impl<I: Transport + 'static> Server<I> {
             }
         })
         .await;
-        self.timer.disarm();
+        if let Some(clock) = self.patience.late() {
+            body.late(clock);
+        }
+        self.patience.forget();
         written
     }
 
@@ -155,27 +159,20 @@ impl<I: Transport + 'static> Server<I> {
         let Some(io) = &mut wire.io else {
             return Poll::Ready(Err(Stuck));
         };
-        let mut moved = false;
+        let mut moved = 0;
         let mut written = self.outbox.poll_write(io, cx, &mut moved);
         if let Poll::Ready(Ok(())) = written {
             // TLS may hold back a record that did not fit into the socket.
             written = Pin::new(io).poll_flush(cx);
         }
-        if moved {
-            self.timer.disarm();
+        if moved > 0 || written.is_ready() {
+            self.patience.rest(moved);
         }
         match written {
-            Poll::Ready(Ok(())) => {
-                self.timer.disarm();
-                Poll::Ready(Ok(()))
-            }
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => Poll::Ready(Err(Stuck)),
-            Poll::Pending => {
-                if !self.timer.is_armed() {
-                    self.timer.arm(self.connection.listener.clocks.write_idle);
-                }
-                self.timer.poll(cx).map(|()| Err(Stuck))
-            }
+            // The connection carries nothing else.
+            Poll::Pending => self.patience.poll(Path::default(), cx).map(|()| Err(Stuck)),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::message::{Answer, Answering, Connection, Handler, Interim, Refusal, R
 use crate::net::outbox::Outbox;
 use crate::net::timer::Timer;
 
+use super::pace::Patience;
 use receive::Incoming;
 use wire::{Inbound, SharedWire};
 
@@ -41,6 +42,7 @@ pub async fn serve<H: Handler, I: Transport + 'static>(io: I, connection: Arc<Co
         },
         outbox: Outbox::default(),
         timer: Timer::new(),
+        patience: Patience::new(connection.listener.clocks.write_idle, connection.listener.clocks.min_response_rate),
         drain: Drain::new(life),
         opened: Instant::now(),
         served: 0,
@@ -56,6 +58,8 @@ struct Server<I> {
     limits: HeadLimits,
     outbox: Outbox,
     timer: Timer,
+    /// With the client, while an answer is written.
+    patience: Patience,
     drain: Drain,
     opened: Instant,
     served: u64,

@@ -14,8 +14,8 @@ use super::ledger::Ledger;
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::Listener;
 use crate::message::Interim;
+use crate::serve::pace::Wait;
 use crate::serve::streams::head;
-use crate::serve::streams::pace::Wait;
 
 /// A request body on its way in.
 struct Incoming {

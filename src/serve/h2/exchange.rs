@@ -18,10 +18,10 @@ use crate::body::Body;
 use crate::message::{Answer, Connection, Handler, Interim, Refusal, Refused, Request};
 use crate::serve::streams::{Ended, Panicked, answering, head};
 
-/// Serves one stream.
+/// Serves one stream, or tells that there is no room for it.
 pub(super) async fn serve<H: Handler>(
-    request: HttpRequest<RecvStream>,
-    mut respond: SendResponse<Charged>,
+    (request, mut respond): (HttpRequest<RecvStream>, SendResponse<Charged>),
+    has_room: bool,
     connection: Arc<Connection>,
     handler: H,
     ledger: Arc<Ledger>,
@@ -38,8 +38,11 @@ pub(super) async fn serve<H: Handler>(
         Ok(ask) => ask,
         Err(refusal) => return refuse(refusal, head, &mut respond, connection, &handler, &ledger).await,
     };
+    if !has_room {
+        return refuse(Refusal::Crowded, head, &mut respond, connection, &handler, &ledger).await;
+    }
     let method = head.method.clone();
-    let write_idle = connection.listener.clocks.write_idle;
+    let listener = Arc::clone(&connection.listener);
     let interim = Interim::default();
     let (content, tunnel, upgrade) = match ask {
         head::Ask::Exchange => (body::incoming(stream, &head, &interim, &connection.listener, &ledger), None, None),
@@ -48,7 +51,7 @@ pub(super) async fn serve<H: Handler>(
             // RFC 8441 leaves it open; RFC 9220 §3 says 501.
             let answer = Answer::new(StatusCode::NOT_IMPLEMENTED, Body::empty());
             return ended(
-                send::answer(&mut respond, answer.head, answer.body, &method, &ledger, write_idle).await,
+                send::answer(&mut respond, answer.head, answer.body, &method, &ledger, &listener.clocks).await,
                 false,
             );
         }
@@ -71,7 +74,7 @@ pub(super) async fn serve<H: Handler>(
     match (answer.tunnel, tunnel) {
         (Some(run), Some(incoming)) => {
             if let Ok(outgoing) = send::open(&mut respond, answer.head) {
-                let duplex = tunnel::Duplex::new(incoming, outgoing, ledger, write_idle);
+                let duplex = tunnel::Duplex::new(incoming, outgoing, ledger, listener.clocks.write_idle);
                 // A tunnel outlives its exchange by hours and moves much: a task of its own.
                 tokio::spawn(run(Box::new(duplex)));
             }
@@ -79,7 +82,7 @@ pub(super) async fn serve<H: Handler>(
         }
         // Not asked for, so not given: the body alone is sent.
         (_, unused) => {
-            let sent = send::answer(&mut respond, answer.head, answer.body, &method, &ledger, write_idle).await;
+            let sent = send::answer(&mut respond, answer.head, answer.body, &method, &ledger, &listener.clocks).await;
             // RFC 9113 §8.1: after a whole answer the h2 crate resets with NO_ERROR what is left of the request.
             drop(unused);
             ended(sent, close)
@@ -104,7 +107,7 @@ async fn refuse<H: Handler>(
     ledger: &Arc<Ledger>,
 ) -> Ended {
     let method = head.method.clone();
-    let write_idle = connection.listener.clocks.write_idle;
+    let listener = Arc::clone(&connection.listener);
     // Asked in any case, so that a record is written.
     let answer = handler.refuse(Refused { refusal, connection, head: Some(head) });
     if matches!(refusal, Refusal::MalformedHead(_) | Refusal::AmbiguousFraming(_)) {
@@ -113,5 +116,5 @@ async fn refuse<H: Handler>(
         respond.send_reset(Reason::PROTOCOL_ERROR);
         return Ended::Malformed;
     }
-    ended(send::answer(respond, answer.head, answer.body, &method, ledger, write_idle).await, false)
+    ended(send::answer(respond, answer.head, answer.body, &method, ledger, &listener.clocks).await, false)
 }

@@ -14,6 +14,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::serve::pace::Path;
+
 /// Response bytes waiting in one connection, over all its streams: beyond it no stream pulls more from its endpoint.
 ///
 /// 128 streams (the default) with 64 KiB each fit, so that under the default configuration a client that leaves one
@@ -42,6 +44,10 @@ pub(super) struct Ledger {
     written_from: AtomicU64,
     /// Whether the socket refused the last write.
     blocked: AtomicBool,
+    /// Writes that it refused, or took again after that.
+    blocks: AtomicU64,
+    /// Whether the connection is cut because the socket took nothing for too long.
+    stalled: AtomicBool,
 }
 
 impl Ledger {
@@ -63,6 +69,21 @@ impl Ledger {
     /// Whether the socket takes no more for now.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked.load(Relaxed)
+    }
+
+    /// What has passed over the socket, for the clock of a stream.
+    pub(super) fn path(&self) -> Path {
+        Path { taken: self.written(), blocks: self.blocks.load(Relaxed) }
+    }
+
+    /// Notes that the connection is cut because the socket took nothing for too long.
+    pub(super) fn note_stall(&self) {
+        self.stalled.store(true, Relaxed);
+    }
+
+    /// Whether it is.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Relaxed)
     }
 
     /// Ready when a stream may pull more of its response.
@@ -166,13 +187,12 @@ impl<I> Metered<I> {
     }
 
     fn note_write(&self, polled: &Poll<io::Result<usize>>) {
-        match polled {
-            Poll::Ready(Ok(count)) => {
-                self.ledger.written.fetch_add(*count as u64, Relaxed);
-                self.ledger.blocked.store(false, Relaxed);
-            }
-            Poll::Ready(Err(_)) => self.ledger.blocked.store(false, Relaxed),
-            Poll::Pending => self.ledger.blocked.store(true, Relaxed),
+        if let Poll::Ready(Ok(count)) = polled {
+            self.ledger.written.fetch_add(*count as u64, Relaxed);
+        }
+        if polled.is_pending() || self.ledger.is_blocked() {
+            self.ledger.blocks.fetch_add(1, Relaxed);
+            self.ledger.blocked.store(polled.is_pending(), Relaxed);
         }
     }
 }

@@ -7,7 +7,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use h2::server::SendResponse;
@@ -16,8 +15,10 @@ use http::{HeaderMap, Method, Response, StatusCode, response};
 
 use super::ledger::{Charged, Ledger};
 use crate::body::{Body, BodyError, Frame};
+use crate::config::listener::ClientClocks;
+use crate::lexicon::Clock;
 use crate::net::date;
-use crate::serve::streams::pace::Patience;
+use crate::serve::pace::Patience;
 use crate::serve::streams::{Asking, Panicked, guarded, head, prepare};
 
 /// The sending half of a stream after its head.
@@ -69,10 +70,10 @@ pub(super) fn open(respond: &mut SendResponse<Charged>, mut head: response::Part
 pub(super) async fn answer(
     respond: &mut SendResponse<Charged>,
     mut head: response::Parts,
-    mut body: Body,
+    body: Body,
     method: &Method,
     ledger: &Arc<Ledger>,
-    write_idle: Duration,
+    clocks: &ClientClocks,
 ) -> Result<(), Cut> {
     let follows = prepare(&mut head, &body, method);
     let Ok(stream) = respond.send_response(Response::from_parts(head, ()), !follows) else {
@@ -82,12 +83,31 @@ pub(super) async fn answer(
     if !follows {
         return Ok(());
     }
-    let mut sending = Sending { stream, ledger: Arc::clone(ledger), patience: Patience::new(write_idle) };
-    match sending.send(&mut body).await {
+    let patience = Patience::new(clocks.write_idle, clocks.min_response_rate);
+    let mut sending = Sending { stream, ledger: Arc::clone(ledger), patience };
+    let mut riding = Riding { body, ledger };
+    match sending.send(&mut riding.body).await {
         Ok(()) => Ok(()),
         Err(reason) => {
             sending.stream.send_reset(reason);
+            if let Some(clock) = sending.patience.late() {
+                std::mem::take(&mut riding.body).late(clock);
+            }
             Err(Cut)
+        }
+    }
+}
+
+/// A body on its way; dropped with its connection, it hears why.
+struct Riding<'a> {
+    body: Body,
+    ledger: &'a Ledger,
+}
+
+impl Drop for Riding<'_> {
+    fn drop(&mut self) {
+        if self.ledger.is_stalled() {
+            std::mem::take(&mut self.body).late(Clock::ClientWrite);
         }
     }
 }
@@ -120,9 +140,9 @@ impl Sending {
                 return Poll::Ready(Err(Reason::CANCEL));
             }
             if self.ledger.poll_room(cx).is_pending() {
-                return self.patience.poll(cx).map(|()| Err(Reason::CANCEL));
+                return self.patience.poll(self.ledger.path(), cx).map(|()| Err(Reason::CANCEL));
             }
-            self.patience.rest();
+            self.patience.rest(0);
             match ready!(guarded(|| body.poll_frame(cx))) {
                 Ok(None) => Poll::Ready(Ok(None)),
                 Ok(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
@@ -158,7 +178,7 @@ impl Sending {
     async fn window(&mut self, wanted: usize) -> Result<usize, Reason> {
         // What is reserved is taken from the connection's window: never more than is at hand.
         self.stream.reserve_capacity(wanted);
-        poll_fn(|cx| poll_window(&mut self.stream, &mut self.patience, cx)).await
+        poll_fn(|cx| poll_window(&mut self.stream, &mut self.patience, &self.ledger, cx)).await
     }
 }
 
@@ -166,6 +186,7 @@ impl Sending {
 pub(super) fn poll_window(
     stream: &mut SendStream<Charged>,
     patience: &mut Patience,
+    ledger: &Ledger,
     cx: &mut Context<'_>,
 ) -> Poll<Result<usize, Reason>> {
     loop {
@@ -176,10 +197,10 @@ pub(super) fn poll_window(
             0 => match stream.poll_capacity(cx) {
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Err(Reason::CANCEL)),
-                Poll::Pending => return patience.poll(cx).map(|()| Err(Reason::CANCEL)),
+                Poll::Pending => return patience.poll(ledger.path(), cx).map(|()| Err(Reason::CANCEL)),
             },
             window => {
-                patience.rest();
+                patience.rest(window);
                 return Poll::Ready(Ok(window));
             }
         }

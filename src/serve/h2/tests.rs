@@ -18,6 +18,7 @@ use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::listener::{Http2, RequestLimits};
 use crate::lexicon::{Clock, ConnectionId, ListenerName, Protocol};
 use crate::lifecycle::Lifecycle;
+use crate::limit::Clients;
 use crate::message::{Answer, Answering, Refusal, Refused, Request, Upgrade};
 
 // ---- the rig
@@ -32,6 +33,8 @@ fn listener() -> Listener {
         max_connections: 10,
         max_connections_per_client: 10,
         max_tunnels_per_client: 10,
+        max_streams_per_client: 1_000,
+        max_resets_per_client: 1_000,
         redirect_to_https: None,
         hsts: None,
         limits: RequestLimits { head_bytes: 4096, uri_bytes: 1024, fields: 40, trailer_bytes: 256 },
@@ -41,6 +44,7 @@ fn listener() -> Listener {
             write_idle: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),
             min_body_rate: 240,
+            min_response_rate: 240,
         },
         http2: Http2 {
             enabled: true,
@@ -105,7 +109,8 @@ impl Rig {
         });
         let lifecycle = Lifecycle::new();
         let handler = Does(Arc::new(move |request| Box::pin(does(request))), sender);
-        let served = tokio::spawn(serve(far, connection, handler, lifecycle.life()));
+        let served =
+            tokio::spawn(serve(far, connection, handler, lifecycle.life(), Clients::new(64, 64).share(address.ip())));
         (Self { lifecycle, refused, served }, near)
     }
 

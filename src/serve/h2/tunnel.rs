@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ledger::{Charged, Ledger};
 use super::send::poll_window;
-use crate::serve::streams::pace::Patience;
+use crate::serve::pace::Patience;
 
 /// Bytes taken from a writer at once.
 const PIECE: usize = 16 << 10;
@@ -44,7 +44,8 @@ impl Duplex {
             outgoing,
             received: Bytes::new(),
             ledger,
-            patience: Patience::new(write_idle),
+            // A tunnel may rest as it likes.
+            patience: Patience::new(write_idle, 0),
             read_ended: false,
             write_ended: false,
         }
@@ -86,7 +87,7 @@ impl AsyncWrite for Duplex {
         }
         ready!(this.ledger.poll_room(cx));
         this.outgoing.reserve_capacity(buf.len().min(PIECE));
-        let window = ready!(poll_window(&mut this.outgoing, &mut this.patience, cx));
+        let window = ready!(poll_window(&mut this.outgoing, &mut this.patience, &this.ledger, cx));
         let Ok(window) = window else {
             this.outgoing.send_reset(Reason::CANCEL);
             this.write_ended = true;

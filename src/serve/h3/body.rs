@@ -18,9 +18,9 @@ use crate::h3::head::Bad;
 use crate::h3::message::Event;
 use crate::h3::{Code, Offence, head as codec};
 use crate::message::{Interim, Refusal};
+use crate::serve::pace::Wait;
 use crate::serve::quic::seam::RecvHalf;
 use crate::serve::streams::head;
-use crate::serve::streams::pace::Wait;
 
 /// A request body on its way in.
 struct Incoming<R: RecvHalf> {

@@ -23,15 +23,16 @@ use crate::net::timer::Timer;
 use crate::serve::quic::seam::{RecvHalf, SendHalf};
 use crate::serve::streams::{Asking as _, Ended, Panicked, answering, head};
 
-/// Serves one stream.
+/// Serves one stream, or tells that there is no room for it.
 pub(super) async fn serve<S: SendHalf, R: RecvHalf, H: Handler>(
     stream: (S, R),
+    has_room: bool,
     connection: Arc<Connection>,
     handler: H,
     tally: Arc<Tally>,
 ) -> Ended {
     let listener = Arc::clone(&connection.listener);
-    let mut sending = Sending::new(stream.0, listener.clocks.write_idle);
+    let mut sending = Sending::new(stream.0, &listener, Arc::clone(&tally));
     let mut reader = Reader::new(stream.1, &listener, Arc::clone(&tally));
     let refuse = |refusal, head| Refused { refusal, connection: Arc::clone(&connection), head };
 
@@ -63,6 +64,9 @@ pub(super) async fn serve<S: SendHalf, R: RecvHalf, H: Handler>(
         Err(refusal) => return answer_refusal(refuse(refusal, Some(head)), reader, sending, &handler).await,
     };
 
+    if !has_room {
+        return answer_refusal(refuse(Refusal::Crowded, Some(head)), reader, sending, &handler).await;
+    }
     let method = head.method.clone();
     let interim = Interim::default();
     let mut malformed = body::Malformed::default();

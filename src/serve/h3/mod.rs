@@ -8,7 +8,8 @@
 //! Floods. Frames are bounded before a byte of them is kept, unknown ones are skipped and count: a client that sends a
 //! MiB without a request or content in it is sent away, as is one that breaks more than `max_error_resets` streams. A
 //! client that resets more than that, and more than half of all, before they are answered is asked to leave: each may
-//! have cost an endpoint a request.
+//! have cost an endpoint a request. What its connections do together is bounded by `max_streams_per_client` and
+//! `max_resets_per_client`.
 //!
 //! Deliberately absent: server push (RFC 9114 §4.6), priorities (RFC 9218), datagrams (RFC 9297), QPACK's dynamic table.
 
@@ -34,27 +35,24 @@ use self::tally::Tally;
 use super::quic::seam::{RecvHalf as _, SendHalf as _, Transport};
 use crate::h3::{Code, Offence};
 use crate::lifecycle::{Life, Phase};
+use crate::limit::Share;
 use crate::message::{Connection, Handler, Sign};
 use crate::net::timer::Timer;
 use crate::serve::streams::Ended;
 
 /// Serves one connection until it ends; what the client did if it was sent away.
 ///
-/// The limits are those of `connection.listener`. In [`Phase::Draining`] the client is asked to leave (GOAWAY) and open
-/// streams finish; in [`Phase::Ending`] the connection is cut.
+/// The limits are those of `connection.listener`, streams are taken from `share`. In [`Phase::Draining`] the client is
+/// asked to leave (GOAWAY) and open streams finish; in [`Phase::Ending`] the connection is cut.
 pub async fn serve<T: Transport, H: Handler>(
     transport: T,
     connection: Arc<Connection>,
     handler: H,
     life: Life,
+    share: Share,
 ) -> Option<Offence> {
-    let (seen, told) = (Arc::clone(&connection), handler.clone());
-    let mut driver = Driver::new(transport, connection);
-    let offence = driver.run(handler, life).await;
-    if offence.as_ref().is_some_and(|offence| offence.code == Code::ExcessiveLoad) {
-        told.flooded(&seen, Sign::Idle);
-    }
-    offence
+    let mut driver = Driver::new(transport, connection, share);
+    driver.run(handler, life).await
 }
 
 /// How far the goodbye has come (RFC 9114 §5.2).
@@ -102,6 +100,10 @@ struct Driver<T: Transport> {
     /// Streams that the client reset before their answers, and those that ended otherwise.
     abandoned: usize,
     answered: usize,
+    /// Of those, how many had been answered when the handler last heard of one that was not.
+    credited: usize,
+    /// Of the streams that the client may have over all its connections.
+    share: Share,
     /// What had been received when somebody was last seen to do something, and when that is looked at next.
     heard: u64,
     useful: usize,
@@ -109,7 +111,7 @@ struct Driver<T: Transport> {
 }
 
 impl<T: Transport> Driver<T> {
-    fn new(transport: T, connection: Arc<Connection>) -> Self {
+    fn new(transport: T, connection: Arc<Connection>, share: Share) -> Self {
         let now = Instant::now();
         // Spread over a tenth, so that connections that came together do not leave together.
         let age = connection.listener.max_connection_age.mul_f64(1.0 - fastrand::f64() / 10.0);
@@ -125,6 +127,8 @@ impl<T: Transport> Driver<T> {
             malformed: 0,
             abandoned: 0,
             answered: 0,
+            credited: 0,
+            share,
             heard: transport.received(),
             useful: 0,
             look: now + LOOK,
@@ -155,9 +159,12 @@ impl<T: Transport> Driver<T> {
                 match self.transport.poll_accept(cx) {
                     Poll::Ready(Some((send, recv))) => {
                         if let Some(stream) = self.admit(send, recv) {
+                            let most = self.connection.listener.max_streams_per_client;
+                            let open = streams.get_or_insert_with(FuturesUnordered::new);
+                            let has_room = self.share.covers(open.len().saturating_add(1), most);
                             let connection = Arc::clone(&self.connection);
-                            let stream = exchange::serve(stream, connection, handler.clone(), Arc::clone(&self.tally));
-                            streams.get_or_insert_with(FuturesUnordered::new).push(stream);
+                            let tally = Arc::clone(&self.tally);
+                            open.push(exchange::serve(stream, has_room, connection, handler.clone(), tally));
                         }
                     }
                     Poll::Ready(None) => return Poll::Ready(End::Gone),
@@ -167,7 +174,7 @@ impl<T: Transport> Driver<T> {
             while let Some(open) = &mut streams
                 && let Poll::Ready(Some(ended)) = open.poll_next_unpin(cx)
             {
-                if let Err(offence) = self.note(ended) {
+                if let Err(offence) = self.note(ended, &handler) {
                     return Poll::Ready(End::Offended(offence));
                 }
             }
@@ -178,6 +185,9 @@ impl<T: Transport> Driver<T> {
                 return Poll::Ready(End::Offended(FLOOD));
             }
             let empty = streams.as_ref().is_none_or(FuturesUnordered::is_empty);
+            if empty {
+                self.share.rest();
+            }
             if empty && self.idle.is_some_and(|since| since.elapsed() >= LOOK) {
                 streams = None;
             }
@@ -195,6 +205,9 @@ impl<T: Transport> Driver<T> {
             }
             End::Offended(offence) => {
                 self.transport.close(offence.code, offence.what);
+                if let Some(sign) = sign(offence) {
+                    handler.flooded(&self.connection, sign);
+                }
                 Some(offence)
             }
         }
@@ -237,7 +250,7 @@ impl<T: Transport> Driver<T> {
         (self.transport.round_trip() * 3).clamp(MOMENTS.0, MOMENTS.1)
     }
 
-    fn note(&mut self, ended: Ended) -> Result<(), Offence> {
+    fn note<H: Handler>(&mut self, ended: Ended, handler: &H) -> Result<(), Offence> {
         let most = self.connection.listener.http3.as_ref().map_or(0, |http3| http3.max_error_resets);
         if ended != Ended::Abandoned {
             self.answered = self.answered.saturating_add(1);
@@ -247,18 +260,23 @@ impl<T: Transport> Driver<T> {
             Ended::Close => self.leave(),
             Ended::Abandoned => {
                 self.abandoned = self.abandoned.saturating_add(1);
-                if self.abandoned > self.answered.max(most) {
+                let answered = self.answered.saturating_sub(std::mem::replace(&mut self.credited, self.answered));
+                let too_many_of_client = handler.abandoned(&self.connection, answered);
+                if self.abandoned > self.answered.max(most) || too_many_of_client {
+                    if self.leaving == Leaving::No && !too_many_of_client {
+                        handler.flooded(&self.connection, Sign::Resets);
+                    }
                     self.leave();
                 }
                 // One that does not leave when asked has no claim to more.
                 if self.abandoned > self.answered.max(most).saturating_mul(4) {
-                    return Err(Offence::new(Code::ExcessiveLoad, "too many streams reset"));
+                    return Err(RESETS);
                 }
             }
             Ended::Malformed => {
                 self.malformed = self.malformed.saturating_add(1);
                 if self.malformed > most {
-                    return Err(Offence::new(Code::ExcessiveLoad, "too many malformed requests"));
+                    return Err(MALFORMED);
                 }
             }
         }
@@ -319,7 +337,18 @@ impl<T: Transport> Driver<T> {
     }
 }
 
+const RESETS: Offence = Offence::new(Code::ExcessiveLoad, "too many streams reset");
+const MALFORMED: Offence = Offence::new(Code::ExcessiveLoad, "too many malformed requests");
 const FLOOD: Offence = Offence::new(Code::ExcessiveLoad, "much was sent and nothing meant");
+
+/// What an offence says of its client, where it is the sign of a flood.
+fn sign(offence: Offence) -> Option<Sign> {
+    match offence {
+        RESETS => Some(Sign::Resets),
+        MALFORMED => Some(Sign::Malformed),
+        _ => (offence.code == Code::ExcessiveLoad).then_some(Sign::Idle),
+    }
+}
 
 /// The largest number of a request stream (RFC 9000 §2.1, RFC 9114 §5.2).
 const LAST_STREAM: u64 = crate::h3::frame::MAX_INTEGER - 3;

@@ -5,18 +5,20 @@
 //! whole. Deliberately absent: what to answer.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, response};
 
+use super::tally::Tally;
 use crate::body::{Body, BodyError, Frame};
+use crate::config::Listener;
 use crate::h3::{Code, frame, head as codec};
 use crate::message::MAX_INTERIM;
 use crate::net::date;
+use crate::serve::pace::Patience;
 use crate::serve::quic::seam::{Lost, SendHalf};
-use crate::serve::streams::pace::Patience;
 use crate::serve::streams::{Asking, Panicked, guarded, head, prepare};
 
 /// The sending half of a stream.
@@ -25,6 +27,10 @@ pub(super) struct Sending<S: SendHalf> {
     /// Frames that the stream has not taken yet.
     waiting: Vec<Bytes>,
     patience: Patience,
+    tally: Arc<Tally>,
+    /// Bytes that the stream has taken, and how many of them may not have left.
+    sent: u64,
+    buffer: u64,
 }
 
 /// Why an answer was not sent whole. The stream is reset already.
@@ -54,9 +60,11 @@ impl<S: SendHalf> Asking for Sending<S> {
 }
 
 impl<S: SendHalf> Sending<S> {
-    /// Waits `write_idle` for each piece that the client has to take.
-    pub(super) const fn new(stream: S, write_idle: Duration) -> Self {
-        Self { stream, waiting: Vec::new(), patience: Patience::new(write_idle) }
+    /// Waits for the client as the clocks of `listener` say.
+    pub(super) fn new(stream: S, listener: &Listener, tally: Arc<Tally>) -> Self {
+        let patience = Patience::new(listener.clocks.write_idle, listener.clocks.min_response_rate);
+        let buffer = listener.http3.as_ref().map_or(0, |http3| http3.send_buffer);
+        Self { stream, waiting: Vec::new(), patience, tally, sent: 0, buffer }
     }
 
     /// Breaks the stream off.
@@ -73,7 +81,9 @@ impl<S: SendHalf> Sending<S> {
         head::strip(&mut head.headers);
         date::stamp(&mut head.headers);
         self.waiting.push(codec::response(head.status, &head.headers));
-        self.taken().await.map_err(|code| self.cut(code))
+        self.taken().await.map_err(|code| self.cut(code))?;
+        self.patience.allow_rests();
+        Ok(())
     }
 
     /// Sends an answer to a request made with `method`.
@@ -94,7 +104,10 @@ impl<S: SendHalf> Sending<S> {
             other => other,
         };
         // What rides in the body, a record among it, ends here and not with the last acknowledgement.
-        drop(body);
+        match self.patience.late() {
+            Some(clock) => body.late(clock),
+            None => drop(body),
+        }
         sent.map_err(|code| self.cut(code))?;
         self.stream.finish();
         self.acknowledged().await
@@ -155,16 +168,27 @@ impl<S: SendHalf> Sending<S> {
     /// Ready once the stream has taken all that stands in line, or when the client is gone or takes nothing in time.
     pub(super) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Code>> {
         while !self.waiting.is_empty() {
+            let before = self.waiting();
             match self.stream.poll_write(cx, &mut self.waiting) {
                 Poll::Ready(Ok(())) => {
-                    self.patience.rest();
+                    let taken = before.saturating_sub(self.waiting());
+                    self.tally.note_taken(taken);
+                    self.sent = self.sent.saturating_add(taken as u64);
+                    self.patience.rest(taken);
                     self.waiting.retain(|piece| !piece.is_empty());
                 }
                 Poll::Ready(Err(Lost)) => return Poll::Ready(Err(Code::RequestCancelled)),
-                Poll::Pending => return self.patience.poll(cx).map(|()| Err(Code::RequestCancelled)),
+                Poll::Pending => {
+                    return self.patience.poll(self.tally.path(), cx).map(|()| Err(Code::RequestCancelled));
+                }
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Bytes that the stream has not taken yet.
+    fn waiting(&self) -> usize {
+        self.waiting.iter().map(Bytes::len).sum()
     }
 
     /// Ends the stream well once all that stands in line was taken.
@@ -174,11 +198,12 @@ impl<S: SendHalf> Sending<S> {
 
     /// Waits until the client has acknowledged everything: a connection that is closed before would lose it.
     async fn acknowledged(&mut self) -> Result<(), Cut> {
+        self.patience.allow(self.sent.min(self.buffer));
         let done = poll_fn(|cx| {
             if self.stream.poll_stopped(cx).is_ready() {
                 return Poll::Ready(true);
             }
-            self.patience.poll(cx).map(|()| false)
+            self.patience.poll(self.tally.path(), cx).map(|()| false)
         })
         .await;
         if done { Ok(()) } else { Err(self.cut(Code::RequestCancelled)) }

@@ -9,6 +9,7 @@ use std::task::Context;
 use futures_util::task::AtomicWaker;
 
 use crate::h3::Offence;
+use crate::serve::pace::Path;
 
 /// Bytes of unknown frames, padding and the like that a client may send without a request or content in them.
 const MAX_CHATTER: u64 = 1 << 20;
@@ -19,6 +20,8 @@ pub(super) struct Tally {
     offence: Mutex<Option<Offence>>,
     skipped: AtomicU64,
     tunnels: AtomicUsize,
+    /// Response bytes that the connection has taken off its streams.
+    taken: AtomicU64,
     driver: AtomicWaker,
 }
 
@@ -57,6 +60,18 @@ impl Tally {
     /// Open tunnels.
     pub(super) fn tunnels(&self) -> usize {
         self.tunnels.load(Relaxed)
+    }
+
+    /// Notes bytes of a response that the connection took.
+    pub(super) fn note_taken(&self, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// What has passed over the connection, for the clock of a stream. QUIC does not tell what a stream waits for: where
+    /// anything moves it may be the path.
+    pub(super) fn path(&self) -> Path {
+        let taken = self.taken.load(Relaxed);
+        Path { taken, blocks: taken }
     }
 
     /// Notes bytes that meant nothing.

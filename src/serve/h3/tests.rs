@@ -1,7 +1,7 @@
 //! The life of a connection by the clock, which no test with sockets could wait for: on a transport in memory.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +13,7 @@ use crate::config::Listener;
 use crate::h3::{frame, qpack};
 use crate::lexicon::{ConnectionId, Protocol};
 use crate::lifecycle::Lifecycle;
+use crate::limit::Clients;
 use crate::message::{Answer, Answering, Refused, Request};
 use crate::serve::quic::seam::{Lost, RecvHalf, SendHalf};
 
@@ -172,6 +173,10 @@ fn connection(adjust: impl FnOnce(&mut Listener)) -> Arc<Connection> {
     })
 }
 
+fn share() -> Share {
+    Clients::new(64, 64).share(IpAddr::from([127, 0, 0, 1]))
+}
+
 #[tokio::test(start_paused = true)]
 async fn old_connection_is_asked_to_leave_and_finishes_its_streams() {
     let wire = Wire::default();
@@ -179,7 +184,7 @@ async fn old_connection_is_asked_to_leave_and_finishes_its_streams() {
     let began = Instant::now();
     let connection = connection(|listener| listener.max_connection_age = Duration::from_secs(50));
     let lifecycle = Lifecycle::new();
-    let served = tokio::spawn(serve(wire.clone(), connection, Slow, lifecycle.life()));
+    let served = tokio::spawn(serve(wire.clone(), connection, Slow, lifecycle.life(), share()));
 
     tokio::time::sleep(Duration::from_secs(44)).await;
     assert_eq!(wire.goodbyes(), [0; 0], "not before nine tenths of its age");
@@ -202,7 +207,7 @@ async fn idle_connection_is_asked_to_leave_after_keep_alive() {
     let began = Instant::now();
     let lifecycle = Lifecycle::new();
 
-    assert_eq!(serve(wire.clone(), connection(|_| ()), Slow, lifecycle.life()).await, None);
+    assert_eq!(serve(wire.clone(), connection(|_| ()), Slow, lifecycle.life(), share()).await, None);
 
     assert_eq!(wire.goodbyes(), [LAST_STREAM, 0]);
     let (code, at) = wire.see(|seen| seen.closed.unwrap());

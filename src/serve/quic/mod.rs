@@ -215,7 +215,8 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, gate: Arc<Gate>, mut pla
         tls: Some(facts),
         alternative: None,
     });
-    if let Some(offence) = h3::serve(Quinn::new(established), connection, handler, life).await {
+    let streams = gate.streams(peer.ip());
+    if let Some(offence) = h3::serve(Quinn::new(established), connection, handler, life, streams).await {
         events::http3_offence(&gate.metrics, &listener.name, id, offence.code.as_str(), offence.what);
     }
 }

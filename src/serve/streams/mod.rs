@@ -1,9 +1,8 @@
-//! What HTTP/2 and HTTP/3 have in common: judged heads, clocks, the head of an answer, caught panics.
+//! What HTTP/2 and HTTP/3 have in common: judged heads, the head of an answer, caught panics.
 //!
 //! Floor 6. Deliberately absent: frames and windows, which the protocols have of their own.
 
 pub(super) mod head;
-pub(super) mod pace;
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};

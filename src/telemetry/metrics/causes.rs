@@ -96,6 +96,15 @@ causes! {
         /// It would have been refused, if the guard did more than observe.
         Observed = "observed",
     }
+    /// What name servers say of a client that calls itself a search engine.
+    ProofResult {
+        /// It is one.
+        Proven = "proven",
+        /// It is none.
+        Refuted = "refuted",
+        /// They say nothing.
+        Unanswered = "unanswered",
+    }
     /// Why something was not told to the fleet.
     FleetDrop {
         /// The queue of the workers was full.

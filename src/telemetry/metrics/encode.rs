@@ -54,6 +54,7 @@ impl Inner {
                 samples.counter(&[name.as_str(), action, "observed"], observed)
             })
         })?;
+        family(page, &f::CRAWLER_PROOFS, |samples| by_cause(samples, &[], |result| self.proofs.get(result)))?;
         upstream::of_pools(&pools, &state, page)?;
         upstream::of_endpoints(&pools, &state, page)?;
         objectives::encode(self, &pools, &state, page)?;

@@ -104,6 +104,8 @@ families! {
 
     VERDICTS = Counter "verdicts", None, ["rule", "action", "mode"], "Requests that a rule of the shield fits, by what it does; mode is enforced, or observed (as if)";
 
+    CRAWLER_PROOFS = Counter "crawler_proofs", None, ["result"], "Addresses of clients that call themselves a search engine, by what reverse and forward DNS say: proven, refuted, unanswered";
+
     POOL_EXCHANGES = Counter "pool_exchanges", None, ["pool", "status"], "Exchanges ended that asked a pool, by status class";
     DURATION = Histogram "exchange_duration", Seconds, ["pool", "stage"], "Where the time of exchanges went: receive (collected request bodies only), queue, connect (new connections only), first_byte, total";
     QUEUE = Gauge "queue_length", None, ["pool"], "Exchanges waiting for a free endpoint";

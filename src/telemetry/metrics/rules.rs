@@ -29,7 +29,7 @@ impl RuleMetrics {
     }
 
     /// Enforced and observed so far.
-    pub(super) fn counts(&self) -> [u64; 2] {
+    pub fn counts(&self) -> [u64; 2] {
         [self.shards.sum(|[enforced, _]| enforced.get()), self.shards.sum(|[_, observed]| observed.get())]
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Told {
     Addresses(Vec<IpAddr>, u32),
     /// Services: priority, weight, port, target; with a time to live.
     Services(Vec<(u16, u16, u16, &'static str)>, u32),
+    /// Names of an address.
+    Names(Vec<&'static str>, u32),
     /// SERVFAIL.
     Failure,
     /// The name exists and has no such record.
@@ -31,6 +33,7 @@ pub(crate) struct NameServer {
 const A: u16 = 1;
 const AAAA: u16 = 28;
 const SRV: u16 = 33;
+const PTR: u16 = 12;
 
 impl NameServer {
     /// One that knows nothing yet.
@@ -66,6 +69,16 @@ impl Drop for NameServer {
     }
 }
 
+fn labels(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in name.split('.') {
+        bytes.push(u8::try_from(label.len()).unwrap());
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
+}
+
 /// RFC 1035 §4: the question again, then one record for each answer.
 fn answer(question: &[u8], known: &BTreeMap<String, Told>) -> Vec<u8> {
     let mut name = Vec::new();
@@ -95,13 +108,13 @@ fn answer(question: &[u8], known: &BTreeMap<String, Told>) -> Vec<u8> {
         Some(Told::Services(services, ttl)) => {
             for (priority, weight, port, target) in services.iter().filter(|_| kind == SRV) {
                 let mut data = [priority.to_be_bytes(), weight.to_be_bytes(), port.to_be_bytes()].concat();
-                for label in target.split('.') {
-                    data.push(u8::try_from(label.len()).unwrap());
-                    data.extend_from_slice(label.as_bytes());
-                }
-                data.push(0);
+                data.extend(labels(target));
                 records.push((*ttl, data));
             }
+            0
+        }
+        Some(Told::Names(names, ttl)) => {
+            records.extend(names.iter().filter(|_| kind == PTR).map(|name| (*ttl, labels(name))));
             0
         }
     };

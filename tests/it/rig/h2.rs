@@ -43,6 +43,11 @@ impl H2 {
         Self { send }
     }
 
+    /// A connection that somebody drives.
+    pub(crate) const fn with(send: SendRequest<Bytes>) -> Self {
+        Self { send }
+    }
+
     /// The sending half, once the settings of the other end have arrived.
     pub(crate) async fn ready(&self) -> SendRequest<Bytes> {
         soon("room for a stream", self.send.clone().ready()).await.unwrap()

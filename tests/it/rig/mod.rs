@@ -50,6 +50,11 @@ pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
+/// The program: as it was built with the tests, unless `SLUICEGATE_BIN` names another build of it.
+fn binary() -> OsString {
+    std::env::var_os("SLUICEGATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sluicegate").into())
+}
+
 /// A proxy to be: parts of its configuration.
 #[derive(Default)]
 pub(crate) struct Setup {
@@ -195,11 +200,11 @@ impl Setup {
             std::os::unix::fs::symlink("..first", directory.path().join("..data")).unwrap();
             std::os::unix::fs::symlink("..data/sluicegate.toml", &file).unwrap();
         }
-        let binary = env!("CARGO_BIN_EXE_sluicegate");
-        let mut command = if self.process_1 { Command::new("unshare") } else { Command::new(binary) };
+        let binary = binary();
+        let mut command = if self.process_1 { Command::new("unshare") } else { Command::new(&binary) };
         if self.process_1 {
             // Whoever is not root may do this in a user namespace only.
-            command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", binary]);
+            command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]).arg(&binary);
         }
         let mut child = command
             .arg("run")
@@ -325,7 +330,7 @@ impl Rig {
 
     /// Runs `sluicegate` with these arguments: whether it ended well, and what it said on both outputs.
     pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        let mut command = Command::new(binary());
         command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null()).kill_on_drop(true);
         let output = soon(&format!("the end of {arguments:?}"), command.output()).await.unwrap();
         let said = [output.stdout, output.stderr].concat();

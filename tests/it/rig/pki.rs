@@ -36,6 +36,11 @@ impl Pki {
         Self { authority, leaf, client }
     }
 
+    /// The authority's certificate in PEM.
+    pub(crate) fn authority(&self) -> String {
+        self.authority.pem()
+    }
+
     /// Writes `ca.pem`, `leaf.pem` and `leaf.key`, `client.pem` and `client.key`.
     pub(crate) fn write(&self, directory: &Path) {
         std::fs::write(directory.join("ca.pem"), self.authority.pem()).unwrap();
