@@ -230,7 +230,7 @@ impl Snapshot {
         let listeners =
             config.listeners.iter().map(|listener| (listener.name.clone(), metrics.listener(&listener.name))).collect();
         let generation = Generation(previous.map_or(0, |previous| previous.generation.0).saturating_add(1));
-        let redactor = Arc::new(Redactor::new(&config.clients.secret_query_keys));
+        let redactor = Arc::new(Redactor::new(&config.clients.secret_query_keys).with_emails(true));
         let config = Arc::new(config);
         Ok(Self {
             generation,

@@ -15,7 +15,7 @@ use super::answers::{json, text};
 use super::feed::{self, Event, Pusher, Pushing};
 use super::wanted::Wanted;
 use super::{Admin, Source};
-use crate::config::process::LogFormat;
+use crate::config::sink::LogFormat;
 use crate::message::Answer;
 use crate::telemetry::format::Encoder;
 use crate::telemetry::metrics::RecorderMetrics;

@@ -19,7 +19,7 @@ use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, Tickets};
 
-use super::sinks::Sinks;
+use super::sinks::{self, Sinks};
 use super::{Error, admin, service};
 
 /// Everything that a reload touches.
@@ -82,6 +82,7 @@ impl Reloader {
         let securities = securities(&config, &self.tickets).map_err(Error::Tls)?;
         let access = admin::access(config.admin.as_ref())?;
         let admin_security = admin::security(config.admin.as_ref(), &self.tickets)?;
+        let prepared = sinks::prepare(&config)?;
         let previous = self.live.load();
         for setting in fixed_at_start(&previous.config, &config) {
             events::needs_restart(&setting);
@@ -98,7 +99,7 @@ impl Reloader {
                 gate.renew(Arc::clone(listener), security);
             }
         }
-        self.log.reconfigure(&config);
+        self.log.reconfigure(&config, prepared);
         self.admin.renew(access);
         // Plain stays plain and TLS stays TLS, here as well.
         if self.admin_security.load().is_some() == admin_security.is_some() {

@@ -5,6 +5,7 @@
 //! all findings at once. Deliberately absent: anything that opens a socket or reads a key file's content.
 
 mod catalogue;
+pub mod collector;
 pub mod findings;
 pub mod listener;
 mod mode;
@@ -18,6 +19,7 @@ pub mod redis;
 pub mod route;
 pub mod secret;
 pub mod shield;
+pub mod sink;
 pub mod units;
 
 use std::io::Read;
@@ -36,6 +38,7 @@ pub use recorder::Recorder;
 pub use route::Route;
 pub use secret::{Secret, SecretSource};
 pub use shield::Shield;
+pub use sink::Sink;
 
 /// Longest configuration file; a mistaken path must not fill the memory.
 const LONGEST: u64 = 4 << 20;

@@ -6,11 +6,13 @@ pub mod access_log;
 pub mod events;
 pub mod format;
 pub mod metrics;
+pub mod parcel;
 pub mod record;
 pub mod recorder;
 pub mod redact;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod select;
 pub mod slo;
 
 pub use access_log::{AccessLog, Emitter};

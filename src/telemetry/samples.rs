@@ -6,9 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderValue, Method, Uri};
 
 use super::record::{Attempt, End, Kind, Link, Record, RecordId, Stages, Verdict, Why};
+use crate::config::sink::{Batch, Destination, LogFormat, Select, Sink};
 use crate::lexicon::{
     Choice, ConnectionId, EndpointName, Fingerprint, Generation, LimitName, ListenerName, PoolName, Protocol,
-    RouteName, RuleName,
+    RouteName, RuleName, SinkName,
 };
 
 /// A complete exchange with every field set.
@@ -74,5 +75,20 @@ fn answered() -> Attempt {
         waited: Duration::from_micros(81_002),
         status: Some(200),
         ..Attempt::on(EndpointName::new("10.0.0.2:8088"), Why::Repeat, Choice::Turn)
+    }
+}
+
+/// A sink with the settings that stand in no file.
+pub(crate) fn sink(to: Destination) -> Sink {
+    Sink {
+        name: SinkName::new("sink"),
+        to,
+        format: LogFormat::Json,
+        select: Select::default(),
+        anonymise: None,
+        redact_emails: true,
+        queue: 8_192,
+        batch: Batch::default(),
+        spool: None,
     }
 }

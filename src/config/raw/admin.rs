@@ -7,7 +7,7 @@ use super::super::listener::{Certificate, ClientCertificates, Tls, TlsVersion};
 use super::super::process::{Admin, AdminSocket};
 use super::key::{Entry, Key, May, Or, Section, Table, section};
 use super::kinds::{File, Flag, PLACE, Parsed, WATCHED, parsed, socket_address};
-use super::process::Secret;
+use super::secret::Secret;
 use super::shapes::{List, list, values};
 use super::sheet::Words;
 use super::words::host_name;

@@ -4,10 +4,12 @@
 //! read before the first failure counts, so that all findings of a file come at once. Seen by `config` alone.
 //! Deliberately absent: opening any file but the configuration itself.
 
+mod access_log;
 mod across;
 mod admin;
 mod bans;
 mod built_in;
+mod collector;
 mod discover;
 mod edits;
 mod health;
@@ -15,19 +17,23 @@ mod http3;
 mod json;
 pub(super) mod key;
 mod kinds;
+mod labels;
 mod limit;
 mod listener;
 mod login;
 mod objectives;
 mod pool;
 mod process;
+mod receivers;
 mod recorder;
 mod redis;
 mod route;
 mod rule;
+mod secret;
 mod shapes;
 mod sheet;
 mod shield;
+mod sink;
 mod steady;
 mod transport;
 mod words;
@@ -73,7 +79,7 @@ section! {
         /// The operators' listener.
         admin: Sub<Option<Admin>> = sub(&admin::ADMIN, admin::admin), Or("{}");
         /// Where the records of exchanges and tunnels go.
-        access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
+        access_log: Sub<AccessLog> = sub(&access_log::ACCESS_LOG, access_log::access_log), Or("{}");
         /// What of the exchanges is kept in memory.
         recorder: Sub<super::Recorder> = sub(&recorder::RECORDER, recorder::recorder), Or("{}");
         /// Own pages for the proxy's own answers.
@@ -150,12 +156,14 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         written if written.is_empty() => across::default_route(table)?,
         written => whole_list(written)?,
     };
+    let routes: Vec<Arc<_>> = built_in::complete(&routes).into_iter().map(Arc::new).collect();
+    access_log::know_routes(table, access_log.as_ref(), &routes)?;
     Some(Config {
         process: process?,
         clients: clients?,
         listeners: across::distinct_names(whole_list(listeners?)?).into_iter().map(Arc::new).collect(),
         pools: whole_list(pools?)?.into_iter().map(|pool| Arc::new(pool.seen_from(own_zone.as_ref()))).collect(),
-        routes: built_in::complete(&routes).into_iter().map(Arc::new).collect(),
+        routes,
         shield: Shield { rules: whole_list(rules?)?, ..shield? },
         admin: admin?,
         access_log: access_log?,
