@@ -334,11 +334,6 @@ impl Metrics {
         Arc::clone(&self.0.log)
     }
 
-    /// The flight recorder's counters.
-    pub fn recorder(&self) -> Arc<RecorderMetrics> {
-        Arc::clone(&self.0.recorder)
-    }
-
     /// Everything as text.
     ///
     /// # Errors

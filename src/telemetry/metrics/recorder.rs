@@ -3,8 +3,10 @@
 //! Floor 2. Written on the access log's thread alone, so that one shared counter does.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Metrics;
 use super::cells::Count;
 use super::families as f;
 use super::page::{Page, family};
@@ -60,5 +62,12 @@ impl RecorderMetrics {
         })?;
         family(page, &f::FOLLOWERS, |samples| samples.gauge(&[], self.followers.load(Ordering::Relaxed)))?;
         family(page, &f::FOLLOWERS_MISSED, |samples| samples.counter(&[], self.missed.get()))
+    }
+}
+
+impl Metrics {
+    /// The flight recorder's counters.
+    pub fn recorder(&self) -> Arc<RecorderMetrics> {
+        Arc::clone(&self.0.recorder)
     }
 }
