@@ -22,11 +22,11 @@ use sluicegate::h1::encode::{Delimiting, Persistence, request_head, response_hea
 use sluicegate::h1::head::{parse_request, parse_response};
 use sluicegate::h1::{HeadLimits, HeadScan};
 use sluicegate::headers::{self, Forwarding, Trace};
-use sluicegate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol, RouteName};
+use sluicegate::lexicon::{ConnectionId, EndpointName, Generation, ListenerName, PoolName, Protocol, RouteName};
 use sluicegate::limit::{Key, Rate};
 use sluicegate::route::Table;
 use sluicegate::telemetry::format::Encoder;
-use sluicegate::telemetry::record::{End, Kind, Record, Stages};
+use sluicegate::telemetry::record::{Attempts, End, Kind, Record, Stages};
 use sluicegate::telemetry::redact::Redactor;
 
 /// A chart request of Superset's front end, as Chromium writes it.
@@ -215,11 +215,15 @@ fn sample(fields: &HeaderMap) -> Record {
         route: Some(RouteName::new("/")),
         pool: Some(PoolName::new("superset")),
         endpoint: Some(EndpointName::new("10.0.0.2:8088")),
-        attempts: Vec::new(),
+        attempts: Attempts::default(),
+        gave_up: None,
         end: End::COMPLETE,
         fault: None,
+        clock: None,
+        generation: Generation(1),
         limits: Vec::new(),
         verdicts: Vec::new(),
+        ban: None,
         user_agent: fields.get(http::header::USER_AGENT).cloned(),
         referer: fields.get(http::header::REFERER).cloned(),
         messages: None,

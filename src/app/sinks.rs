@@ -1,7 +1,7 @@
 //! Who gets the records: the sinks that the configuration names.
 
 use std::mem;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -14,6 +14,7 @@ use crate::telemetry::access_log::{AccessLog, Consumers, Emitter, Local};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Cause as _, LogDrop, Metrics};
 use crate::telemetry::parcel::Machine;
+use crate::telemetry::recorder::Recorder;
 use crate::telemetry::redact::Redactor;
 use crate::{config, telemetry};
 
@@ -24,6 +25,7 @@ pub(super) struct Sinks {
     log: AccessLog,
     metrics: Metrics,
     machine: Machine,
+    recorder: Arc<Recorder>,
     all: Mutex<All>,
 }
 
@@ -59,9 +61,15 @@ impl Sinks {
         let failed = |source| Error::System { what: "access log", source };
         let log = AccessLog::start(config.access_log.queue, Consumers::new(), metrics.log()).map_err(failed)?;
         let machine = Machine { host: host_name(), process: std::process::id() };
-        let sinks = Self { log, metrics: metrics.clone(), machine, all: Mutex::default() };
+        let recorder = Arc::new(Recorder::new(config.recorder, metrics.recorder()));
+        let sinks = Self { log, metrics: metrics.clone(), machine, recorder, all: Mutex::default() };
         sinks.reconfigure(config, prepared);
         Ok(sinks)
+    }
+
+    /// What is kept of exchanges in memory.
+    pub(super) const fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
     }
 
     /// A queue for one worker.
@@ -110,7 +118,11 @@ impl Sinks {
                 }
             }
         }
-        // A log without sinks wants no records, so that workers fill none.
+        self.recorder.reconfigure(config.recorder);
+        if self.recorder.is_on() {
+            consumers.push(Arc::clone(&self.recorder) as _);
+        }
+        // Where nobody wants records, workers hand none over.
         self.log.feed(consumers);
         self.log.flush(FED);
         all.leaving = before.leaving;

@@ -29,6 +29,8 @@ use crate::serve::worker::Sibling;
 use crate::snapshot::{Live, Pool as Served, Quotas, Snapshot};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
+use crate::telemetry::recorder::Recorder;
+use crate::telemetry::redact::Redactor;
 use crate::upstream::line::Lane as Waiting;
 use crate::upstream::queue::Ending;
 use crate::waf::Proofs;
@@ -56,6 +58,7 @@ pub(super) struct World {
     pub(super) connections_max: usize,
     pub(super) life: Life,
     pub(super) generations: Arc<Generations>,
+    pub(super) recorder: Arc<Recorder>,
 }
 
 /// A listener as it can be looked at.
@@ -216,6 +219,14 @@ impl Source for World {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    fn redactor(&self) -> Arc<Redactor> {
+        Arc::clone(&self.live.load().redactor)
     }
 }
 

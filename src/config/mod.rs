@@ -15,6 +15,7 @@ pub mod pool;
 pub mod process;
 pub mod quota;
 mod raw;
+pub mod recorder;
 pub mod redis;
 pub mod route;
 pub mod secret;
@@ -34,6 +35,7 @@ pub use listener::Listener;
 pub use mode::Mode;
 pub use pool::Pool;
 pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
+pub use recorder::Recorder;
 pub use route::Route;
 pub use secret::{Secret, SecretSource};
 pub use shield::Shield;
@@ -62,6 +64,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where records go.
     pub access_log: AccessLog,
+    /// What of the exchanges is kept in memory.
+    pub recorder: Recorder,
     /// Own pages for faults.
     pub fault_pages: FaultPages,
     /// How bans come about, grow and end.

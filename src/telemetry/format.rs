@@ -55,9 +55,10 @@ pub const FIELDS: &[(&str, &str, &str, &str)] = &[
     ("route", "http.route", "string", "name of the route"),
     ("pool", "sluicegate.pool", "string", "name of the pool"),
     ("endpoint", "sluicegate.endpoint", "string", "endpoint that answered, or was tried last"),
-    ("attempts", "sluicegate.attempts", "array", "attempts that failed before, each `{\"endpoint\", \"cause\"}`"),
+    ("attempts", "sluicegate.attempts", "array", "attempts that failed or whose answer was not taken, each `{\"endpoint\", \"cause\"}`; of more than 16 attempts the first and the last eight"),
     ("end", "sluicegate.end", "string", "end code of two letters: who (`-` nobody, `C` client, `U` upstream, `P` the proxy) and during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data, `T` tunnel)"),
     ("fault", "error.type", "string", "reason code when the proxy itself answered or broke off"),
+    ("clock", "sluicegate.clock", "string", "the time limit that ended it"),
     ("limits", "sluicegate.limits", "array", "limits that refused it, or would have, each `{\"limit\", \"observed\"}`"),
     ("verdicts", "sluicegate.verdicts", "array", "what rules of the shield said, each `{\"rule\", \"action\", \"mode\"}`; mode is `enforced` or `observed`"),
     ("user_agent", "user_agent.original", "string", "`User-Agent`"),
@@ -181,13 +182,14 @@ impl Encoder {
         if let Some(endpoint) = &record.endpoint {
             field(out, "endpoint", endpoint.as_str().as_bytes());
         }
-        for (index, attempt) in record.attempts.iter().enumerate() {
+        let failed = || record.attempts.iter().filter_map(|attempt| Some((&attempt.endpoint, attempt.cause?)));
+        for (index, (endpoint, cause)) in failed().enumerate() {
             out.extend_from_slice(if index == 0 { br#","attempts":[{"endpoint":"# } else { br#",{"endpoint":"# });
-            string(attempt.endpoint.as_str().as_bytes(), out);
-            field(out, "cause", attempt.cause.as_bytes());
+            string(endpoint.as_str().as_bytes(), out);
+            field(out, "cause", cause.as_bytes());
             out.push(b'}');
         }
-        if !record.attempts.is_empty() {
+        if failed().next().is_some() {
             out.push(b']');
         }
         key(out, "end");
@@ -196,8 +198,10 @@ impl Encoder {
             escaped(letter, out);
         }
         out.push(b'"');
-        if let Some(fault) = record.fault {
-            field(out, "fault", fault.as_bytes());
+        for (name, word) in [("fault", record.fault), ("clock", record.clock.map(|clock| clock.as_str()))] {
+            if let Some(word) = word {
+                field(out, name, word.as_bytes());
+            }
         }
         for (index, (limit, observed)) in record.limits.iter().enumerate() {
             out.extend_from_slice(if index == 0 { br#","limits":[{"limit":"# } else { br#",{"limit":"# });

@@ -20,6 +20,7 @@ mod page;
 mod process;
 mod quic;
 mod quota;
+mod recorder;
 mod rules;
 mod served;
 
@@ -44,6 +45,7 @@ pub use log::{LogMetrics, Waiting};
 pub use page::{Point, Value, Values};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
+pub use recorder::RecorderMetrics;
 pub use rules::RuleMetrics;
 pub use served::Served;
 
@@ -79,6 +81,7 @@ struct Inner {
     proofs: Causes<ProofResult>,
     fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
+    recorder: Arc<RecorderMetrics>,
     sinks: Handles<SinkName, LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
@@ -241,6 +244,7 @@ impl Metrics {
             proofs: Causes::default(),
             fleet: Arc::default(),
             log: Arc::default(),
+            recorder: Arc::default(),
             sinks: Handles::default(),
             gauges: Mutex::new(None),
         }))

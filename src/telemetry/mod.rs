@@ -8,6 +8,7 @@ pub mod format;
 pub mod metrics;
 pub mod parcel;
 pub mod record;
+pub mod recorder;
 pub mod redact;
 #[cfg(test)]
 pub(crate) mod samples;

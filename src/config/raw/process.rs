@@ -1,4 +1,4 @@
-//! `[process]`, `[clients]`, `[admin]`, `[fault_pages]` as written.
+//! `[process]`, `[clients]`, `[fault_pages]` as written.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::super::process::{Admin, AdminSocket, Clients, FaultPages, Process};
+use super::super::process::{Clients, FaultPages, Process};
 use super::key::{Entry, Key, May, Or, Section, Table, section};
 use super::kinds::{
     Bytes, File, Flag, HOUR, KIB, Lasting, PLACE, Parsed, TIB, WATCHED, Whole, bytes, lasting, network, parsed,
@@ -17,7 +17,7 @@ use super::kinds::{
 use super::secret::Secret;
 use super::shapes::{List, list, values};
 use super::sheet::Words;
-use super::words::{header_name, host_name, name, short_text};
+use super::words::{header_name, name, short_text};
 use crate::lexicon::ZoneName;
 
 /// Where whoever starts the process says its zone, as Kubernetes' downward API does. Empty says nothing.
@@ -181,59 +181,6 @@ pub(super) fn clients(table: &Table<'_>) -> Option<Clients> {
         ipv6_prefix: ipv6_prefix?,
         max_tracked: max_tracked?,
     })
-}
-
-section! {
-    /// The operators' listener: `/live`, `/ready`, `/metrics`, `/status`, and what an operator may change.
-    pub(super) ADMIN: AdminKeys {
-        /// Whether there is such a listener.
-        enabled: Flag = Flag, Or("true");
-        /// Bound address; port 0 picks a free one. Whoever reaches it may read: keep it on loopback or a private
-        /// network. Needs a restart.
-        address: Parsed<SocketAddr> = parsed("IP address with port", socket_address), Or("'127.0.0.1:9901'");
-        /// Names, beside `localhost` and IP addresses, under which the listener may be asked, such as a service's.
-        hosts: List<Parsed<String>> = list(parsed("host name", host_name)), Or("[]");
-        /// Secret that a request which changes something carries as its Bearer token; 16 bytes or more.
-        token: Secret = Secret, May("nothing can be changed over the network");
-        /// Unix socket that serves the same. Whoever may open it may change things, without a token. Needs a restart.
-        socket: File = PLACE, May("none");
-        /// File mode of `socket`. Needs a restart.
-        socket_mode: Parsed<u32> = parsed("octal file mode", file_mode), Or("'0600'");
-    }
-}
-
-/// What `[admin]` means.
-pub(super) fn admin(table: &Table<'_>) -> Option<Option<Admin>> {
-    let (enabled, address) = (table.get(&ADMIN.enabled), table.get(&ADMIN.address));
-    let (hosts, token) = (table.get(&ADMIN.hosts).map(values), table.get(&ADMIN.token));
-    let (socket, mode) = (table.get(&ADMIN.socket), table.get(&ADMIN.socket_mode));
-    if let (Some(true), Some(address)) = (enabled, address)
-        && !address.ip().is_loopback()
-    {
-        let words = Words::new("shows everything to whoever reaches it").expected("a loopback address");
-        table.warn(&ADMIN.address, words.help("let a firewall or network policy admit only your monitoring"));
-        if token.as_ref().is_some_and(Option::is_some) {
-            let words = Words::new("crosses the network unencrypted").expected("a loopback `address`, or `socket`");
-            table.warn(&ADMIN.token, words);
-        }
-    }
-    if mode.is_some_and(|mode| mode & 0o002 != 0) {
-        let words = Words::new("lets every user of this machine take endpoints out").expected("0600 or 0660");
-        table.warn(&ADMIN.socket_mode, words);
-    }
-    if table.has(&ADMIN.socket_mode) && !table.has(&ADMIN.socket) {
-        table.warn(&ADMIN.socket_mode, Words::new("has no effect without `socket`"));
-    }
-    let (path, mode) = (socket?, mode?);
-    let socket = path.map(|path| AdminSocket { path, mode });
-    let admin = Admin { address: address?, hosts: hosts?, token: token?, socket };
-    Some(enabled?.then_some(admin))
-}
-
-/// `0660`
-fn file_mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() >= 3);
-    mode.ok_or_else(|| "is no file mode such as 0660".into())
 }
 
 section! {

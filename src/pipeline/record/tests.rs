@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::*;
+use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::sink::{Destination, LogFile};
 use crate::config::{self, Config};
 use crate::lexicon::{ConnectionId, Protocol};

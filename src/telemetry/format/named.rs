@@ -70,15 +70,19 @@ pub(in crate::telemetry) fn visit(
     text("route", record.route.as_ref().map(|route| route.as_str().as_bytes()));
     text("pool", record.pool.as_ref().map(|pool| pool.as_str().as_bytes()));
     text("endpoint", record.endpoint.as_ref().map(|endpoint| endpoint.as_str().as_bytes()));
-    if !record.attempts.is_empty() {
-        let attempts = record.attempts.iter().map(|attempt| format!("{}={}", attempt.endpoint, attempt.cause));
-        see("attempts", Value::Words(&attempts.collect::<Vec<_>>()));
+    let failed = record.attempts.iter().filter_map(|attempt| Some(format!("{}={}", attempt.endpoint, attempt.cause?)));
+    let failed: Vec<String> = failed.collect();
+    if !failed.is_empty() {
+        see("attempts", Value::Words(&failed));
     }
     scratch.clear();
     record.end.code().into_iter().for_each(|letter| escaped(letter, scratch));
     see("end", Value::Text(scratch));
     if let Some(fault) = record.fault {
         see("fault", Value::Text(fault.as_bytes()));
+    }
+    if let Some(clock) = record.clock {
+        see("clock", Value::Text(clock.as_str().as_bytes()));
     }
     if !record.limits.is_empty() {
         let mode = |observed: bool| if observed { "observed" } else { "enforced" };

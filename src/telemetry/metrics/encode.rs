@@ -61,7 +61,8 @@ impl Inner {
         quota::encode(self, &state, page)?;
         family(page, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
         family(page, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
-        log::encode(self, page)
+        log::encode(self, page)?;
+        self.recorder.encode(page)
     }
 }
 

@@ -174,6 +174,12 @@ families! {
     LOG_SPOOL_RECORDS = Gauge "access_log_spool_records", None, ["sink"], "Records that wait in a sink's spool";
     LOG_OLDEST = Gauge "access_log_sink_lag", Seconds, ["sink"], "Age of the oldest record that waits for a sink on another machine";
     EVENTS_DROPPED = Counter "events_dropped", None, [], "Event lines lost because standard error did not keep up";
+
+    RECORDER_RECORDS = Counter "recorder_records", None, ["kind"], "Records put into the flight recorder: error, refused, slow, sample";
+    RECORDER_HELD = Gauge "recorder_records_held", None, ["kind"], "Records in the flight recorder now";
+    RECORDER_MEMORY = Gauge "recorder_memory", Bytes, ["kind"], "Memory that records in the flight recorder take";
+    FOLLOWERS = Gauge "record_followers", None, [], "Operators who follow records live";
+    FOLLOWERS_MISSED = Counter "record_followers_missed", None, [], "Records that a follower was too slow for, summed over all of them";
 }
 
 impl Family {
