@@ -89,6 +89,43 @@ impl Standing {
     }
 }
 
+/// Why one endpoint was picked and not another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Choice {
+    /// It was its turn.
+    Turn,
+    /// It carried least for its weight.
+    Least,
+    /// It was the first with a free slot: others took theirs in that moment.
+    Free,
+    /// It is ejected, and was tried out.
+    Trial,
+    /// So few are up that health is not heeded.
+    Panic,
+    /// It is of another priority group or zone than the preferred one, which is full or has less than all of the share.
+    Spill,
+    /// It is ejected or a backup, and nobody better was left.
+    Resort,
+    /// It is the one that was asked before.
+    Same,
+}
+
+impl Choice {
+    /// The word used in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Turn => "round_robin",
+            Self::Least => "least_connection",
+            Self::Free => "first_free",
+            Self::Trial => "trial",
+            Self::Panic => "panic",
+            Self::Spill => "spill",
+            Self::Resort => "last_resort",
+            Self::Same => "same",
+        }
+    }
+}
+
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Protocol {

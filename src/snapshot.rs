@@ -21,6 +21,7 @@ use crate::config::{self, Config};
 use crate::lexicon::{Generation, ListenerName, PoolName};
 use crate::route::Table;
 use crate::telemetry::metrics::{EndpointMetrics, ListenerMetrics, Metrics, PoolMetrics, RouteMetrics};
+use crate::telemetry::redact::Redactor;
 use crate::tls;
 use crate::upstream;
 use crate::upstream::connect::Security;
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub listeners: Vec<(ListenerName, Arc<ListenerMetrics>)>,
     /// Own pages for faults.
     pub pages: Pages,
+    /// Keeps secrets out of what is shown of exchanges.
+    pub redactor: Arc<Redactor>,
     /// Raised when live traffic speaks against an endpoint; the same in every generation.
     pub alarm: Arc<Notify>,
 }
@@ -228,6 +231,7 @@ impl Snapshot {
         let listeners =
             config.listeners.iter().map(|listener| (listener.name.clone(), metrics.listener(&listener.name))).collect();
         let generation = Generation(previous.map_or(0, |previous| previous.generation.0).saturating_add(1));
+        let redactor = Arc::new(Redactor::new(&config.clients.secret_query_keys));
         let config = Arc::new(config);
         Ok(Self {
             generation,
@@ -239,6 +243,7 @@ impl Snapshot {
             pools,
             listeners,
             pages,
+            redactor,
             alarm,
         })
     }

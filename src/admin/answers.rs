@@ -2,12 +2,16 @@
 //!
 //! Floor 6.
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, StatusCode};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::body::Body;
 use crate::message::{Answer, Refusal};
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// An answer of a given media type.
 pub(super) fn typed(status: StatusCode, kind: &'static str, content: String) -> Answer {
@@ -17,6 +21,9 @@ pub(super) fn typed(status: StatusCode, kind: &'static str, content: String) -> 
     // State of this moment, and never a page.
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // No page of anybody else's embeds it, and what is no page of ours loads nothing; a page brings a policy of its own.
+    fields.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    fields.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     answer
 }
 

@@ -1,8 +1,8 @@
 //! What an operator may change, and who counts as one.
 //!
 //! Part of `admin`. A change is a POST with a JSON body of at most [`MOST`] bytes. It is let through when it comes over
-//! the Unix socket, which its file mode guards, or carries the token; without a token configured nothing is changed over
-//! the network. A page in an operator's browser gets nowhere: it would need the token, its origin is refused (RFC 6454),
+//! the Unix socket, which its file mode guards, from the holder of a certificate that the configured authorities vouch
+//! for, or carries the token; without any of them configured nothing is changed over the network. A page in an operator's browser gets nowhere: it would need the token, its origin is refused (RFC 6454),
 //! and so is every content type that a form can send, so that a browser would have to ask first and is told no. Whatever
 //! comes of it, one event tells who, what and how.
 
@@ -16,7 +16,7 @@ use super::answers::{json, text};
 use super::{Admin, Operations};
 use crate::body::{Body, BodyError, Frame};
 use crate::config::Secret;
-use crate::message::Answer;
+use crate::message::{Answer, Connection};
 use crate::telemetry::events;
 use crate::telemetry::metrics::AdminChange;
 
@@ -50,10 +50,15 @@ pub enum Wrong {
 }
 
 /// Who asks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Caller {
     /// Somebody on the network.
     Network,
+    /// Somebody on the network whose certificate the configured authorities vouch for.
+    Certificate {
+        /// The certificate's subject.
+        subject: HeaderValue,
+    },
     /// A process of this machine that may open the Unix socket.
     Socket {
         /// Its user.
@@ -71,6 +76,8 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// The token of changes over the network.
     pub token: Option<Secret>,
+    /// Whether looking needs what a change needs.
+    pub guard_reads: bool,
 }
 
 /// Why somebody may not change things.
@@ -89,11 +96,11 @@ impl Admin {
         action: &'static str,
         head: &request::Parts,
         body: Body,
-        peer: SocketAddr,
+        connection: &Connection,
         change: Change,
     ) -> Answer {
-        let told = Told { action, caller: self.caller, peer };
-        if let Err(denied) = self.access.load().admit(head, self.caller) {
+        let told = Told { action, caller: &self.caller, peer: connection.peer };
+        if let Err(denied) = self.access.load().admit(head, &self.caller, connection.tls.is_some()) {
             return self.deny(&told, denied);
         }
         let body = match collect(body).await {
@@ -122,48 +129,89 @@ impl Admin {
         }
     }
 
-    fn deny(&self, told: &Told, denied: Denied) -> Answer {
-        let (status, counted, why) = match denied {
-            Denied::NoToken => (
-                StatusCode::FORBIDDEN,
-                AdminChange::Unauthenticated,
-                "nothing can be changed over the network: configure `admin.token`, or use `admin.socket`",
-            ),
-            Denied::WrongToken => (
-                StatusCode::UNAUTHORIZED,
-                AdminChange::Unauthenticated,
-                "this needs `Authorization: Bearer` and the token",
-            ),
-            Denied::Foreign => (StatusCode::FORBIDDEN, AdminChange::Foreign, "not for pages of other origins"),
-            Denied::ContentType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                AdminChange::Invalid,
-                "this needs `Content-Type: application/json`",
-            ),
+    /// What somebody is told who may not look at `path`; `None` for who may.
+    pub(super) fn deny_look(&self, path: &str, head: &request::Parts) -> Option<Answer> {
+        let access = self.access.load();
+        // Whoever only asks how the proxy is says nothing, and a kubelet has no token. A browser cannot send one for a page
+        // that it is yet to load: the page is empty then, and asks for the token.
+        let is_open = !access.guard_reads
+            || matches!(path, "/live" | "/ready" | "/" | "/dashboard.css" | "/dashboard.js" | "/dashboard.svg");
+        let denied = if is_from_elsewhere(head) {
+            Denied::Foreign
+        } else if is_open {
+            return None;
+        } else {
+            access.authenticate(head, &self.caller).err()?
         };
+        let (status, _, why) = denied.profile();
+        let mut answer = text(status, &format!("{why}\n"));
+        denied.challenge(&mut answer);
+        Some(answer)
+    }
+
+    fn deny(&self, told: &Told<'_>, denied: Denied) -> Answer {
+        let (status, counted, why) = denied.profile();
         told.refused(self, counted, why);
         let mut answer = text(status, &format!("{why}\n"));
-        if denied == Denied::WrongToken {
-            // RFC 9110 §15.5.2, RFC 6750 §3.
-            answer.head.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sluicegate\""));
-        }
+        denied.challenge(&mut answer);
         // The body is not read.
         answer.close = true;
         answer
     }
 }
 
+/// Whether a browser says that a page of another origin wants this for itself. To follow a link to here is no harm.
+fn is_from_elsewhere(head: &request::Parts) -> bool {
+    let field = |name: &str| head.headers.get(name).map(HeaderValue::as_bytes);
+    field("sec-fetch-site").is_some_and(|site| !matches!(site, b"same-origin" | b"none"))
+        && !(field("sec-fetch-mode") == Some(b"navigate") && field("sec-fetch-dest") == Some(b"document"))
+}
+
+impl Denied {
+    /// Status, how it counts, and why.
+    const fn profile(self) -> (StatusCode, AdminChange, &'static str) {
+        match self {
+            Self::NoToken => (
+                StatusCode::FORBIDDEN,
+                AdminChange::Unauthenticated,
+                "not over the network: configure `admin.token` or `admin.client_authorities`, or use `admin.socket`",
+            ),
+            Self::WrongToken => (
+                StatusCode::UNAUTHORIZED,
+                AdminChange::Unauthenticated,
+                "this needs `Authorization: Bearer` and the token",
+            ),
+            Self::Foreign => (StatusCode::FORBIDDEN, AdminChange::Foreign, "not for pages of other origins"),
+            Self::ContentType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                AdminChange::Invalid,
+                "this needs `Content-Type: application/json`",
+            ),
+        }
+    }
+
+    fn challenge(self, answer: &mut Answer) {
+        if self == Self::WrongToken {
+            // RFC 9110 §15.5.2, RFC 6750 §3.
+            answer.head.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sluicegate\""));
+        }
+    }
+}
+
 /// Who asked for what, for the event.
-struct Told {
+struct Told<'a> {
     action: &'static str,
-    caller: Caller,
+    caller: &'a Caller,
     peer: SocketAddr,
 }
 
-impl Told {
+impl Told<'_> {
     fn from(&self) -> String {
         match self.caller {
             Caller::Network => self.peer.to_string(),
+            Caller::Certificate { subject } => {
+                format!("{} certificate {}", self.peer, String::from_utf8_lossy(subject.as_bytes()))
+            }
             Caller::Socket { uid, pid: Some(pid) } => format!("uid {uid} pid {pid}"),
             Caller::Socket { uid, pid: None } => format!("uid {uid}"),
         }
@@ -175,21 +223,27 @@ impl Told {
 }
 
 impl Access {
-    fn admit(&self, head: &request::Parts, caller: Caller) -> Result<(), Denied> {
+    /// Whether `caller` is somebody: by a certificate, by the right to open the socket, or by the token.
+    fn authenticate(&self, head: &request::Parts, caller: &Caller) -> Result<(), Denied> {
+        if *caller != Caller::Network {
+            return Ok(());
+        }
+        let token = self.token.as_ref().ok_or(Denied::NoToken)?;
+        let given = bearer(head).ok_or(Denied::WrongToken)?;
+        // In a time that does not depend on where they differ.
+        aws_lc_rs::constant_time::verify_slices_are_equal(given, token.expose()).map_err(|_| Denied::WrongToken)
+    }
+
+    fn admit(&self, head: &request::Parts, caller: &Caller, encrypted: bool) -> Result<(), Denied> {
         // Browsers say where a request comes from; other clients do not.
         let field = |name: &str| head.headers.get(name).map(HeaderValue::as_bytes);
         if field("sec-fetch-site").is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
             return Err(Denied::Foreign);
         }
-        if head.headers.contains_key(ORIGIN) && !is_own_origin(head) {
+        if head.headers.contains_key(ORIGIN) && !is_own_origin(head, encrypted) {
             return Err(Denied::Foreign);
         }
-        if caller == Caller::Network {
-            let token = self.token.as_ref().ok_or(Denied::NoToken)?;
-            let given = bearer(head).ok_or(Denied::WrongToken)?;
-            // In a time that does not depend on where they differ.
-            aws_lc_rs::constant_time::verify_slices_are_equal(given, token.expose()).map_err(|_| Denied::WrongToken)?;
-        }
+        self.authenticate(head, caller)?;
         let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if kind.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Denied::ContentType) }
@@ -204,13 +258,17 @@ fn bearer(head: &request::Parts) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether the page, if it is one, was served under the name that is asked now.
-fn is_own_origin(head: &request::Parts) -> bool {
+/// Whether the page, if it is one, was served under the name that is asked now. Where this listener speaks TLS, a page that
+/// came without could be anybody's; where it does not, something in front of it may.
+fn is_own_origin(head: &request::Parts, encrypted: bool) -> bool {
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let (Some(origin), None, Some(host)) = (origins.next(), origins.next(), head.headers.get(HOST)) else {
         return false;
     };
-    origin.as_bytes().strip_prefix(b"http://").is_some_and(|named| named.eq_ignore_ascii_case(host.as_bytes()))
+    let origin = origin.as_bytes();
+    let plain = origin.strip_prefix(b"http://").filter(|_| !encrypted);
+    let named = plain.or_else(|| origin.strip_prefix(b"https://"));
+    named.is_some_and(|named| named.eq_ignore_ascii_case(host.as_bytes()))
 }
 
 /// The body, if it is short enough.

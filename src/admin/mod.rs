@@ -11,7 +11,10 @@ mod bans;
 pub mod changes;
 mod dashboard;
 mod drains;
+mod exchanges;
+pub mod feed;
 pub mod status;
+mod wanted;
 pub mod words;
 
 use std::borrow::Cow;
@@ -30,10 +33,13 @@ use crate::limit::{Scope, Subject};
 use crate::message::{Answer, Answering, Handler, Refused, Request};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Exposition, phase_word};
+use crate::telemetry::recorder::Recorder;
+use crate::telemetry::redact::Redactor;
 use answers::{json, refusal_status, text};
 use changes::Change;
 pub use changes::{Access, Caller, Wrong};
 use dashboard::Dashboard;
+use feed::Feeds;
 pub use status::Status;
 
 /// What the admin listener shows.
@@ -49,6 +55,12 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// The metrics.
     fn metrics(&self) -> &Metrics;
+
+    /// The flight recorder.
+    fn recorder(&self) -> &Recorder;
+
+    /// Keeps secrets out of what is shown of a record; another one once another configuration is in use.
+    fn redactor(&self) -> Arc<Redactor>;
 }
 
 /// What an operator may do. Called on the control runtime: must not block.
@@ -85,6 +97,7 @@ pub struct Admin {
     operations: Arc<dyn Operations>,
     access: Arc<ArcSwap<Access>>,
     dashboard: Dashboard,
+    feeds: Feeds,
     caller: Caller,
 }
 
@@ -97,9 +110,12 @@ enum Act {
     Change(Change),
 }
 
+/// What there is and what it says, for people and programs: OpenAPI 3.1. A test compares it with [`PLACES`].
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// Everything there is, in the order in which an unknown path is told of it.
 const PLACES: &[(&str, Act)] = &[
-    ("/", Act::Look(|admin, _| admin.page())),
+    ("/", Act::Look(Admin::page)),
     ("/dashboard/live", Act::Look(|admin, _| admin.watch())),
     ("/dashboard.css", Act::Look(|_, _| dashboard::stylesheet())),
     ("/dashboard.js", Act::Look(|_, _| dashboard::script())),
@@ -114,13 +130,18 @@ const PLACES: &[(&str, Act)] = &[
     ("/bans", Act::Look(|admin, _| json(&admin.source.bans()))),
     ("/ban", Act::Change(bans::ban)),
     ("/unban", Act::Change(bans::unban)),
+    ("/exchanges", Act::Look(exchanges::list)),
+    ("/exchanges/{request-id}", Act::Look(exchanges::find)),
+    ("/records", Act::Look(exchanges::follow)),
+    ("/openapi.json", Act::Look(|_, _| answers::typed(StatusCode::OK, "application/json", OPENAPI.to_owned()))),
 ];
 
 impl Admin {
     /// Shows `source` and has `operations` do what operators ask for.
     pub fn new(source: Arc<dyn Source>, operations: Arc<dyn Operations>, access: Access) -> Self {
         let access = Arc::new(ArcSwap::from_pointee(access));
-        Self { source, operations, access, dashboard: Dashboard::new(), caller: Caller::Network }
+        let (dashboard, feeds) = (Dashboard::new(), Feeds::new(feed::FEEDS));
+        Self { source, operations, access, dashboard, feeds, caller: Caller::Network }
     }
 
     /// The same for a connection of this caller.
@@ -139,17 +160,22 @@ impl Admin {
             return text(StatusCode::MISDIRECTED_REQUEST, "not a name of this listener\n");
         }
         let path = head.uri.path();
-        let Some((path, act)) = PLACES.iter().find(|(known, _)| *known == path) else {
+        let Some((path, act)) = PLACES.iter().find(|(known, _)| is_at(known, path)) else {
             let paths: Vec<&str> = PLACES.iter().map(|(path, _)| *path).collect();
             return text(StatusCode::NOT_FOUND, &format!("there are {}\n", paths.join(" ")));
         };
+        if matches!(act, Act::Look(_))
+            && let Some(denied) = self.deny_look(path, head)
+        {
+            return denied;
+        }
         match (act, &head.method) {
             (Act::Look(look), &Method::GET) => look(&self, head),
             (Act::Look(look), &Method::HEAD) => answers::without_body(look(&self, head)),
             (Act::Look(_), _) => answers::method_not_allowed("GET, HEAD"),
             (Act::Change(change), &Method::POST) => {
                 let action = path.trim_start_matches('/');
-                self.change(action, head, request.body, request.connection.peer, *change).await
+                self.change(action, head, request.body, &request.connection, *change).await
             }
             (Act::Change(_), _) => answers::method_not_allowed("POST"),
         }
@@ -197,6 +223,14 @@ impl Handler for Admin {
         let mut answer = text(refusal_status(refused.refusal), "the request was not understood\n");
         answer.close = true;
         answer
+    }
+}
+
+/// Whether `path` is the place `known`, whose last part may be a name in braces that stands for any other.
+fn is_at(known: &str, path: &str) -> bool {
+    match known.split_once('{') {
+        Some((before, _)) => path.strip_prefix(before).is_some_and(|rest| !rest.is_empty() && !rest.contains('/')),
+        None => known == path,
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Process {
     pub(super) status: Status,
     pub(super) phase: Phase,
     pub(super) metrics: Metrics,
+    recorder: Recorder,
+    redactor: Arc<Redactor>,
 }
 
 impl Source for Process {
@@ -36,6 +38,14 @@ impl Source for Process {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    fn redactor(&self) -> Arc<Redactor> {
+        Arc::clone(&self.redactor)
     }
 }
 
@@ -60,6 +70,16 @@ impl Operations for Process {
 impl Gauges for Process {
     fn state(&self) -> State {
         self.status.gauges()
+    }
+}
+
+pub(super) fn process() -> Process {
+    Process {
+        status: status(),
+        phase: Phase::Running,
+        metrics: Metrics::new(1),
+        recorder: Recorder::new(crate::config::Recorder::default(), Arc::default()),
+        redactor: Arc::default(),
     }
 }
 
@@ -133,11 +153,11 @@ pub(super) fn status() -> Status {
 }
 
 fn admin(change: impl FnOnce(&mut Process)) -> Admin {
-    let mut process = Process { status: status(), phase: Phase::Running, metrics: Metrics::new(1) };
+    let mut process = process();
     change(&mut process);
     let process = Arc::new(process);
     let hosts = vec!["sluicegate.internal".to_owned()];
-    Admin::new(Arc::clone(&process) as _, process, Access { hosts, token: None })
+    Admin::new(Arc::clone(&process) as _, process, Access { hosts, token: None, guard_reads: false })
 }
 
 fn connection() -> Arc<Connection> {
@@ -260,6 +280,28 @@ async fn status_is_json_with_endpoints_and_reasons() {
 }
 
 #[tokio::test]
+async fn document_has_every_place_with_its_method_and_no_other() {
+    let document: serde_json::Value = serde_json::from_str(&get(&admin(|_| {}), "/openapi.json").await.body).unwrap();
+
+    let described: Vec<(&str, Vec<&str>)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, methods)| (path.as_str(), methods.as_object().unwrap().keys().map(String::as_str).collect()))
+        .collect();
+    let method = |act: &Act| if matches!(act, Act::Look(_)) { "get" } else { "post" };
+    let mut there: Vec<(&str, Vec<&str>)> = PLACES.iter().map(|(path, act)| (*path, vec![method(act)])).collect();
+    there.sort_unstable();
+    assert_eq!(described, there);
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let status = serde_json::to_value(status()).unwrap();
+    for field in status.as_object().unwrap().keys() {
+        let schema = &document["components"]["schemas"]["Status"]["properties"][field];
+        assert!(schema.is_object(), "{field} of /status is not described");
+    }
+}
+
+#[tokio::test]
 async fn metrics_come_in_the_form_that_is_asked_for() {
     let admin = admin(|_| {});
 
@@ -277,7 +319,7 @@ async fn metrics_come_in_the_form_that_is_asked_for() {
 
 #[tokio::test]
 async fn gauges_agree_with_status() {
-    let process: Arc<Process> = Arc::new(Process { status: status(), phase: Phase::Running, metrics: Metrics::new(1) });
+    let process: Arc<Process> = Arc::new(process());
     let gauges: Arc<dyn Gauges> = Arc::clone(&process) as Arc<dyn Gauges>;
     process.metrics.read_gauges_from(&gauges);
 

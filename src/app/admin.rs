@@ -4,8 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::net::UnixStream;
+use arc_swap::ArcSwapOption;
+use rustls::ServerConfig;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use crate::admin::changes::SHORTEST_TOKEN;
 use crate::admin::{Access, Admin, Caller};
@@ -13,16 +17,23 @@ use crate::config::{self, Listener};
 use crate::control::supervisor::{Policy, Stop, Supervisor};
 use crate::lexicon::{ConnectionId, Protocol};
 use crate::lifecycle::Life;
-use crate::message::Connection;
+use crate::message::{Connection, TlsFacts};
 use crate::net::bind::{self, Local};
-use crate::net::io::ClientIo;
+use crate::net::io::{ClientIo, Socket as ClientSocket};
 use crate::serve::h1;
 use crate::telemetry::events;
+use crate::tls::{self, Tickets};
 
 use super::Error;
 
 /// Connections of operators and scrapers at once, on each of the two sockets; more wait.
 const CONNECTIONS: usize = 64;
+
+/// Longest TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// TLS at the address, as of the last reload; empty where it is plain.
+pub(super) type Security = Arc<ArcSwapOption<ServerConfig>>;
 
 /// A bound admin listener.
 pub(super) struct Socket {
@@ -57,15 +68,30 @@ pub(super) fn access(wanted: Option<&config::Admin>) -> Result<Access, Error> {
     };
     match &token {
         Some(token) if !fits(token) => Err(Error::Token { least: SHORTEST_TOKEN }),
-        _ => Ok(Access { hosts: wanted.hosts.clone(), token }),
+        _ => Ok(Access { hosts: wanted.hosts.clone(), token, guard_reads: wanted.guard_reads }),
     }
 }
 
+/// TLS as wanted, its files read.
+pub(super) fn security(wanted: Option<&config::Admin>, tickets: &Tickets) -> Result<Option<Arc<ServerConfig>>, Error> {
+    let wanted = wanted.and_then(|admin| admin.tls.as_ref());
+    wanted.map(|wanted| tls::server::load(wanted, false, tickets)).transpose().map_err(Error::Tls)
+}
+
 /// Serves it. It answers until the very end: a drain is what operators want to look at.
-pub(super) fn start(supervisor: &mut Supervisor, bound: &Socket, admin: &Admin, life: &Life) -> Result<(), Error> {
+pub(super) fn start(
+    supervisor: &mut Supervisor,
+    bound: &Socket,
+    security: &Security,
+    admin: &Admin,
+    life: &Life,
+) -> Result<(), Error> {
+    let dashboard = admin.clone();
+    supervisor.start("dashboard", Policy::Restart, move |stop| look(dashboard.clone(), stop));
     let failed = |source| Error::System { what: "admin listener", source };
     let door = Door {
         settings: Arc::new(Listener::internal("admin", bound.address)),
+        security: Arc::clone(security),
         admin: admin.clone(),
         life: life.clone(),
         room: Arc::new(Semaphore::new(CONNECTIONS)),
@@ -83,7 +109,7 @@ pub(super) fn start(supervisor: &mut Supervisor, bound: &Socket, admin: &Admin, 
 }
 
 /// Takes a sample for the dashboard each second, and shows it to those who look.
-pub(super) async fn look(admin: Admin, mut stop: Stop) {
+async fn look(admin: Admin, mut stop: Stop) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     // What a busy machine missed is missed: two samples in one moment would show a rate that never was.
     seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -99,13 +125,32 @@ pub(super) async fn look(admin: Admin, mut stop: Stop) {
 #[derive(Clone)]
 struct Door {
     settings: Arc<Listener>,
+    security: Security,
     admin: Admin,
     life: Life,
     room: Arc<Semaphore>,
 }
 
 impl Door {
-    fn connection(&self, peer: SocketAddr, local: SocketAddr) -> Arc<Connection> {
+    /// Serves a connection from the network.
+    async fn serve(self, tcp: TcpStream, peer: SocketAddr) {
+        let Ok(local) = tcp.local_addr() else { return };
+        let Some(config) = self.security.load_full() else {
+            return h1::serve(ClientIo::plain(tcp), self.connection(peer, local, None), self.admin, self.life).await;
+        };
+        let shaken = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(ClientSocket::new(tcp))).await;
+        // Whoever cannot say hello hears nothing; the alert has told why.
+        let Ok(Ok(stream)) = shaken else { return };
+        let facts = tls::server::facts(stream.get_ref().1);
+        let admin = match &facts.client_subject {
+            Some(subject) => self.admin.for_caller(Caller::Certificate { subject: subject.clone() }),
+            None => self.admin.clone(),
+        };
+        let connection = self.connection(peer, local, Some(facts));
+        h1::serve(ClientIo::Tls(Box::new(stream)), connection, admin, self.life).await;
+    }
+
+    fn connection(&self, peer: SocketAddr, local: SocketAddr, tls: Option<TlsFacts>) -> Arc<Connection> {
         Arc::new(Connection {
             id: ConnectionId::next(),
             listener: Arc::clone(&self.settings),
@@ -113,7 +158,7 @@ impl Door {
             local,
             proxied: None,
             protocol: Protocol::Http1,
-            tls: None,
+            tls,
             alternative: None,
         })
     }
@@ -132,10 +177,9 @@ async fn accept(socket: Arc<TcpListener>, door: Door, mut stop: Stop) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(local) = tcp.local_addr() else { continue };
-        let (connection, admin, life) = (door.connection(peer, local), door.admin.clone(), door.life.clone());
+        let door = door.clone();
         tokio::spawn(async move {
-            h1::serve(ClientIo::plain(tcp), connection, admin, life).await;
+            door.serve(tcp, peer).await;
             drop(permit);
         });
     }
@@ -157,7 +201,7 @@ async fn accept_local(socket: Arc<std::os::unix::net::UnixListener>, door: Door,
         // Somebody whom the system does not name is nobody to take orders from.
         let Some(caller) = caller(&stream) else { continue };
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let (connection, life) = (door.connection(nowhere, nowhere), door.life.clone());
+        let (connection, life) = (door.connection(nowhere, nowhere, None), door.life.clone());
         let admin = door.admin.for_caller(caller);
         tokio::spawn(async move {
             h1::serve(stream, connection, admin, life).await;

@@ -34,6 +34,7 @@ pub(super) struct Reloader {
     pub(super) log: Sinks,
     pub(super) drains: Arc<Drains>,
     pub(super) admin: Admin,
+    pub(super) admin_security: admin::Security,
     pub(super) bans: Bans,
     pub(super) generations: Arc<Generations>,
 }
@@ -81,6 +82,7 @@ impl Reloader {
         // What can fail comes first; from `build` on nothing does.
         let securities = securities(&config, &self.tickets).map_err(Error::Tls)?;
         let access = admin::access(config.admin.as_ref())?;
+        let admin_security = admin::security(config.admin.as_ref(), &self.tickets)?;
         let previous = self.live.load();
         for setting in fixed_at_start(&previous.config, &config) {
             events::needs_restart(&setting);
@@ -99,6 +101,10 @@ impl Reloader {
         }
         self.log.reconfigure(&config);
         self.admin.renew(access);
+        // Plain stays plain and TLS stays TLS, here as well.
+        if self.admin_security.load().is_some() == admin_security.is_some() {
+            self.admin_security.store(admin_security);
+        }
         self.bans.renew(config.bans.clone());
         let generation = snapshot.generation.0;
         self.live.publish(snapshot);
@@ -114,6 +120,10 @@ impl Reloader {
 
 fn local(config: &Config) -> Option<&AdminSocket> {
     config.admin.as_ref().and_then(|admin| admin.socket.as_ref())
+}
+
+fn has_tls(config: &Config) -> bool {
+    config.admin.as_ref().is_some_and(|admin| admin.tls.is_some())
 }
 
 /// Settings that differ and are read at a start only, by key.
@@ -140,6 +150,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
             "admin.address",
             old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|admin| admin.address),
         ),
+        ("admin.certificate", has_tls(old) != has_tls(new)),
         ("admin.socket", local(old) != local(new)),
     ]
     .into_iter()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::Admin;
@@ -73,6 +74,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let secret = secret.map_err(|source| Error::Secret { what: "fleet secret", source })?;
     let access = admin::access(config.admin.as_ref())?;
     let tickets = Tickets::new(secret.as_ref().map(|secret| secret.expose()));
+    let admin_security = Arc::new(ArcSwapOption::from(admin::security(config.admin.as_ref(), &tickets)?));
     let quic_keys = quic::Keys::new(secret.as_ref().map(|secret| secret.expose())).map_err(Error::Quic)?;
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
@@ -88,8 +90,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let admin_socket = config.admin.as_ref().map(admin::bind).transpose()?;
 
     let lifecycle = Lifecycle::new();
-    let generations = Arc::new(Generations::default());
-    generations.loaded(snapshot.generation.0, outline);
+    let generations = Arc::new(Generations::first(snapshot.generation.0, outline));
     let live = Arc::new(Live::new(snapshot));
     let vault = Arc::new(Vault::new(&config.process));
     let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
@@ -112,6 +113,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         listeners: listening.iter().map(Bound::seen).collect(),
         life: lifecycle.life(),
         generations: Arc::clone(&generations),
+        recorder: Arc::clone(log.recorder()),
     });
     let gauges: Arc<dyn Gauges> = Arc::clone(&world) as _;
     metrics.read_gauges_from(&gauges);
@@ -130,9 +132,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     supervisor.start("drains", Policy::Restart, move |stop| Arc::clone(&ending).run(stop));
     let admin = Admin::new(Arc::clone(&world) as _, Arc::clone(&world) as _, access);
     if let Some(socket) = &admin_socket {
-        let dashboard = admin.clone();
-        supervisor.start("dashboard", Policy::Restart, move |stop| admin::look(dashboard.clone(), stop));
-        admin::start(&mut supervisor, socket, &admin, &lifecycle.life())?;
+        admin::start(&mut supervisor, socket, &admin_security, &admin, &lifecycle.life())?;
     }
 
     if let Some(sync) = sync {
@@ -199,6 +199,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         log,
         drains,
         admin,
+        admin_security,
         bans,
         generations,
     };

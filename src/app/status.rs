@@ -25,6 +25,8 @@ use crate::serve::gate::Gate;
 use crate::snapshot::{Live, Pool as Served, Quotas};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Gauges, Metrics, Reload, State};
+use crate::telemetry::recorder::Recorder;
+use crate::telemetry::redact::Redactor;
 use crate::upstream::line::Lane as Waiting;
 use crate::upstream::queue::Ending;
 
@@ -46,6 +48,7 @@ pub(super) struct World {
     pub(super) listeners: Vec<Seen>,
     pub(super) life: Life,
     pub(super) generations: Arc<Generations>,
+    pub(super) recorder: Arc<Recorder>,
 }
 
 /// A listener as it can be looked at.
@@ -105,6 +108,14 @@ impl Source for World {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    fn redactor(&self) -> Arc<Redactor> {
+        Arc::clone(&self.live.load().redactor)
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::Rule;
 use super::endpoint::Endpoint;
 use super::load::Carried;
+use crate::lexicon::Choice;
 
 /// What a slot is for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -27,6 +28,7 @@ pub struct Claim {
     kind: ClaimKind,
     /// What of the endpoint's load is this claim's.
     carried: Carried,
+    choice: Choice,
 }
 
 impl Claim {
@@ -42,7 +44,18 @@ impl Claim {
             load.lower(carried);
             return None;
         }
-        Some(Self { endpoint: Arc::clone(endpoint), kind: rule.kind, carried })
+        Some(Self { endpoint: Arc::clone(endpoint), kind: rule.kind, carried, choice: Choice::Free })
+    }
+
+    /// The same claim, with why it is one on this endpoint.
+    pub(super) const fn because(mut self, choice: Choice) -> Self {
+        self.choice = choice;
+        self
+    }
+
+    /// Why it is one on this endpoint.
+    pub const fn choice(&self) -> Choice {
+        self.choice
     }
 
     /// The endpoint.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::endpoint::{Endpoint, Tier};
-use super::{Rule, Trust};
+use super::{Claim, Rule, Trust};
 use crate::config::pool::WhenAllDown;
+use crate::lexicon::Choice;
 
 /// Which endpoints come into question.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -124,6 +125,16 @@ impl Plan {
                 let at = spread(turns.fetch_add(1, Ordering::Relaxed), whole);
                 self.shares.iter().find(|(_, upto)| (at as u64) < *upto).map(|(tier, _)| *tier)
             }
+        }
+    }
+
+    /// The claim, with what of this plan led to its endpoint; where nothing did, with how it was chosen among equals.
+    pub(super) fn explain(&self, claim: Claim) -> Claim {
+        match (self.reach, &*self.shares) {
+            (Reach::Enabled, _) => claim.because(Choice::Panic),
+            (Reach::Usable, _) => claim.because(Choice::Resort),
+            (_, [(preferred, _), ..]) if claim.endpoint().tier != *preferred => claim.because(Choice::Spill),
+            _ => claim,
         }
     }
 

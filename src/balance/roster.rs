@@ -18,6 +18,7 @@ use super::plan::{Plan, Reach, spread};
 use super::vitals::{Pulse, WARM};
 use super::{Ask, Pick, Rule};
 use crate::config::pool::{Endpoint as Wanted, Strategy};
+use crate::lexicon::Choice;
 
 /// What a succession changed.
 #[derive(Debug, Default)]
@@ -147,7 +148,7 @@ impl Roster {
             && !retry
             && let Some(claim) = self.try_out(rule, ask)
         {
-            return Pick::Claimed(claim);
+            return Pick::Claimed(claim.because(Choice::Trial));
         }
         // What failed once in panic deserves an endpoint that is known to be well, if there is any.
         if plan.panics
@@ -161,11 +162,11 @@ impl Roster {
                 endpoint.tier == tier && within(endpoint) && (tier.far || has_room_for_neighbours(endpoint, rule))
             };
             if let Some(claim) = self.claim(rule, retry, self.cursors.of(Some(tier)), fits) {
-                return Pick::Claimed(claim);
+                return Pick::Claimed(plan.explain(claim));
             }
         }
         if let Some(claim) = self.claim(rule, retry, all, within) {
-            return Pick::Claimed(claim);
+            return Pick::Claimed(plan.explain(claim));
         }
         if self.endpoints.iter().any(|endpoint| within(endpoint)) {
             return Pick::Full;
@@ -173,7 +174,7 @@ impl Roster {
         // An ejected endpoint or a backup is better than none.
         let usable = |endpoint: &Endpoint| untried(endpoint) && endpoint.is_usable(trust);
         if let Some(claim) = self.claim(rule, retry, all, usable) {
-            Pick::Claimed(claim)
+            Pick::Claimed(claim.because(Choice::Resort))
         } else if self.endpoints.iter().any(|endpoint| !endpoint.is_disabled() && plan.includes(endpoint, trust)) {
             Pick::NoneUntried
         } else {
@@ -213,10 +214,10 @@ impl Roster {
     fn claim(&self, rule: &Rule, retry: bool, cursor: &AtomicUsize, fits: impl Fn(&Endpoint) -> bool) -> Option<Claim> {
         let take = |endpoint: &Arc<Endpoint>| Claim::take(endpoint, rule, retry);
         let chosen = match rule.strategy {
-            Strategy::RoundRobin => self.in_turn(cursor, &fits, take),
-            Strategy::LeastConnection => {
-                self.least(cursor, |endpoint| fits(endpoint) && endpoint.free(rule, retry), take)
-            }
+            Strategy::RoundRobin => self.in_turn(cursor, &fits, take).map(|claim| claim.because(Choice::Turn)),
+            Strategy::LeastConnection => self
+                .least(cursor, |endpoint| fits(endpoint) && endpoint.free(rule, retry), take)
+                .map(|claim| claim.because(Choice::Least)),
         };
         // Others may have taken the turns and the last slots in between: nobody is told "full" while there is a slot.
         chosen.or_else(|| {

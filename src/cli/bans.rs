@@ -50,7 +50,7 @@ pub(super) fn unban(reach: &Reach, whom: &Whom, output: &mut Output) -> Exit {
 /// Lists who is shut out.
 pub(super) fn list(reach: &Reach, as_json: bool, output: &mut Output) -> Exit {
     let bans = reach.find().and_then(|client| {
-        let (_, text) = client.look("/bans")?;
+        let text = client.read("/bans")?;
         match serde_json::from_str::<Vec<Value>>(&text) {
             Ok(bans) => Ok((text, bans)),
             Err(_) => Err(Unreached::Malformed(client.to_string())),

@@ -1,30 +1,35 @@
 //! Speaks with the admin listener of a running proxy.
 //!
 //! Finds it by `--admin`, else by what `--config` says of `[admin]`: the Unix socket if there is one, else the address
-//! with its token. One request, one connection. Deliberately absent: other machines' names without being told; what the
-//! answers mean.
+//! with its token, and where it speaks TLS with the certificate that is configured, which is the one that must answer.
+//! One request, one connection. Deliberately absent: other machines' names without being told; what the answers mean.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
-use std::os::unix::net::UnixStream;
+mod wire;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
+use rustls::ClientConfig;
 use serde_json::Value;
 
 use super::Exit;
-use super::output::Output;
+use super::output::{Output, visible};
+use crate::config::listener::Certificate;
+use crate::config::pool::UpstreamTls;
 use crate::config::{Config, Findings, Secret, SecretSource, secret};
-use crate::h1::head::parse_response;
 use crate::telemetry::events::Chain;
+use crate::tls;
+use wire::{Incoming, Stream};
 
 /// Patience unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest answer: the status of a pool of thousands of endpoints.
-const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
+/// Longest silence of a stream, on which there are signs of life every 15 s.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Where the running proxy is.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,12 +37,28 @@ pub(super) struct Reach {
     /// The running proxy's configuration; says where its admin listener is
     #[arg(long, short, value_name = "FILE", env = "SLUICEGATE_CONFIG")]
     config: Option<PathBuf>,
-    /// Its admin listener, HOST:PORT or unix:PATH, instead of what the configuration says
+    /// Its admin listener, HOST:PORT, https://HOST:PORT or unix:PATH, instead of what the configuration says
     #[arg(long, value_name = "PLACE", env = "SLUICEGATE_ADMIN")]
     admin: Option<String>,
     /// File with the admin token, instead of what the configuration says; also the variable SLUICEGATE_ADMIN_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    papers: Papers,
+}
+
+/// What an admin listener with TLS is trusted by, and shown.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Papers {
+    /// PEM file of the authorities that vouch for an admin listener with TLS, instead of Mozilla's
+    #[arg(long, value_name = "FILE")]
+    authorities: Option<PathBuf>,
+    /// Certificate to show to it, a PEM file
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 /// Why nothing could be asked.
@@ -53,8 +74,12 @@ pub(super) enum Unreached {
     AnyPort,
     #[error("admin token")]
     Token(#[source] secret::SecretError),
+    #[error("TLS")]
+    Tls(#[source] tls::LoadError),
     #[error("no answer from {0}")]
     Io(String, #[source] io::Error),
+    #[error("{0}")]
+    Refused(String),
     #[error("what {0} answers is no HTTP")]
     Malformed(String),
 }
@@ -86,8 +111,19 @@ pub(super) struct Client {
 
 #[derive(Debug)]
 enum Place {
-    Address(String),
+    Address { address: String, tls: Option<Arc<ClientConfig>> },
     Path(PathBuf),
+}
+
+/// How following a stream ended.
+#[derive(Debug)]
+pub(super) enum Followed {
+    /// Whoever followed had enough.
+    Enough,
+    /// The other end has ended it.
+    Ended,
+    /// It never began; says why.
+    Refused(String),
 }
 
 impl Reach {
@@ -101,7 +137,7 @@ impl Reach {
         let read = |source: Option<SecretSource>| source.map(|source| source.read()).transpose();
         if let Some(place) = &self.admin {
             let token = read(given).map_err(Unreached::Token)?;
-            return Ok(Client { token, ..Client::at(place) });
+            return Ok(Client { token, ..Client::at(place, &self.papers)? });
         }
         let file = self.config.as_ref().ok_or(Unreached::Nowhere)?;
         let config = Config::load(file).map_err(Unreached::Configuration)?.config;
@@ -113,7 +149,24 @@ impl Reach {
         if admin.address.port() == 0 {
             return Err(Unreached::AnyPort);
         }
-        Ok(Client { place: Place::Address(reachable(admin.address).to_string()), token, patience: PATIENCE })
+        let known = admin.tls.as_ref().and_then(|tls| tls.certificates.first());
+        let tls = known.map(|known| self.papers.trust(Some(known))).transpose()?;
+        let address = reachable(admin.address).to_string();
+        Ok(Client { place: Place::Address { address, tls }, token, patience: PATIENCE })
+    }
+}
+
+impl Papers {
+    /// TLS with whom the authorities vouch for; without any, with the holder of the certificate that is `known`.
+    fn trust(&self, known: Option<&Certificate>) -> Result<Arc<ClientConfig>, Unreached> {
+        let pair = self.certificate.clone().zip(self.key.clone());
+        let certificate = pair.map(|(certificate, key)| Certificate { certificate, key });
+        let authorities = self.authorities.clone();
+        match known.filter(|_| authorities.is_none()) {
+            Some(known) => tls::client::load_for(&known.certificate, certificate.as_ref()),
+            None => tls::client::load(&UpstreamTls { server_name: None, authorities, verify: true, certificate }),
+        }
+        .map_err(Unreached::Tls)
     }
 }
 
@@ -128,13 +181,17 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
 }
 
 impl Client {
-    /// The listener at `place`, HOST:PORT or unix:PATH, as somebody who may only look.
-    pub(super) fn at(place: &str) -> Self {
-        let place = match place.strip_prefix("unix:") {
-            Some(path) => Place::Path(path.into()),
-            None => Place::Address(place.to_owned()),
+    /// The listener at `place`, HOST:PORT, https://HOST:PORT or unix:PATH, as somebody who may only look.
+    pub(super) fn at(place: &str, papers: &Papers) -> Result<Self, Unreached> {
+        let place = if let Some(path) = place.strip_prefix("unix:") {
+            Place::Path(path.into())
+        } else if let Some(address) = place.strip_prefix("https://") {
+            Place::Address { address: address.trim_end_matches('/').to_owned(), tls: Some(papers.trust(None)?) }
+        } else {
+            let address = place.strip_prefix("http://").unwrap_or(place).trim_end_matches('/');
+            Place::Address { address: address.to_owned(), tls: None }
         };
-        Self { place, token: None, patience: PATIENCE }
+        Ok(Self { place, token: None, patience: PATIENCE })
     }
 
     /// With another patience.
@@ -147,14 +204,62 @@ impl Client {
         self.ask(&Method::GET, path, "")
     }
 
+    /// Looks at something that is there for whoever may look.
+    pub(super) fn read(&self, path: &str) -> Result<String, Unreached> {
+        match self.look(path)? {
+            (StatusCode::OK, text) => Ok(text),
+            (_, why) => Err(Unreached::Refused(visible(why.trim_end()))),
+        }
+    }
+
     /// Changes something.
     pub(super) fn change(&self, path: &str, body: &Value) -> Result<(StatusCode, String), Unreached> {
         self.ask(&Method::POST, path, &body.to_string())
     }
 
+    /// Follows the events at `path`, each with its name and data, as long as `each` says true.
+    pub(super) fn follow(&self, path: &str, each: impl FnMut(&str, &str) -> bool) -> Result<Followed, Unreached> {
+        let failed = |error| Unreached::Io(self.to_string(), error);
+        let mut stream = self.open(SILENCE).map_err(failed)?;
+        let incoming = self.send(&mut *stream, &Method::GET, path, "")?;
+        if incoming.status != StatusCode::OK {
+            return incoming.whole().map(Followed::Refused).map_err(failed);
+        }
+        match incoming.events(each) {
+            Ok(true) => Ok(Followed::Enough),
+            Ok(false) => Ok(Followed::Ended),
+            // As a process looks that has ended.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Followed::Ended),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Followed::Ended),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     fn ask(&self, method: &Method, path: &str, body: &str) -> Result<(StatusCode, String), Unreached> {
+        let failed = |error| Unreached::Io(self.to_string(), error);
+        let mut stream = self.open(self.patience).map_err(failed)?;
+        let incoming = self.send(&mut *stream, method, path, body)?;
+        let status = incoming.status;
+        incoming.whole().map(|text| (status, text)).map_err(failed)
+    }
+
+    fn open(&self, patience: Duration) -> io::Result<Box<dyn Stream>> {
+        Ok(match &self.place {
+            Place::Address { address, tls: None } => Box::new(wire::tcp(address, patience)?),
+            Place::Address { address, tls: Some(config) } => Box::new(wire::tls(address, config, patience)?),
+            Place::Path(path) => Box::new(wire::unix(path, patience)?),
+        })
+    }
+
+    fn send<'s>(
+        &self,
+        stream: &'s mut dyn Stream,
+        method: &Method,
+        path: &str,
+        body: &str,
+    ) -> Result<Incoming<'s>, Unreached> {
         let host = match &self.place {
-            Place::Address(address) => address.as_str(),
+            Place::Address { address, .. } => address.as_str(),
             Place::Path(_) => "localhost",
         };
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n").into_bytes();
@@ -169,61 +274,17 @@ impl Client {
         }
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(body.as_bytes());
-        let failed = |error| Unreached::Io(self.to_string(), error);
-        let answer = match &self.place {
-            Place::Address(address) => {
-                connect(address, self.patience).and_then(|stream| exchange(stream, &request)).map_err(failed)?
-            }
-            Place::Path(path) => {
-                let limited = |stream: UnixStream| {
-                    stream.set_read_timeout(Some(self.patience))?;
-                    stream.set_write_timeout(Some(self.patience))?;
-                    Ok(stream)
-                };
-                let stream = UnixStream::connect(path).and_then(limited);
-                stream.and_then(|stream| exchange(stream, &request)).map_err(failed)?
-            }
-        };
-        understand(&answer, method).ok_or_else(|| Unreached::Malformed(self.to_string()))
+        let incoming = Incoming::of(stream, &request, method);
+        let incoming = incoming.map_err(|error| Unreached::Io(self.to_string(), error))?;
+        incoming.ok_or_else(|| Unreached::Malformed(self.to_string()))
     }
 }
 
 impl std::fmt::Display for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.place {
-            Place::Address(address) => f.write_str(address),
+            Place::Address { address, .. } => f.write_str(address),
             Place::Path(path) => path.display().fmt(f),
         }
     }
-}
-
-fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
-    let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, patience) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(patience))?;
-                return Ok(stream);
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn exchange(mut stream: impl Read + Write, request: &[u8]) -> io::Result<Vec<u8>> {
-    stream.write_all(request)?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
-    Ok(answer)
-}
-
-/// Status and text of an answer that has come whole.
-fn understand(answer: &[u8], method: &Method) -> Option<(StatusCode, String)> {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let (head, body) = answer.split_at_checked(end.checked_add(4)?)?;
-    let head = parse_response(&Bytes::copy_from_slice(head), method).ok()?;
-    let announced: usize = head.parts.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
-    (body.len() == announced).then(|| (head.parts.status, String::from_utf8_lossy(body).into_owned()))
 }

@@ -95,8 +95,8 @@ pub(super) fn tell((status, text): (StatusCode, String), done: &str, output: &mu
 fn wait(client: &Client, what: &What, patience: Duration, output: &mut Output) -> Result<Exit, Unreached> {
     let deadline = Instant::now().checked_add(patience);
     loop {
-        let (_, status) = client.look("/status")?;
-        let status: Value = serde_json::from_str(&status).map_err(|_| Unreached::Malformed(client.to_string()))?;
+        let status: Value =
+            serde_json::from_str(&client.read("/status")?).map_err(|_| Unreached::Malformed(client.to_string()))?;
         let (in_flight, tunnels) = what.load(&status);
         if in_flight == 0 {
             let left = if tunnels == 0 { String::new() } else { format!(", {tunnels} tunnels are still open") };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Exit;
-use super::client::{Client, Unreached};
+use super::client::{Client, Papers, Unreached};
 use super::output::Output;
 
 /// What the proxy is asked.
@@ -32,8 +32,8 @@ enum Unwell {
 }
 
 /// Asks the admin listener at `place` and waits for its answer for `within` at most.
-pub(super) fn run(question: Question, place: &str, within: Duration, output: &mut Output) -> Exit {
-    match ask(question, place, within) {
+pub(super) fn run(question: Question, place: &str, papers: &Papers, within: Duration, output: &mut Output) -> Exit {
+    match ask(question, place, papers, within) {
         Ok(answer) => {
             output.line(answer);
             Exit::Done
@@ -45,12 +45,13 @@ pub(super) fn run(question: Question, place: &str, within: Duration, output: &mu
     }
 }
 
-fn ask(question: Question, place: &str, within: Duration) -> Result<String, Unwell> {
+fn ask(question: Question, place: &str, papers: &Papers, within: Duration) -> Result<String, Unwell> {
     let path = match question {
         Question::Live => "/live",
         Question::Ready => "/ready",
     };
-    let (status, text) = Client::at(place).within(within).look(path).map_err(Unwell::Unreached)?;
+    let asked = Client::at(place, papers).and_then(|client| client.within(within).look(path));
+    let (status, text) = asked.map_err(Unwell::Unreached)?;
     let said = text.trim().to_owned();
     match status {
         StatusCode::OK => Ok(said),
@@ -77,7 +78,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
-        let outcome = ask(Question::Ready, &place, Duration::from_secs(10));
+        let outcome = ask(Question::Ready, &place, &Papers::default(), Duration::from_secs(10));
         assert!(playing.join().unwrap().starts_with("GET /ready HTTP/1.1\r\n"));
         outcome
     }
@@ -109,7 +110,7 @@ mod tests {
         let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
         let place = hanging.local_addr().unwrap().to_string();
 
-        let unwell = ask(Question::Live, &place, Duration::from_millis(50));
+        let unwell = ask(Question::Live, &place, &Papers::default(), Duration::from_millis(50));
 
         assert!(matches!(unwell, Err(Unwell::Unreached(Unreached::Io(..)))), "{unwell:?}");
     }

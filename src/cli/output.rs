@@ -35,6 +35,11 @@ impl Output {
         drop(writeln!(io::stderr().lock(), "{line}"));
     }
 
+    /// Whether anybody still reads standard output.
+    pub(crate) const fn is_open(&self) -> bool {
+        !self.closed
+    }
+
     /// Whether standard output shows colours and can be drawn over.
     pub(crate) fn is_terminal(&self) -> bool {
         !self.closed && io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
@@ -44,4 +49,12 @@ impl Output {
     pub(crate) fn is_colourful(&self) -> bool {
         self.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
+}
+
+/// Text of clients as a terminal may see it: whatever could drive the terminal is replaced.
+pub(crate) fn visible(text: &str) -> String {
+    let hides = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if hides(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -12,6 +12,7 @@ pub mod pool;
 pub mod process;
 pub mod quota;
 mod raw;
+pub mod recorder;
 pub mod redis;
 pub mod route;
 pub mod secret;
@@ -29,6 +30,7 @@ pub use findings::{Finding, Findings, Severity};
 pub use listener::Listener;
 pub use pool::Pool;
 pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
+pub use recorder::Recorder;
 pub use route::Route;
 pub use secret::{Secret, SecretSource};
 pub use shield::Shield;
@@ -56,6 +58,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where records go.
     pub access_log: AccessLog,
+    /// What of the exchanges is kept in memory.
+    pub recorder: Recorder,
     /// Own pages for faults.
     pub fault_pages: FaultPages,
     /// How bans come about, grow and end.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::listener::Tls;
 pub use super::secret::SecretSource;
 use crate::lexicon::ZoneName;
 
@@ -74,6 +75,10 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Bearer token of requests that change something. Default: none, so that nothing is changed over the network.
     pub token: Option<SecretSource>,
+    /// TLS at the address. Default: none. Whoever shows a certificate that its authorities vouch for may change things.
+    pub tls: Option<Tls>,
+    /// Whether looking needs what a change needs. Default false.
+    pub guard_reads: bool,
     /// A Unix socket beside the address. Default: none. Needs restart.
     pub socket: Option<AdminSocket>,
 }

@@ -1,26 +1,25 @@
 //! Leases an endpoint, asks it, and tries again where that is safe.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::balance::{Endpoint, EndpointId, Live as LiveResult, Standing};
-use crate::config::pool::UpstreamClocks;
 use crate::lexicon::Clock;
 use crate::snapshot::{Pool, Route};
-use crate::telemetry::metrics::{ConnectResult, EndpointMetrics, RaceOutcome, RetryCause};
-use crate::telemetry::record::Stage;
-use crate::upstream::connect::connect;
-use crate::upstream::idle::{self, Way};
-use crate::upstream::link::{Exchange, Home, Limits};
+use crate::telemetry::metrics::{EndpointMetrics, RaceOutcome, RetryCause};
+use crate::telemetry::record::{GaveUp, Stage, Why};
+use crate::upstream::idle;
+use crate::upstream::link::{Exchange, Limits};
 use crate::upstream::pool::NoLease;
-use crate::upstream::{Failure, Idle, Lease, Link, Outcome, Sent, Wish};
+use crate::upstream::{Failure, Idle, Lease, Outcome, Sent, Wish};
 
 use super::fault::Fault;
 use super::forward::Forward;
 use super::hedge::{self, Hedge, Raced};
+use super::links::{home, obtain};
 use super::now_ms;
 use super::record::Story;
 use super::retry::{Doubt, Next, back_off, retry_cause, told, verdict};
@@ -52,24 +51,27 @@ pub(super) async fn dispatch(
     let mut leased: Option<Lease> = None;
     // An answer in doubt, kept until there is a better one.
     let mut kept: Option<Doubted> = None;
+    let mut why = Why::First;
     pool.upstream.budget.note_exchange(now_ms());
     pool.upstream.assets.note_exchange(now_ms());
     loop {
-        let mut lease = match leased.take() {
-            Some(lease) => lease,
+        let since = Instant::now();
+        let (mut lease, queued) = match leased.take() {
+            Some(lease) => (lease, Duration::ZERO),
             // Nobody waits in line for a better answer.
             None if kept.is_some() => match pool.upstream.try_lease(&tried) {
-                Some(lease) => lease,
-                None => return settle(pool, kept, last.unwrap_or(Fault::NoEndpoint), story),
+                Some(lease) => (lease, Duration::ZERO),
+                None => return settle(pool, kept, last.unwrap_or(Fault::NoEndpoint), GaveUp::Nobody, story),
             },
-            None => match lease(pool, forward.wish(&tried), story, last).await {
-                Ok(lease) => lease,
-                Err(fault) => return settle(pool, kept, fault, story),
+            None => match lease(pool, forward.wish(&tried), since, story, last).await {
+                Ok(leased) => leased,
+                Err(fault) => return settle(pool, kept, fault, GaveUp::Nobody, story),
             },
         };
         let mut endpoint = Arc::clone(lease.endpoint());
         let mut counts = pool.counts(&endpoint);
-        story.take_endpoint(&endpoint.name, Arc::clone(&counts));
+        story.ask(&lease, why, (since, queued), Arc::clone(&counts));
+        why = Why::Repeat;
         // A body that can be sent once only, and a tunnel, do not risk the race with the close of an idle connection.
         let mut rested = None;
         let reuse = !refreshed && !forward.upgrade && !forward.body.is_stream();
@@ -106,25 +108,31 @@ pub(super) async fn dispatch(
                     Some(delay) => {
                         let present = [&tried[..], &[endpoint.id]].concat();
                         let (head, interim) = (forward.head, forward.interim);
-                        let second = Hedge { head, interim, pool, idle, limits, asked: &present };
+                        let started = story.started();
+                        let second = Hedge { head, interim, pool, idle, limits, asked: &present, started };
                         match hedge::race(first, delay, second).await {
                             Raced::First(outcome, other) => {
-                                if let Some(other) = other {
-                                    story.attempt_failed(&other, "hedge");
+                                if let Some((other, attempt)) = other {
+                                    story.record().attempts.push(attempt);
                                     tried.push(other.endpoint().id);
                                     left = left.saturating_sub(1);
                                 }
                                 outcome
                             }
                             Raced::Second(second) => {
-                                story.attempt_failed(&lease, "hedge");
+                                story.waited(&endpoint, asked.elapsed());
+                                story.attempt_failed(&lease, "hedge", None);
                                 tried.push(endpoint.id);
                                 left = left.saturating_sub(1);
-                                if let Some(live) = second.failed.and_then(|(failure, sent)| told(&failure, sent)) {
-                                    pool.note_live(&endpoint, live, now_ms());
+                                if let Some((failure, sent)) = second.failed {
+                                    story.attempt_failed(&lease, failure.code(), failure.clock());
+                                    if let Some(live) = told(&failure, sent) {
+                                        pool.note_live(&endpoint, live, now_ms());
+                                    }
                                 }
                                 (lease, endpoint, counts) = (second.lease, second.endpoint, second.counts);
-                                story.take_endpoint(&endpoint.name, Arc::clone(&counts));
+                                story.record().attempts.push(second.attempt);
+                                story.take_endpoint(&lease, Arc::clone(&counts));
                                 Ok(second.outcome)
                             }
                         }
@@ -132,6 +140,7 @@ pub(super) async fn dispatch(
                 };
                 let waited = asked.elapsed();
                 story.record().stages.first_byte = waited;
+                story.waited(&endpoint, waited);
                 if let Some(times) = &route.hedge
                     && outcome.is_ok()
                 {
@@ -139,10 +148,11 @@ pub(super) async fn dispatch(
                 }
                 match outcome {
                     Ok(outcome) => {
-                        let said = match &outcome {
-                            Outcome::Response { head, .. } => pool.verdict(head.status),
-                            Outcome::Switched { .. } => LiveResult::Answered,
+                        let (said, status) = match &outcome {
+                            Outcome::Response { head, .. } => (pool.verdict(head.status), head.status),
+                            Outcome::Switched { .. } => (LiveResult::Answered, StatusCode::SWITCHING_PROTOCOLS),
                         };
+                        story.answered(&endpoint, status);
                         let doubted = forward.doubt(&outcome, &route.config);
                         if let Some(mut kept) = kept.take() {
                             kept.judge(pool, doubted.is_none() && said == LiveResult::Answered);
@@ -156,11 +166,16 @@ pub(super) async fn dispatch(
                             Some(Doubt::Asset) => &mut assets_left,
                         };
                         tried.push(endpoint.id);
-                        let Some(next) = elsewhere(pool, doubted, left, &tried) else {
-                            pool.note_live(&endpoint, said, now_ms());
-                            return Ok((outcome, lease));
+                        let next = match elsewhere(pool, doubted, left, &tried) {
+                            Ok(next) => next,
+                            Err(why) => {
+                                pool.note_live(&endpoint, said, now_ms());
+                                story.record().gave_up = Some(why);
+                                return Ok((outcome, lease));
+                            }
                         };
-                        story.attempt_failed(&lease, if doubted == Some(Doubt::Asset) { "asset" } else { "status" });
+                        let cause = if doubted == Some(Doubt::Asset) { "asset" } else { "status" };
+                        story.attempt_failed(&lease, cause, None);
                         kept = Some(Doubted { outcome, lease, counts, said: Some(said) });
                         leased = Some(next);
                         refreshed = false;
@@ -169,12 +184,12 @@ pub(super) async fn dispatch(
                     Err((Failure::Late(Clock::FirstByte), _)) if first_byte < route.config.clocks.first_byte => {
                         // Slow once is nothing; slow again and again, without an answer in between, is hanging.
                         pool.note_live(&endpoint, LiveResult::Silent, now_ms());
-                        story.attempt_failed(&lease, "per_try");
+                        story.attempt_failed(&lease, "per_try", Some(Clock::FirstByte));
                         tried.push(endpoint.id);
                         // Nobody else to ask: who is only slow deserves no second question.
                         let fault = Fault::UpstreamLate(Clock::FirstByte);
-                        if !spend(pool, &mut left) {
-                            return settle(pool, kept, fault, story);
+                        if let Err(why) = spend(pool, &mut left) {
+                            return settle(pool, kept, fault, why, story);
                         }
                         pool.metrics.retry(RetryCause::Slow);
                         last = Some(fault);
@@ -183,7 +198,7 @@ pub(super) async fn dispatch(
                     }
                     Err((failure @ Failure::Hangs, sent)) => {
                         left = left.saturating_sub(1);
-                        story.attempt_failed(&lease, failure.code());
+                        story.attempt_failed(&lease, failure.code(), failure.clock());
                         pool.metrics.retry(retry_cause(&failure, sent));
                         tried.push(endpoint.id);
                         last = Some(Fault::from(&failure));
@@ -195,13 +210,13 @@ pub(super) async fn dispatch(
             }
         };
         if let Some(refused) = refused_tunnel(&forward, route, &failure, sent) {
-            story.attempt_failed(&lease, "tunnel_refused");
+            story.attempt_failed(&lease, "tunnel_refused", None);
             return Err(refused);
         }
         if let Some(live) = told(&failure, sent) {
             pool.note_live(&endpoint, live, now_ms());
         }
-        story.attempt_failed(&lease, failure.code());
+        story.attempt_failed(&lease, failure.code(), failure.clock());
         if sent == Sent::OnReused
             && let (Failure::Closed(_), Some(rested)) = (&failure, rested)
         {
@@ -214,19 +229,22 @@ pub(super) async fn dispatch(
             if sent == Sent::OnReused {
                 pool.metrics.race(RaceOutcome::Lost);
             }
-            return settle(pool, kept, fault, story);
+            return settle(pool, kept, fault, GaveUp::Unsafe, story);
         }
         if next == Next::Afresh && !refreshed {
             // The endpoint did nothing wrong, and a fresh connection is no second chance it must earn.
             pool.metrics.race(RaceOutcome::Avoided);
             refreshed = true;
+            why = Why::Afresh;
             leased = Some(lease);
             continue;
         }
         // Of what never left nobody has done any work: to ask the next endpoint adds no load that attempts and budget
         // would have to bound. It ends with the endpoints that are untried.
-        if sent != Sent::Nothing && !spend(pool, &mut left) {
-            return settle(pool, kept, fault, story);
+        if sent != Sent::Nothing
+            && let Err(why) = spend(pool, &mut left)
+        {
+            return settle(pool, kept, fault, why, story);
         }
         refreshed = false;
         pool.metrics.retry(retry_cause(&failure, sent));
@@ -268,28 +286,19 @@ fn hung(pool: &Pool, endpoint: &Endpoint) -> bool {
     since.is_some_and(|since| u128::from(now_ms().saturating_sub(since)) >= most.as_millis())
 }
 
-/// Where a connection to `endpoint` goes when its exchange is over.
-pub(super) fn home(pool: &Pool, endpoint: &Endpoint, idle: &Idle) -> Home {
-    let config = &pool.upstream.config;
-    Home {
-        idle: idle.clone(),
-        way: Way::new(endpoint.id, pool.upstream.security.as_ref()),
-        most: config.max_idle,
-        limit: rest_of(endpoint, &config.clocks),
-    }
-}
-
-/// How long a connection to `endpoint` may rest.
-fn rest_of(endpoint: &Endpoint, clocks: &UpstreamClocks) -> Duration {
-    if clocks.learn_idle { endpoint.vitals.keep_alive().limit(clocks.idle) } else { clocks.idle }
-}
-
 /// The end when there is no better answer: the one in doubt, else the fault.
-fn settle(pool: &Pool, kept: Option<Doubted>, fault: Fault, story: &mut Story) -> Result<(Outcome, Lease), Fault> {
+fn settle(
+    pool: &Pool,
+    kept: Option<Doubted>,
+    fault: Fault,
+    why: GaveUp,
+    story: &mut Story,
+) -> Result<(Outcome, Lease), Fault> {
+    story.record().gave_up = Some(why);
     let mut kept = kept.ok_or(fault)?;
     kept.judge(pool, false);
     let Doubted { outcome, lease, counts, .. } = kept;
-    story.take_endpoint(&lease.endpoint().name, counts);
+    story.take_endpoint(&lease, counts);
     Ok((outcome, lease))
 }
 
@@ -304,89 +313,51 @@ fn has_another(pool: &Pool, tried: &[EndpointId], present: EndpointId) -> bool {
 }
 
 /// Takes one further attempt from what the exchange and the pool may still spend.
-fn spend(pool: &Pool, left: &mut u32) -> bool {
-    let Some(fewer) = left.checked_sub(1) else { return false };
+fn spend(pool: &Pool, left: &mut u32) -> Result<(), GaveUp> {
+    let fewer = left.checked_sub(1).ok_or(GaveUp::Attempts)?;
     if !pool.upstream.budget.try_retry(now_ms()) {
         pool.metrics.retry_refused();
-        return false;
+        return Err(GaveUp::Budget);
     }
     *left = fewer;
-    true
+    Ok(())
 }
 
 /// An endpoint that may know better, if one is free at once and the budget allows it.
-fn elsewhere(pool: &Pool, doubt: Option<Doubt>, left: &mut u32, tried: &[EndpointId]) -> Option<Lease> {
-    let fewer = left.checked_sub(1)?;
-    let lease = pool.upstream.try_lease(tried)?;
+fn elsewhere(pool: &Pool, doubt: Option<Doubt>, left: &mut u32, tried: &[EndpointId]) -> Result<Lease, GaveUp> {
+    let fewer = left.checked_sub(1).ok_or(GaveUp::Attempts)?;
+    let lease = pool.upstream.try_lease(tried).ok_or(GaveUp::Nobody)?;
     let (budget, cause) = match doubt {
         Some(Doubt::Asset) => (&pool.upstream.assets, RetryCause::Asset),
         Some(Doubt::Status) | None => (&pool.upstream.budget, RetryCause::Status),
     };
     if !budget.try_retry(now_ms()) {
         pool.metrics.retry_refused();
-        return None;
+        return Err(GaveUp::Budget);
     }
     *left = fewer;
     pool.metrics.retry(cause);
-    Some(lease)
+    Ok(lease)
 }
 
-async fn lease(pool: &Pool, wish: Wish<'_>, story: &mut Story, last: Option<Fault>) -> Result<Lease, Fault> {
+/// A lease, and how long it was waited for.
+async fn lease(
+    pool: &Pool,
+    wish: Wish<'_>,
+    since: Instant,
+    story: &mut Story,
+    last: Option<Fault>,
+) -> Result<(Lease, Duration), Fault> {
     story.reach(Stage::Queue);
-    let since = Instant::now();
     let lease = pool.upstream.lease(wish).await;
-    story.record().stages.queue += since.elapsed();
+    let queued = since.elapsed();
+    story.record().stages.queue += queued;
     match (lease, last) {
-        (Ok(lease), _) => Ok(lease),
+        (Ok(lease), _) => Ok((lease, queued)),
         // The fault of the attempt says more than that there is nobody else to ask.
         (Err(NoLease::NoneUntried | NoLease::NoneUp), Some(fault)) => Err(fault),
         (Err(none), _) => Err(Fault::from(none)),
     }
-}
-
-async fn obtain(
-    pool: &Pool,
-    lease: &Lease,
-    idle: &Idle,
-    reuse: bool,
-    metrics: &EndpointMetrics,
-    story: &mut Story,
-) -> Result<Link, Failure> {
-    let endpoint = lease.endpoint();
-    let way = Way::new(endpoint.id, pool.upstream.security.as_ref());
-    if !reuse {
-        idle.expect(way, endpoint);
-    } else if let Some(link) = reused(idle, way, endpoint, metrics) {
-        return Ok(link);
-    }
-    story.reach(Stage::Connect);
-    let since = Instant::now();
-    let link = open(pool, endpoint, metrics).await;
-    story.record().stages.connect = since.elapsed();
-    link
-}
-
-/// An idle connection to `endpoint`, if there is one.
-pub(super) fn reused(idle: &Idle, way: Way, endpoint: &Arc<Endpoint>, metrics: &EndpointMetrics) -> Option<Link> {
-    let link = idle.take(way, endpoint)?;
-    metrics.connection(ConnectResult::Reused);
-    Some(link)
-}
-
-/// A new connection to `endpoint`.
-pub(super) async fn open(pool: &Pool, endpoint: &Endpoint, metrics: &EndpointMetrics) -> Result<Link, Failure> {
-    let addresses = endpoint.vitals.addresses();
-    let clocks = &pool.upstream.config.clocks;
-    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
-    metrics.connection(match &link {
-        Ok(_) => ConnectResult::Opened,
-        Err(Failure::Late(_)) => ConnectResult::Timeout,
-        Err(Failure::Tls(_)) => ConnectResult::Tls,
-        Err(Failure::Unresolved) => ConnectResult::Unresolved,
-        Err(Failure::Connect(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ConnectResult::Refused,
-        Err(_) => ConnectResult::Error,
-    });
-    link
 }
 
 /// superset-websocket closes without an answer when the token is bad: the client's fault, which must not count

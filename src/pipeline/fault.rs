@@ -180,6 +180,15 @@ impl Fault {
         }
     }
 
+    /// The clock that ran out.
+    pub const fn clock(&self) -> Option<Clock> {
+        match self {
+            Self::ClientLate(clock) | Self::UpstreamLate(clock) => Some(*clock),
+            Self::QueueLate => Some(Clock::Queue),
+            _ => None,
+        }
+    }
+
     /// What was wrong in particular, for the client's body; never text of the client or the endpoint.
     pub const fn detail(&self) -> Option<&'static str> {
         match self {

@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request;
+use tokio::time::Instant;
 
 use crate::balance::{Endpoint, EndpointId};
 use crate::body::Body;
 use crate::message::Interim;
 use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{EndpointMetrics, HedgeOutcome, RetryCause};
+use crate::telemetry::record::{self, Attempt, Why};
 use crate::upstream::idle::Way;
 use crate::upstream::link::{Exchange, Limits};
 use crate::upstream::{Failure, Idle, Lease, Outcome, Sent};
 
-use super::dispatch::{home, open, reused};
+use super::links::{home, open, reused};
 use super::now_ms;
 use super::retry::told;
 
@@ -34,6 +36,8 @@ pub(super) struct Hedge<'a> {
     pub(super) limits: Limits,
     /// Endpoints that were asked, the present one included.
     pub(super) asked: &'a [EndpointId],
+    /// When the request's head was complete.
+    pub(super) started: Instant,
 }
 
 /// A second attempt that came in first.
@@ -42,14 +46,15 @@ pub(super) struct Second {
     pub(super) lease: Lease,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) counts: Arc<EndpointMetrics>,
+    pub(super) attempt: Attempt,
     /// What the first attempt had failed with by then, if it had.
     pub(super) failed: Option<(Failure, Sent)>,
 }
 
 /// Who came in first.
 pub(super) enum Raced {
-    /// The first attempt, whatever it brought; with the second one's endpoint, if it was asked.
-    First(Tried, Option<Lease>),
+    /// The first attempt, whatever it brought; with the second one, if there was one.
+    First(Tried, Option<(Lease, Attempt)>),
     /// The second one, with an answer.
     Second(Second),
 }
@@ -74,8 +79,13 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
     let endpoint = Arc::clone(lease.endpoint());
     let counts = hedge.pool.counts(&endpoint);
     let mut lease = lease;
+    let began = Instant::now();
+    let mut attempt = Attempt {
+        began: began.saturating_duration_since(hedge.started),
+        ..Attempt::on(endpoint.name.clone(), Why::Hedge, lease.choice())
+    };
     let (outcome, first_done) = {
-        let mut second = pin!(ask(&hedge, &endpoint, &counts, &mut lease));
+        let mut second = pin!(ask(&hedge, &endpoint, &counts, &mut lease, &mut attempt));
         tokio::select! {
             biased;
             done = &mut first => match done {
@@ -86,9 +96,11 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
             outcome = &mut second => (outcome, None),
         }
     };
+    attempt.waited = began.elapsed().saturating_sub(attempt.connect);
     if let Some(outcome) = outcome {
         hedge.pool.metrics.hedge(HedgeOutcome::Won);
-        return Raced::Second(Second { outcome, lease, endpoint, counts, failed: first_done.and_then(Result::err) });
+        let failed = first_done.and_then(Result::err);
+        return Raced::Second(Second { outcome, lease, endpoint, counts, attempt, failed });
     }
     let beaten = matches!(first_done, Some(Ok(_)));
     hedge.pool.metrics.hedge(if beaten { HedgeOutcome::Slower } else { HedgeOutcome::Failed });
@@ -97,7 +109,8 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
         Some(done) => done,
         None => first.await,
     };
-    Raced::First(done, Some(lease))
+    attempt.cause.get_or_insert("hedge");
+    Raced::First(done, Some((lease, attempt)))
 }
 
 /// The second attempt; `None` when it brings no answer worth having. The endpoint is judged by it as by any other.
@@ -106,17 +119,20 @@ async fn ask(
     endpoint: &Arc<Endpoint>,
     counts: &EndpointMetrics,
     lease: &mut Lease,
+    attempt: &mut Attempt,
 ) -> Option<Outcome> {
-    match try_once(hedge, endpoint, counts, lease).await {
+    match try_once(hedge, endpoint, counts, lease, attempt).await {
         // Who wins is judged where every answer is.
         Ok(outcome) => match &outcome {
             Outcome::Response { head, .. } if head.status.is_server_error() => {
+                (attempt.status, attempt.cause) = (Some(head.status.as_u16()), Some("status"));
                 hedge.pool.note_live(endpoint, hedge.pool.verdict(head.status), now_ms());
                 None
             }
             _ => Some(outcome),
         },
         Err((failure, sent)) => {
+            (attempt.cause, attempt.clock) = (Some(failure.code()), failure.clock());
             if let Some(live) = told(&failure, sent) {
                 hedge.pool.note_live(endpoint, live, now_ms());
             }
@@ -125,11 +141,27 @@ async fn ask(
     }
 }
 
-async fn try_once(hedge: &Hedge<'_>, endpoint: &Arc<Endpoint>, counts: &EndpointMetrics, lease: &mut Lease) -> Tried {
+async fn try_once(
+    hedge: &Hedge<'_>,
+    endpoint: &Arc<Endpoint>,
+    counts: &EndpointMetrics,
+    lease: &mut Lease,
+    attempt: &mut Attempt,
+) -> Tried {
     let way = Way::new(endpoint.id, hedge.pool.upstream.security.as_ref());
     let link = match reused(hedge.idle, way, endpoint, counts) {
-        Some(link) => link,
-        None => open(hedge.pool, endpoint, counts).await.map_err(|failure| (failure, Sent::Nothing))?,
+        Some(link) => {
+            attempt.link = record::Link::Reused;
+            link
+        }
+        None => {
+            let since = Instant::now();
+            let opened = open(hedge.pool, endpoint, counts).await;
+            attempt.connect = since.elapsed();
+            let link = opened.map_err(|failure| (failure, Sent::Nothing))?;
+            attempt.link = record::Link::Opened;
+            link
+        }
     };
     lease.settle();
     let exchange = Exchange {

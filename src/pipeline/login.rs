@@ -22,6 +22,7 @@ use crate::telemetry::metrics::LoginResult;
 use super::fault::Fault;
 use super::forward::Outgoing;
 use super::quota::seconds;
+use super::record::Story;
 use super::{Parts, Pipeline, now_ns};
 
 /// How long an address stays known for a user who logged in from it.
@@ -81,6 +82,7 @@ impl Pipeline {
         user: Option<String>,
         client: IpAddr,
         ipv6_prefix: u8,
+        story: &mut Story,
     ) -> Result<Attempt, Fault> {
         let Login { guard, way, .. } = login;
         let client = prefix_of(client, 32, ipv6_prefix);
@@ -93,7 +95,7 @@ impl Pipeline {
         let user = keys.key(&[b"login user", name]);
         let pair = keys.key(&[&address.0.to_be_bytes(), name]);
         let mut attempt = Attempt { guard, way, address, user, pair, spent: Vec::new() };
-        match self.check_login(&mut attempt, client).await {
+        match self.check_login(&mut attempt, client, story).await {
             Err(wait) if attempt.guard.config.mode == Mode::Enforce => {
                 self.0.metrics.login(way == Way::Form, LoginResult::Limited);
                 self.0.offend(&self.0.bans.address(client), Scope::Login, REFUSED);
@@ -107,9 +109,10 @@ impl Pipeline {
         }
     }
 
-    async fn check_login(&self, attempt: &mut Attempt, client: IpAddr) -> Result<(), Duration> {
+    async fn check_login(&self, attempt: &mut Attempt, client: IpAddr, story: &mut Story) -> Result<(), Duration> {
         let now = now_ns();
         if let Some(ban) = self.0.bans.find(client, None, Scope::Login, now) {
+            story.record().ban = Some(ban.cause);
             return Err(Duration::from_nanos(ban.until.saturating_sub(now)));
         }
         let known = attempt.guard.known.peek(attempt.pair).is_some_and(|since| since.saturating_add(KNOWN) > now);

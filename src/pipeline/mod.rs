@@ -10,6 +10,7 @@ pub mod fault;
 mod forward;
 mod hedge;
 mod identify;
+mod links;
 mod login;
 mod quota;
 pub mod receive;
@@ -202,7 +203,7 @@ impl Pipeline {
         let Request { mut head, body, connection, interim, upgrade } = request;
         let host = admit::admit(&head, upgrade, &snapshot.config.shield.methods)?; // cheap refusals first
         let fingerprint = connection.tls.as_ref().and_then(|tls| tls.fingerprint.as_ref());
-        self.shut_out(identity.client.ip(), fingerprint.map(Fingerprint::as_str))?; // nothing is spent on who is banned
+        self.shut_out(identity.client.ip(), fingerprint.map(Fingerprint::as_str), story)?; // nothing is spent on who is banned
         let route = steer::steer(snapshot, host.name(), &head.uri); // other software than Superset is judged otherwise
         let known = route.as_ref().ok().copied();
         let passed = // a refused client must not spend what others share

@@ -51,10 +51,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Fault::Banned`].
-    pub(super) fn shut_out(&self, client: IpAddr, fingerprint: Option<&str>) -> Result<(), Fault> {
+    pub(super) fn shut_out(&self, client: IpAddr, fingerprint: Option<&str>, story: &mut Story) -> Result<(), Fault> {
         match self.0.bans.find(client, fingerprint, Scope::Everything, now_ns()) {
             None => Ok(()),
-            Some(_) => Err(Fault::Banned),
+            Some(ban) => {
+                story.record().ban = Some(ban.cause);
+                Err(Fault::Banned)
+            }
         }
     }
 
@@ -91,7 +94,7 @@ impl Pipeline {
         counted: Counted<'_>,
         story: &mut Story,
     ) -> Result<Attempt, Fault> {
-        let attempt = self.begin_login(login, user, counted.client, counted.ipv6_prefix).await?;
+        let attempt = self.begin_login(login, user, counted.client, counted.ipv6_prefix, story).await?;
         self.count(false, Counted { user: Some(attempt.user()), ..counted }, story).await?;
         Ok(attempt)
     }

@@ -2,32 +2,30 @@
 //!
 //! A story that is dropped before it is closed tells that its client left: cancellation needs no code of its own.
 
+mod tail;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HOST, REFERER, USER_AGENT};
-use http::{HeaderValue, request};
+use http::{HeaderValue, StatusCode, request};
 use tokio::time::Instant;
 
-use crate::balance::Live as LiveResult;
-use crate::body::{Body, BodyError, Frame, Source};
-use crate::lexicon::{Clock, EndpointName};
+use crate::balance::Endpoint;
+use crate::lexicon::{Choice, Clock};
 use crate::limit::Place;
 use crate::message::Connection;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
 use crate::telemetry::metrics::EndpointMetrics;
-use crate::telemetry::record::{Attempt, End, Kind, Record, RecordId, Stage, Stages, Who};
+use crate::telemetry::record::{Attempt, Attempts, End, Kind, Link, Record, RecordId, Stage, Stages, Who, Why};
 use crate::upstream::Lease;
-use crate::upstream::observer::Side;
-use crate::upstream::tunnel::{Ending, Tally};
 
 use super::fault::Fault;
-use super::now_ms;
 use super::quota::Told;
 use super::shield::Judged;
+pub(super) use tail::Tail;
 
 /// An exchange on its way to its record.
 pub(super) struct Story {
@@ -80,11 +78,15 @@ impl Story {
             route: None,
             pool: None,
             endpoint: None,
-            attempts: Vec::new(),
+            attempts: Attempts::default(),
+            gave_up: None,
             end: End::COMPLETE,
             fault: None,
+            clock: None,
+            generation: snapshot.generation,
             limits: Vec::new(),
             verdicts: Vec::new(),
+            ban: None,
             user_agent: fields.get(USER_AGENT).cloned(),
             referer: fields.get(REFERER).cloned(),
             messages: None,
@@ -142,10 +144,30 @@ impl Story {
         self.route = Some(Arc::clone(route));
     }
 
-    /// An endpoint is asked; `counts` is what it counts.
-    pub(super) fn take_endpoint(&mut self, name: &EndpointName, counts: Arc<EndpointMetrics>) {
-        self.record.endpoint = Some(name.clone());
+    /// An endpoint is asked, one that was wanted from `since` on and waited for in line; `counts` is what it counts.
+    pub(super) fn ask(
+        &mut self,
+        lease: &Lease,
+        why: Why,
+        (since, queued): (Instant, Duration),
+        counts: Arc<EndpointMetrics>,
+    ) {
+        let choice = if why == Why::Afresh { Choice::Same } else { lease.choice() };
+        let began = since.saturating_duration_since(self.started);
+        let attempt = Attempt::on(lease.endpoint().name.clone(), why, choice);
+        self.record.attempts.push(Attempt { began, queued, ..attempt });
+        self.take_endpoint(lease, counts);
+    }
+
+    /// The answer is this endpoint's; `counts` is what it counts.
+    pub(super) fn take_endpoint(&mut self, lease: &Lease, counts: Arc<EndpointMetrics>) {
+        self.record.endpoint = Some(lease.endpoint().name.clone());
         self.endpoint = Some(counts);
+    }
+
+    /// The present attempt on `endpoint`.
+    fn attempt(&mut self, endpoint: &Endpoint) -> Option<&mut Attempt> {
+        self.record.attempts.on(&endpoint.name)
     }
 
     /// A counter for the bytes of the request body.
@@ -153,15 +175,42 @@ impl Story {
         Arc::clone(self.received.get_or_insert_default())
     }
 
-    /// An attempt has failed.
-    pub(super) fn attempt_failed(&mut self, lease: &Lease, cause: &'static str) {
-        self.record.attempts.push(Attempt { endpoint: lease.endpoint().name.clone(), cause });
+    /// The attempt took so long, unless that is known already.
+    pub(super) fn waited(&mut self, endpoint: &Endpoint, waited: Duration) {
+        if let Some(attempt) = self.attempt(endpoint).filter(|attempt| attempt.waited.is_zero()) {
+            attempt.waited = waited;
+        }
+    }
+
+    /// There is a connection for the attempt, or none.
+    pub(super) fn connected(&mut self, endpoint: &Endpoint, link: Link, took: Duration) {
+        if link != Link::Reused {
+            self.record.stages.connect = took;
+        }
+        if let Some(attempt) = self.attempt(endpoint) {
+            (attempt.link, attempt.connect) = (link, took);
+        }
+    }
+
+    /// The endpoint has answered.
+    pub(super) fn answered(&mut self, endpoint: &Endpoint, status: StatusCode) {
+        if let Some(attempt) = self.attempt(endpoint) {
+            attempt.status = Some(status.as_u16());
+        }
+    }
+
+    /// The attempt has failed, or its answer is not taken; `clock` is the one that ran out.
+    pub(super) fn attempt_failed(&mut self, lease: &Lease, cause: &'static str, clock: Option<Clock>) {
+        if let Some(attempt) = self.attempt(lease.endpoint()) {
+            (attempt.cause, attempt.clock) = (Some(cause), clock);
+        }
     }
 
     /// The proxy itself answers.
     pub(super) fn fault(&mut self, fault: Fault) {
         let profile = fault.profile();
         self.record.fault = Some(profile.code);
+        self.record.clock = fault.clock();
         self.record.end = profile.end;
         self.record.status = (!matches!(fault, Fault::ClientGone | Fault::Dropped)).then(|| profile.status.as_u16());
         if let Some(listener) = self.snapshot.listener(&self.record.listener) {
@@ -220,143 +269,6 @@ impl Drop for Story {
         if !self.told {
             self.record.end = End { who: Who::Client, stage: self.stage };
             self.tell();
-        }
-    }
-}
-
-/// A tunnel's story; one that is dropped tells that the tunnel was cut.
-pub(super) struct TunnelStory {
-    story: Option<Box<Story>>,
-    tally: Arc<Tally>,
-    _lease: Lease,
-}
-
-impl Story {
-    /// The story goes on in a tunnel that counts by `tally`.
-    pub(super) fn ride_tunnel(self: Box<Self>, tally: Arc<Tally>, lease: Lease) -> TunnelStory {
-        TunnelStory { story: Some(self), tally, _lease: lease }
-    }
-}
-
-impl TunnelStory {
-    /// The tunnel has ended.
-    pub(super) fn end(mut self, ending: Ending) {
-        self.tell(ending);
-    }
-
-    fn tell(&mut self, ending: Ending) {
-        let Some(mut story) = self.story.take() else { return };
-        let by = |side| match side {
-            Side::Client => Who::Client,
-            Side::Upstream => Who::Upstream,
-        };
-        let (who, fault) = match ending {
-            Ending::Closed(_) => (Who::Nobody, None),
-            Ending::Gone(side) => (by(side), None),
-            Ending::Idle => (Who::Proxy, Some(Clock::TunnelIdle.as_str())),
-            Ending::TooLarge(side) => (by(side), Some("frame_too_large")),
-            Ending::Malformed(side, _) => (by(side), Some("frame_malformed")),
-            Ending::Drained => (Who::Proxy, Some("drained")),
-            Ending::Cut => (Who::Proxy, Some("cut")),
-        };
-        let stage = if who == Who::Nobody { Stage::Complete } else { Stage::Tunnel };
-        story.record.end = End { who, stage };
-        story.record.fault = fault;
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Tally { from_client, from_upstream } = &*self.tally;
-        story.record.bytes_in = read(&from_client.bytes);
-        story.record.bytes_out = read(&from_upstream.bytes);
-        story.record.messages = Some((read(&from_client.messages), read(&from_upstream.messages)));
-        story.close();
-    }
-}
-
-impl Drop for TunnelStory {
-    fn drop(&mut self) {
-        self.tell(Ending::Cut);
-    }
-}
-
-/// The last step of an exchange: its body on the way to the client, with the story and the lease riding in it.
-pub(super) struct Tail {
-    body: Body,
-    story: Option<Box<Story>>,
-    lease: Option<Lease>,
-}
-
-impl Tail {
-    /// `body` with `story` and `lease` in it; both end with it.
-    pub(super) fn ride(body: Body, mut story: Box<Story>, lease: Option<Lease>) -> Body {
-        if body.is_end() {
-            drop(lease);
-            story.close();
-            return Body::empty();
-        }
-        if story.record.fault.is_none() {
-            story.stage = Stage::Data;
-        }
-        Body::stream(Self { body, story: Some(story), lease })
-    }
-
-    fn end(&mut self) {
-        self.lease = None;
-        if let Some(story) = self.story.take() {
-            story.close();
-        }
-    }
-
-    fn broken(&mut self, error: &BodyError) {
-        if let Some(lease) = self.lease.take()
-            && let Some(pool) = self.story.as_ref().and_then(|story| story.route.as_ref()?.pool.as_ref())
-        {
-            pool.note_live(lease.endpoint(), LiveResult::Broken, now_ms());
-        }
-        if let Some(mut story) = self.story.take() {
-            story.record.end = End { who: Who::Upstream, stage: Stage::Data };
-            story.record.fault = Some(match error {
-                BodyError::Late(clock @ Clock::Exchange) => {
-                    story.record.end.who = Who::Proxy;
-                    clock.as_str()
-                }
-                BodyError::Late(clock) => clock.as_str(),
-                BodyError::Malformed(_) => "upstream_malformed",
-                BodyError::Gone(_) | BodyError::TooLarge(_) | BodyError::Buffer(_) => "upstream_closed",
-            });
-            story.close();
-        }
-    }
-}
-
-impl Source for Tail {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        let polled = self.body.poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(Frame::Data(content)))) => {
-                if let Some(story) = &mut self.story {
-                    story.record.bytes_out = story.record.bytes_out.saturating_add(content.len() as u64);
-                }
-            }
-            Poll::Ready(None | Some(Ok(Frame::Trailers(_)))) => self.end(),
-            Poll::Ready(Some(Err(error))) => self.broken(error),
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn remaining(&self) -> Option<u64> {
-        self.body.remaining()
-    }
-
-    fn is_end(&self) -> bool {
-        self.body.is_end()
-    }
-}
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        // Nobody asks again for the end of a body whose length is known.
-        if self.body.is_end() {
-            self.end();
         }
     }
 }

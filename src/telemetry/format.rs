@@ -49,9 +49,10 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("route", "string", "name of the route"),
     ("pool", "string", "name of the pool"),
     ("endpoint", "string", "endpoint that answered, or was tried last"),
-    ("attempts", "array", "attempts that failed before, each `{\"endpoint\", \"cause\"}`"),
+    ("attempts", "array", "attempts that failed or whose answer was not taken, each `{\"endpoint\", \"cause\"}`; of more than 16 attempts the first and the last eight"),
     ("end", "string", "end code of two letters: who (`-` nobody, `C` client, `U` upstream, `P` the proxy) and during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data, `T` tunnel)"),
     ("fault", "string", "reason code when the proxy itself answered or broke off"),
+    ("clock", "string", "the time limit that ended it"),
     ("limits", "array", "limits that refused it, or would have, each `{\"limit\", \"observed\"}`"),
     ("verdicts", "array", "what rules of the shield said, each `{\"rule\", \"action\", \"mode\"}`; mode is `enforced` or `observed`"),
     ("user_agent", "string", "`User-Agent`"),
@@ -174,13 +175,16 @@ impl Encoder {
         if let Some(endpoint) = &record.endpoint {
             field(out, "endpoint", endpoint.as_str().as_bytes());
         }
-        for (index, attempt) in record.attempts.iter().enumerate() {
-            out.extend_from_slice(if index == 0 { br#","attempts":[{"endpoint":"# } else { br#",{"endpoint":"# });
+        let mut failed = false;
+        for attempt in record.attempts.iter() {
+            let Some(cause) = attempt.cause else { continue };
+            out.extend_from_slice(if failed { br#",{"endpoint":"# } else { br#","attempts":[{"endpoint":"# });
             string(attempt.endpoint.as_str().as_bytes(), out);
-            field(out, "cause", attempt.cause.as_bytes());
+            field(out, "cause", cause.as_bytes());
             out.push(b'}');
+            failed = true;
         }
-        if !record.attempts.is_empty() {
+        if failed {
             out.push(b']');
         }
         key(out, "end");
@@ -191,6 +195,9 @@ impl Encoder {
         out.push(b'"');
         if let Some(fault) = record.fault {
             field(out, "fault", fault.as_bytes());
+        }
+        if let Some(clock) = record.clock {
+            field(out, "clock", clock.as_str().as_bytes());
         }
         for (index, (limit, observed)) in record.limits.iter().enumerate() {
             out.extend_from_slice(if index == 0 { br#","limits":[{"limit":"# } else { br#",{"limit":"# });

@@ -16,6 +16,7 @@ mod glance;
 mod handles;
 mod quic;
 mod quota;
+mod recorder;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub use glance::{BUCKET_BOUNDS, Buckets, Classes, Glance, PoolGlance, Verdicts};
 pub use handles::{EndpointMetrics, ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
+pub use recorder::RecorderMetrics;
 pub use rules::RuleMetrics;
 
 use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName};
@@ -65,6 +67,7 @@ struct Inner {
     logins: Logins,
     fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
+    recorder: Arc<RecorderMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
 
@@ -201,6 +204,7 @@ impl Metrics {
             logins: Logins::default(),
             fleet: Arc::default(),
             log: Arc::default(),
+            recorder: Arc::default(),
             gauges: Mutex::new(None),
         }))
     }
@@ -273,6 +277,11 @@ impl Metrics {
     /// The access log's counters.
     pub fn log(&self) -> Arc<LogMetrics> {
         Arc::clone(&self.0.log)
+    }
+
+    /// The flight recorder's counters.
+    pub fn recorder(&self) -> Arc<RecorderMetrics> {
+        Arc::clone(&self.0.recorder)
     }
 
     /// Everything as text.

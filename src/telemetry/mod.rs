@@ -7,9 +7,10 @@ pub mod events;
 pub mod format;
 pub mod metrics;
 pub mod record;
+pub mod recorder;
 pub mod redact;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 pub use access_log::{AccessLog, Emitter};
 pub use metrics::Metrics;

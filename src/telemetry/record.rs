@@ -3,6 +3,10 @@
 //! A [`Record`] is filled on the worker with reference-counted pieces of the request and encoded elsewhere: the
 //! request path formats nothing.
 
+mod attempts;
+mod detached;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -10,8 +14,10 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, Uri};
 
 use crate::lexicon::{
-    ConnectionId, EndpointName, Fingerprint, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName,
+    Clock, ConnectionId, EndpointName, Fingerprint, Generation, LimitName, ListenerName, PoolName, Protocol, RouteName,
+    RuleName,
 };
+pub use attempts::{Attempt, Attempts, Link, Why};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,16 +75,24 @@ pub struct Record {
     pub pool: Option<PoolName>,
     /// The endpoint that answered, or was tried last.
     pub endpoint: Option<EndpointName>,
-    /// Attempts that failed before, and why.
-    pub attempts: Vec<Attempt>,
+    /// Everybody who was asked, and what came of it.
+    pub attempts: Attempts,
+    /// Why nobody else was asked after an attempt that failed.
+    pub gave_up: Option<GaveUp>,
     /// How it ended.
     pub end: End,
     /// Reason code when the proxy itself answered or broke off.
     pub fault: Option<&'static str>,
+    /// The clock that ended it.
+    pub clock: Option<Clock>,
+    /// Generation of the configuration that it went by.
+    pub generation: Generation,
     /// Limits that refused it, or (true) would have if they did more than observe. Empty for almost every request.
     pub limits: Vec<(LimitName, bool)>,
     /// What rules said, in their order. Empty for almost every request.
     pub verdicts: Vec<Verdict>,
+    /// What the ban is for that shut its client out.
+    pub ban: Option<Cow<'static, str>>,
     /// `User-Agent`.
     pub user_agent: Option<HeaderValue>,
     /// `Referer`; secrets in its query are redacted when it is written.
@@ -105,6 +119,7 @@ impl Record {
             attempts: std::mem::take(&mut self.attempts),
             limits: std::mem::take(&mut self.limits),
             verdicts: std::mem::take(&mut self.verdicts),
+            ban: self.ban.take(),
             user_agent: self.user_agent.take(),
             referer: self.referer.take(),
             ..*self
@@ -113,7 +128,7 @@ impl Record {
 }
 
 /// Tells a record from all others of all processes, so that a receiver can drop what it gets twice.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RecordId {
     /// Random for each start of a process.
     process: u64,
@@ -152,13 +167,29 @@ pub struct Verdict {
     pub observed: bool,
 }
 
-/// A failed attempt.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Whom it failed on.
-    pub endpoint: EndpointName,
-    /// Reason code of the failure.
-    pub cause: &'static str,
+/// Why nobody else was asked after an attempt that failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GaveUp {
+    /// The endpoint may have acted on the request, or it cannot be sent again.
+    Unsafe,
+    /// As many attempts were made as an exchange may make.
+    Attempts,
+    /// The pool's budget of retries is spent.
+    Budget,
+    /// There was nobody else to ask, or nobody was free at once where that was a condition.
+    Nobody,
+}
+
+impl GaveUp {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsafe => "unsafe",
+            Self::Attempts => "attempts",
+            Self::Budget => "budget",
+            Self::Nobody => "nobody",
+        }
+    }
 }
 
 /// Where the time of an exchange went.

@@ -5,9 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderValue, Method, Uri};
 
-use super::record::{Attempt, End, Kind, Record, RecordId, Stages, Verdict};
+use super::record::{Attempt, End, Kind, Link, Record, RecordId, Stages, Verdict, Why};
 use crate::lexicon::{
-    ConnectionId, EndpointName, Fingerprint, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName,
+    Choice, ConnectionId, EndpointName, Fingerprint, Generation, LimitName, ListenerName, PoolName, Protocol,
+    RouteName, RuleName,
 };
 
 /// A complete exchange with every field set.
@@ -40,13 +41,38 @@ pub(crate) fn exchange() -> Record {
         route: Some(RouteName::new("/")),
         pool: Some(PoolName::new("superset")),
         endpoint: Some(EndpointName::new("10.0.0.2:8088")),
-        attempts: vec![Attempt { endpoint: EndpointName::new("10.0.0.1:8088"), cause: "connect" }],
+        attempts: [failed(), answered()].into_iter().collect(),
+        gave_up: None,
         end: End::COMPLETE,
         fault: None,
+        clock: None,
+        generation: Generation(3),
         limits: vec![(LimitName::new("api"), true)],
         verdicts: vec![Verdict { rule: RuleName::new("seen"), action: "deny", observed: true }],
+        ban: None,
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 \"x\"")),
         referer: Some(HeaderValue::from_static("https://bi.example.com/login?code=s3cr3t")),
         messages: None,
+    }
+}
+
+/// An attempt that found no connection.
+pub(crate) fn failed() -> Attempt {
+    Attempt {
+        connect: Duration::from_micros(500),
+        cause: Some("connect"),
+        ..Attempt::on(EndpointName::new("10.0.0.1:8088"), Why::First, Choice::Turn)
+    }
+}
+
+/// An attempt that was answered.
+fn answered() -> Attempt {
+    Attempt {
+        began: Duration::from_micros(600),
+        queued: Duration::from_micros(1_000),
+        link: Link::Reused,
+        waited: Duration::from_micros(81_002),
+        status: Some(200),
+        ..Attempt::on(EndpointName::new("10.0.0.2:8088"), Why::Repeat, Choice::Turn)
     }
 }

@@ -65,6 +65,11 @@ pub(super) fn load_der(
     Ok((chain(&files.certificate)?, key(&files.key)?))
 }
 
+/// The first certificate in a file.
+pub(super) fn leaf(path: &Path) -> Result<CertificateDer<'static>, LoadError> {
+    chain(path)?.into_iter().next().ok_or_else(|| LoadError::NoCertificate { path: path.to_owned() })
+}
+
 /// The authorities in a file.
 pub(super) fn authorities(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), LoadError> {
     let chain = chain(path)?;

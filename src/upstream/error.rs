@@ -50,6 +50,14 @@ pub enum Sent {
 }
 
 impl Failure {
+    /// The clock that ran out.
+    pub const fn clock(&self) -> Option<Clock> {
+        match self {
+            Self::Late(clock) => Some(*clock),
+            _ => None,
+        }
+    }
+
     /// The reason code in records and metrics.
     pub const fn code(&self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::balance::{Ask, Budget, Changes, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
 use crate::config;
 use crate::config::pool::Endpoint as Wanted;
+use crate::lexicon::Choice;
 
 use super::connect::Security;
 use super::line::{Bounds, Lane, NoPlace, Ticket};
@@ -282,6 +283,11 @@ impl Lease {
     /// The endpoint.
     pub const fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
+    }
+
+    /// Why it is one on this endpoint.
+    pub fn choice(&self) -> Choice {
+        self.claim.as_ref().map_or(Choice::Same, Claim::choice)
     }
 
     /// The lease as one for a tunnel, which frees its exchange slot; `None` when the endpoint carries `most` tunnels.

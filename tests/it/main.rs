@@ -9,6 +9,7 @@
 
 mod rig;
 
+mod admin_api;
 mod attacks;
 mod balancing;
 mod bodies;
@@ -16,6 +17,7 @@ mod clocks;
 mod dashboard;
 mod discovery;
 mod draining;
+mod exchanges;
 mod fleet;
 mod framing_h1;
 mod framing_h2;

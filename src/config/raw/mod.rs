@@ -19,6 +19,7 @@ mod listener;
 mod login;
 mod pool;
 mod process;
+mod recorder;
 mod redis;
 mod route;
 mod rule;
@@ -72,6 +73,8 @@ section! {
         admin: Sub<Option<Admin>> = sub(&process::ADMIN, process::admin), Or("{}");
         /// Where the records of exchanges and tunnels go.
         access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
+        /// What of the exchanges is kept in memory.
+        recorder: Sub<super::Recorder> = sub(&recorder::RECORDER, recorder::recorder), Or("{}");
         /// Own pages for the proxy's own answers.
         fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
         /// What clients may have, over time and at once.
@@ -122,6 +125,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     let clients = table.get(&ROOT.clients);
     let admin = table.get(&ROOT.admin);
     let access_log = table.get(&ROOT.access_log);
+    let recorder = table.get(&ROOT.recorder);
     let fault_pages = table.get(&ROOT.fault_pages);
     let bans = table.get(&ROOT.bans);
     let (limits, login) = (table.get(&ROOT.limits).map(Option::unwrap_or_default), table.get(&ROOT.login));
@@ -154,6 +158,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         shield: Shield { rules: whole_list(rules?)?, ..shield? },
         admin: admin?,
         access_log: access_log?,
+        recorder: recorder?,
         fault_pages: fault_pages?,
         bans: bans?,
         limits: whole_list(limits?)?,

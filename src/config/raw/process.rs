@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
+use super::super::listener::{Certificate, ClientCertificates, Tls, TlsVersion};
 use super::super::process::{AccessLog, Admin, AdminSocket, Clients, FaultPages, LogFormat, LogTarget, Process};
 use super::super::secret::SecretSource;
 use super::key::{Below, Describe, Entry, Key, Kind, May, Or, Section, Table, section};
@@ -243,13 +245,24 @@ section! {
     pub(super) ADMIN: AdminKeys {
         /// Whether there is such a listener.
         enabled: Flag = Flag, Or("true");
-        /// Bound address; port 0 picks a free one. Whoever reaches it may read: keep it on loopback or a private
-        /// network. Needs a restart.
+        /// Bound address; port 0 picks a free one. Whoever reaches it may read, unless `guard_reads`: keep it on
+        /// loopback or a private network. Needs a restart.
         address: Parsed<SocketAddr> = parsed("IP address with port", socket_address), Or("'127.0.0.1:9901'");
         /// Names, beside `localhost` and IP addresses, under which the listener may be asked, such as a service's.
         hosts: List<Parsed<String>> = list(parsed("host name", host_name)), Or("[]");
+        /// Certificate chain for TLS at `address`, a PEM file with the leaf first. Between plain and TLS a restart is
+        /// needed.
+        certificate: File = WATCHED, May("none; it speaks plain HTTP");
+        /// Key of `certificate`, a PEM file.
+        key: File = WATCHED, May("none");
+        /// PEM file of authorities: whoever connects must show a certificate that they signed, and may then change
+        /// things without a token.
+        client_authorities: File = WATCHED, May("nobody is asked for a certificate");
         /// Secret that a request which changes something carries as its Bearer token; 16 bytes or more.
-        token: Secret = Secret, May("nothing can be changed over the network");
+        token: Secret = Secret, May("nothing can be changed over the network without a client certificate");
+        /// Whether looking needs what a change needs: the token, a client certificate, or the socket. `/live` and
+        /// `/ready` never do.
+        guard_reads: Flag = Flag, Or("false");
         /// Unix socket that serves the same. Whoever may open it may change things, without a token. Needs a restart.
         socket: File = PLACE, May("none");
         /// File mode of `socket`. Needs a restart.
@@ -262,13 +275,22 @@ pub(super) fn admin(table: &Table<'_>) -> Option<Option<Admin>> {
     let (enabled, address) = (table.get(&ADMIN.enabled), table.get(&ADMIN.address));
     let (hosts, token) = (table.get(&ADMIN.hosts).map(values), table.get(&ADMIN.token));
     let (socket, mode) = (table.get(&ADMIN.socket), table.get(&ADMIN.socket_mode));
+    let guard_reads = table.get(&ADMIN.guard_reads);
+    let tls = admin_tls(table);
+    let (encrypted, by_certificate) = match &tls {
+        Some(Some(tls)) => (true, tls.client_certificates.is_some()),
+        _ => (false, false),
+    };
     if let (Some(true), Some(address)) = (enabled, address)
         && !address.ip().is_loopback()
     {
-        let words = Words::new("shows everything to whoever reaches it").expected("a loopback address");
-        table.warn(&ADMIN.address, words.help("let a firewall or network policy admit only your monitoring"));
-        if token.as_ref().is_some_and(Option::is_some) {
-            let words = Words::new("crosses the network unencrypted").expected("a loopback `address`, or `socket`");
+        if guard_reads != Some(true) && !by_certificate {
+            let words = Words::new("shows everything to whoever reaches it").expected("a loopback address");
+            table.warn(&ADMIN.address, words.help("let a firewall or network policy admit only your monitoring"));
+        }
+        if token.as_ref().is_some_and(Option::is_some) && !encrypted {
+            let words = Words::new("crosses the network unencrypted")
+                .expected("a loopback `address`, a `certificate`, or `socket`");
             table.warn(&ADMIN.token, words);
         }
     }
@@ -279,10 +301,45 @@ pub(super) fn admin(table: &Table<'_>) -> Option<Option<Admin>> {
     if table.has(&ADMIN.socket_mode) && !table.has(&ADMIN.socket) {
         table.warn(&ADMIN.socket_mode, Words::new("has no effect without `socket`"));
     }
+    if guard_reads == Some(true) && matches!(token, Some(None)) && !by_certificate {
+        let words = Words::new("leaves nobody who could look at `address`").expected("`token` or `client_authorities`");
+        table.warn(&ADMIN.guard_reads, words);
+    }
     let (path, mode) = (socket?, mode?);
     let socket = path.map(|path| AdminSocket { path, mode });
-    let admin = Admin { address: address?, hosts: hosts?, token: token?, socket };
+    let (tls, guard_reads) = (tls?, guard_reads?);
+    let admin = Admin { address: address?, hosts: hosts?, token: token?, tls, guard_reads, socket };
     Some(enabled?.then_some(admin))
+}
+
+/// TLS of the admin listener.
+fn admin_tls(table: &Table<'_>) -> Option<Option<Tls>> {
+    let (certificate, key) = (table.get(&ADMIN.certificate), table.get(&ADMIN.key));
+    let authorities = table.get(&ADMIN.client_authorities);
+    let certificate = match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Certificate { certificate, key },
+        (None, None) if table.has(&ADMIN.client_authorities) => {
+            let words = Words::new("needs TLS, and the admin listener is plain").expected("`certificate` and `key`");
+            table.error(&ADMIN.client_authorities, words);
+            return None;
+        }
+        (None, None) => return Some(None),
+        (Some(_), None) => {
+            table.error(&ADMIN.certificate, Words::new("has no `key`").help("name the key's PEM file in `key`"));
+            return None;
+        }
+        (None, Some(_)) => {
+            table.error(&ADMIN.key, Words::new("has no `certificate`").help("name its PEM file in `certificate`"));
+            return None;
+        }
+    };
+    Some(Some(Tls {
+        certificates: vec![certificate],
+        min_version: TlsVersion::V1_2,
+        client_certificates: authorities?.map(|authorities| ClientCertificates { authorities, required: true }),
+        handshake_timeout: Duration::from_secs(10),
+        max_handshakes: usize::from(u16::MAX),
+    }))
 }
 
 /// `0660`

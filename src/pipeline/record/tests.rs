@@ -2,20 +2,23 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::*;
+use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::process::{LogFormat, LogTarget};
 use crate::config::{self, Config};
 use crate::lexicon::{ConnectionId, Protocol};
 use crate::telemetry::access_log::{AccessLog, Local};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
+use crate::upstream::observer::Side;
 use crate::upstream::pool::tests::wish;
+use crate::upstream::tunnel::{Ending, Tally};
 
 /// A place where stories are told.
 pub(in crate::pipeline) struct Told {

@@ -6,8 +6,8 @@ use http::{Method, Uri};
 use proptest::prelude::*;
 
 use super::*;
-use crate::lexicon::EndpointName;
-use crate::telemetry::record::{Attempt, End, Stage, Who};
+use crate::lexicon::{Clock, EndpointName};
+use crate::telemetry::record::{Attempt, Attempts, End, Stage, Who};
 use crate::telemetry::samples;
 
 fn encoder(format: LogFormat) -> Encoder {
@@ -63,7 +63,7 @@ fn fields_without_a_value_are_left_out() {
         route: None,
         pool: None,
         endpoint: None,
-        attempts: Vec::new(),
+        attempts: Attempts::default(),
         user_agent: None,
         referer: None,
         end: End { who: Who::Client, stage: Stage::Request },
@@ -83,8 +83,13 @@ fn fields_without_a_value_are_left_out() {
 
 #[test]
 fn every_field_of_a_line_is_documented_in_its_order() {
-    let record =
-        Record { kind: Kind::TunnelEnd, fault: Some("tunnel_idle"), messages: Some((3, 4)), ..samples::exchange() };
+    let record = Record {
+        kind: Kind::TunnelEnd,
+        fault: Some("tunnel_idle"),
+        clock: Some(Clock::TunnelIdle),
+        messages: Some((3, 4)),
+        ..samples::exchange()
+    };
     let line = line(LogFormat::Json, &record);
 
     let mut at = 0;
@@ -178,7 +183,7 @@ proptest! {
             referer: Some(HeaderValue::from_bytes(&with_secret).unwrap()),
             request_id: id,
             target,
-            attempts: vec![Attempt { endpoint: EndpointName::new(&endpoint), cause: "connect" }; 2],
+            attempts: vec![Attempt { endpoint: EndpointName::new(&endpoint), ..samples::failed() }; 2].into_iter().collect(),
             method: Method::from_bytes(method.as_bytes()).unwrap(),
             stages: crate::telemetry::Stages { total: Duration::from_micros(micros), ..Default::default() },
             ..samples::exchange()

@@ -108,7 +108,8 @@ impl Collector for Inner {
         quota::encode(self, &state, &mut encoder)?;
         family(&mut encoder, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
         family(&mut encoder, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
-        log(self, &mut encoder)
+        log(self, &mut encoder)?;
+        self.recorder.encode(&mut encoder)
     }
 }
 

@@ -141,6 +141,12 @@ families! {
     LOG_DROPPED = Counter "access_log_records_dropped", None, ["cause"], "Records lost; an exchange never waits for its record";
     LOG_ERRORS = Counter "access_log_write_errors", None, [], "Failed writes, opens and rotations of the access log; they are retried";
     EVENTS_DROPPED = Counter "events_dropped", None, [], "Event lines lost because standard error did not keep up";
+
+    RECORDER_RECORDS = Counter "recorder_records", None, ["kind"], "Records put into the flight recorder: error, refused, slow, sample";
+    RECORDER_HELD = Gauge "recorder_records_held", None, ["kind"], "Records in the flight recorder now";
+    RECORDER_MEMORY = Gauge "recorder_memory", Bytes, ["kind"], "Memory that records in the flight recorder take";
+    FOLLOWERS = Gauge "record_followers", None, [], "Operators who follow records live";
+    FOLLOWERS_MISSED = Counter "record_followers_missed", None, [], "Records that a follower was too slow for, summed over all of them";
 }
 
 impl Family {

@@ -36,11 +36,13 @@ impl Pki {
         Self { authority, leaf, client }
     }
 
-    /// Writes `ca.pem`, `leaf.pem` and `leaf.key`.
+    /// Writes `ca.pem`, `leaf.pem` and `leaf.key`, `client.pem` and `client.key`.
     pub(crate) fn write(&self, directory: &Path) {
         std::fs::write(directory.join("ca.pem"), self.authority.pem()).unwrap();
         std::fs::write(directory.join("leaf.pem"), self.leaf.0.pem()).unwrap();
         std::fs::write(directory.join("leaf.key"), self.leaf.1.serialize_pem()).unwrap();
+        std::fs::write(directory.join("client.pem"), self.client.0.pem()).unwrap();
+        std::fs::write(directory.join("client.key"), self.client.1.serialize_pem()).unwrap();
     }
 
     /// A TLS connection that offers `alpn`, with the client's certificate if so wished.

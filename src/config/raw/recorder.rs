@@ -1,0 +1,27 @@
+//! `[recorder]`: what is kept of exchanges in memory.
+
+use super::super::recorder::Recorder;
+use super::key::{Entry, Key, Or, Section, Table, section};
+use super::kinds::{Bytes, Lasting, MINUTE, Whole, bytes, lasting, whole};
+
+section! {
+    /// The flight recorder: records kept in memory, to be looked up by request id (`sluicegate why`) and followed as they
+    /// come (`sluicegate logs`). Each kind has room of its own: errors, refusals, slow exchanges, and a sample of the rest.
+    pub(super) RECORDER: RecorderKeys {
+        /// Records kept of each kind; the oldest goes first. 0 keeps none, and nothing can be looked up or followed.
+        records: Whole<usize> = whole(0, 100_000), Or("1_000");
+        /// Memory for them all; each kind has an equal part.
+        memory: Bytes<u64> = bytes(64 << 10, 4 << 30), Or("'16MiB'");
+        /// Duration from which an exchange counts as slow.
+        slow: Lasting = lasting(1, 60 * MINUTE), Or("'2s'");
+        /// One in so many of the exchanges that are neither wrong nor slow is kept; 0 keeps none.
+        sample: Whole<u64> = whole(0, 1_000_000_000), Or("100");
+    }
+}
+
+/// What `[recorder]` means.
+pub(super) fn recorder(table: &Table<'_>) -> Option<Recorder> {
+    let (records, memory) = (table.get(&RECORDER.records), table.get(&RECORDER.memory));
+    let (slow, sample) = (table.get(&RECORDER.slow), table.get(&RECORDER.sample));
+    Some(Recorder { records: records?, memory: memory?, slow: slow?, sample: sample? })
+}

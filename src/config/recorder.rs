@@ -1,0 +1,22 @@
+//! `[recorder]`: what of the exchanges is kept in memory, to be asked for by request id.
+
+use std::time::Duration;
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Recorder {
+    /// Records of each kind. Default 1,000; 0 keeps none, and nothing can be looked up or followed.
+    pub records: usize,
+    /// Bytes that records of all kinds may take, an equal part for each. Default 16 MiB.
+    pub memory: u64,
+    /// Duration from which an exchange counts as slow. Default 2 s.
+    pub slow: Duration,
+    /// Of how many exchanges that are neither wrong nor slow one is kept. Default 100; 0 keeps none.
+    pub sample: u64,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { records: 1_000, memory: 16 << 20, slow: Duration::from_secs(2), sample: 100 }
+    }
+}

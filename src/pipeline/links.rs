@@ -1,0 +1,83 @@
+//! Connections to endpoints: an idle one where there is one, else a new one, and where they go afterwards.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::balance::Endpoint;
+use crate::config::pool::UpstreamClocks;
+use crate::snapshot::Pool;
+use crate::telemetry::metrics::{ConnectResult, EndpointMetrics};
+use crate::telemetry::record::{self, Stage};
+use crate::upstream::connect::connect;
+use crate::upstream::idle::Way;
+use crate::upstream::link::Home;
+use crate::upstream::{Failure, Idle, Lease, Link};
+
+use super::record::Story;
+
+/// A connection for the attempt on the leased endpoint; with `reuse` an idle one will do.
+pub(super) async fn obtain(
+    pool: &Pool,
+    lease: &Lease,
+    idle: &Idle,
+    reuse: bool,
+    metrics: &EndpointMetrics,
+    story: &mut Story,
+) -> Result<Link, Failure> {
+    let endpoint = lease.endpoint();
+    let way = Way::new(endpoint.id, pool.upstream.security.as_ref());
+    if !reuse {
+        idle.expect(way, endpoint);
+    } else if let Some(link) = reused(idle, way, endpoint, metrics) {
+        story.connected(endpoint, record::Link::Reused, Duration::ZERO);
+        return Ok(link);
+    }
+    story.reach(Stage::Connect);
+    let since = Instant::now();
+    let link = open(pool, endpoint, metrics).await;
+    let how = if link.is_ok() { record::Link::Opened } else { record::Link::None };
+    story.connected(endpoint, how, since.elapsed());
+    link
+}
+
+/// An idle connection to `endpoint`, if there is one.
+pub(super) fn reused(idle: &Idle, way: Way, endpoint: &Arc<Endpoint>, metrics: &EndpointMetrics) -> Option<Link> {
+    let link = idle.take(way, endpoint)?;
+    metrics.connection(ConnectResult::Reused);
+    Some(link)
+}
+
+/// A new connection to `endpoint`.
+pub(super) async fn open(pool: &Pool, endpoint: &Endpoint, metrics: &EndpointMetrics) -> Result<Link, Failure> {
+    let addresses = endpoint.vitals.addresses();
+    let clocks = &pool.upstream.config.clocks;
+    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
+    metrics.connection(match &link {
+        Ok(_) => ConnectResult::Opened,
+        Err(Failure::Late(_)) => ConnectResult::Timeout,
+        Err(Failure::Tls(_)) => ConnectResult::Tls,
+        Err(Failure::Unresolved) => ConnectResult::Unresolved,
+        Err(Failure::Connect(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ConnectResult::Refused,
+        Err(_) => ConnectResult::Error,
+    });
+    link
+}
+
+/// Where a connection to `endpoint` goes when its exchange is over.
+pub(super) fn home(pool: &Pool, endpoint: &Endpoint, idle: &Idle) -> Home {
+    let config = &pool.upstream.config;
+    Home {
+        idle: idle.clone(),
+        way: Way::new(endpoint.id, pool.upstream.security.as_ref()),
+        most: config.max_idle,
+        limit: rest_of(endpoint, &config.clocks),
+    }
+}
+
+/// How long a connection to `endpoint` may rest.
+fn rest_of(endpoint: &Endpoint, clocks: &UpstreamClocks) -> Duration {
+    if clocks.learn_idle { endpoint.vitals.keep_alive().limit(clocks.idle) } else { clocks.idle }
+}
