@@ -132,8 +132,10 @@ impl Admin {
     /// What somebody is told who may not look at `path`; `None` for who may.
     pub(super) fn deny_look(&self, path: &str, head: &request::Parts) -> Option<Answer> {
         let access = self.access.load();
-        // Whoever only asks how the proxy is says nothing, and a kubelet has no token.
-        let is_open = !access.guard_reads || matches!(path, "/live" | "/ready");
+        // Whoever only asks how the proxy is says nothing, and a kubelet has no token. A browser cannot send one for a page
+        // that it is yet to load: the page is empty then, and asks for the token.
+        let is_open = !access.guard_reads
+            || matches!(path, "/live" | "/ready" | "/" | "/dashboard.css" | "/dashboard.js" | "/dashboard.svg");
         let denied = if is_from_elsewhere(head) {
             Denied::Foreign
         } else if is_open {

@@ -86,6 +86,8 @@ pub(super) fn start(
     admin: &Admin,
     life: &Life,
 ) -> Result<(), Error> {
+    let dashboard = admin.clone();
+    supervisor.start("dashboard", Policy::Restart, move |stop| look(dashboard.clone(), stop));
     let failed = |source| Error::System { what: "admin listener", source };
     let door = Door {
         settings: Arc::new(Listener::internal("admin", bound.address)),
@@ -107,7 +109,7 @@ pub(super) fn start(
 }
 
 /// Takes a sample for the dashboard each second, and shows it to those who look.
-pub(super) async fn look(admin: Admin, mut stop: Stop) {
+async fn look(admin: Admin, mut stop: Stop) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     // What a busy machine missed is missed: two samples in one moment would show a rate that never was.
     seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -24,6 +24,13 @@ const TOLD: usize = 400;
 pub(super) struct Generations(Mutex<(VecDeque<Generation>, Outline)>);
 
 impl Generations {
+    /// Of a process that starts.
+    pub(super) fn first(number: u64, outline: Outline) -> Self {
+        let generations = Self::default();
+        generations.loaded(number, outline);
+        generations
+    }
+
     /// A generation is in place.
     pub(super) fn loaded(&self, number: u64, outline: Outline) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn keys_in_the_help_exist() {
         for key in ["pools.superset.health", "health.interval"] {
-            assert!(AFTER_EXPLAIN.contains(key) && crate::config::explain(key).is_ok(), "{key}");
+            assert!(help::AFTER_EXPLAIN.contains(key) && crate::config::explain(key).is_ok(), "{key}");
         }
     }
 

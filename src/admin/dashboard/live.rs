@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::pages::{self, Scene};
+use crate::admin::feed::Place;
 use crate::body::{BodyError, Frame as Step, Source};
 
 /// What is shown at one moment.
@@ -70,15 +71,15 @@ pub(super) struct Live {
     waiting: Pin<Box<dyn Future<Output = Option<Frames>> + Send>>,
     ready: VecDeque<Bytes>,
     seen: u64,
-    _seat: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Live {
     /// A viewer who has seen nothing yet. What `frames` holds now comes first.
-    pub(super) fn new(mut frames: Frames, seat: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(mut frames: Frames, place: Place) -> Self {
         frames.mark_changed();
         let hello = Bytes::from_static(b"retry: 2000\n\n");
-        Self { waiting: Box::pin(next(frames)), ready: [hello].into(), seen: 0, _seat: seat }
+        Self { waiting: Box::pin(next(frames)), ready: [hello].into(), seen: 0, _place: place }
     }
 }
 

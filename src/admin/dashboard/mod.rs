@@ -24,8 +24,8 @@ use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use http::{HeaderValue, StatusCode};
-use tokio::sync::{Semaphore, watch};
+use http::{HeaderValue, StatusCode, request};
+use tokio::sync::watch;
 
 use super::answers::{json, text};
 use super::status::Status;
@@ -36,9 +36,6 @@ use chronicle::Chronicle;
 use history::History;
 use live::{Frame, Live};
 use overview::Overview;
-
-/// Viewers at once. Each holds one of the listener's 64 connections; the others are for scrapers and commands.
-pub(super) const VIEWERS: usize = 32;
 
 /// Nothing but what this listener serves, and no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -53,7 +50,6 @@ struct Shared {
     /// Locked on the control runtime only.
     past: Mutex<Past>,
     frames: watch::Sender<Arc<Frame>>,
-    seats: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -65,11 +61,7 @@ struct Past {
 
 impl Dashboard {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Shared {
-            past: Mutex::default(),
-            frames: watch::Sender::new(Arc::default()),
-            seats: Arc::new(Semaphore::new(VIEWERS)),
-        }))
+        Self(Arc::new(Shared { past: Mutex::default(), frames: watch::Sender::new(Arc::default()) }))
     }
 
     /// Takes a sample and, if somebody watches, shows it.
@@ -115,9 +107,10 @@ impl Admin {
         self.dashboard.look(&*self.source, now);
     }
 
-    /// `/`: the page as of now.
-    pub(super) fn page(&self) -> Answer {
-        let frame = self.dashboard.draw(&*self.source);
+    /// `/`: the page as of now, empty for who may not look.
+    pub(super) fn page(&self, head: &request::Parts) -> Answer {
+        let may_look = self.deny_look("/dashboard/live", head).is_none();
+        let frame = if may_look { self.dashboard.draw(&*self.source) } else { Arc::default() };
         match pages::page(&frame) {
             Ok(page) => asset("text/html; charset=utf-8", Body::full(page)),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n"),
@@ -131,15 +124,16 @@ impl Admin {
 
     /// `/dashboard/live`: fragments of the page as they change.
     pub(super) fn watch(&self) -> Answer {
-        let shared = &self.dashboard.0;
-        let Ok(seat) = Arc::clone(&shared.seats).try_acquire_owned() else {
-            let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, &format!("{VIEWERS} watch already\n"));
-            answer.head.headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
-            return answer;
+        let place = match self.feeds.admit() {
+            Ok(place) => place,
+            Err(mut full) => {
+                full.head.headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
+                return *full;
+            }
         };
-        let frames = shared.frames.subscribe();
+        let frames = self.dashboard.0.frames.subscribe();
         self.dashboard.draw(&*self.source);
-        asset("text/event-stream", Body::stream(Live::new(frames, seat)))
+        asset("text/event-stream", Body::stream(Live::new(frames, place)))
     }
 }
 

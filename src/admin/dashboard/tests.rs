@@ -3,23 +3,18 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::admin::tests::{Process, status};
+use crate::admin::feed::Feeds;
+use crate::admin::tests::process;
 use crate::body::Frame as Step;
-use crate::lifecycle::Phase;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Standing;
-
-fn process() -> Process {
-    Process { status: status(), phase: Phase::Running, metrics: Metrics::new(1) }
-}
 
 fn at(second: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_383_500 + second)
 }
 
 fn watch(dashboard: &Dashboard) -> Body {
-    let seat = Arc::clone(&dashboard.0.seats).try_acquire_owned().unwrap();
-    Body::stream(Live::new(dashboard.0.frames.subscribe(), seat))
+    let place = Feeds::new(1).admit().unwrap();
+    Body::stream(Live::new(dashboard.0.frames.subscribe(), place))
 }
 
 /// What a viewer is sent until it would have to wait.
