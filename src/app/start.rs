@@ -86,8 +86,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let admin_socket = config.admin.as_ref().map(admin::bind).transpose()?;
 
     let lifecycle = Lifecycle::new();
-    let generations = Arc::new(Generations::default());
-    generations.loaded(snapshot.generation.0, outline);
+    let generations = Arc::new(Generations::first(snapshot.generation.0, outline));
     let live = Arc::new(Live::new(snapshot));
     let vault = Arc::new(Vault::new(&config.process));
     let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
