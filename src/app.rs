@@ -9,6 +9,7 @@ mod background;
 mod bound;
 mod discover;
 mod end;
+mod generations;
 mod observe;
 mod reload;
 mod service;

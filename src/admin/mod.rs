@@ -9,8 +9,10 @@
 mod answers;
 mod bans;
 pub mod changes;
+mod dashboard;
 mod drains;
 pub mod status;
+pub mod words;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,6 +33,7 @@ use crate::telemetry::metrics::{Exposition, phase_word};
 use answers::{json, refusal_status, text};
 use changes::Change;
 pub use changes::{Access, Caller, Wrong};
+use dashboard::Dashboard;
 pub use status::Status;
 
 /// What the admin listener shows.
@@ -81,6 +84,7 @@ pub struct Admin {
     source: Arc<dyn Source>,
     operations: Arc<dyn Operations>,
     access: Arc<ArcSwap<Access>>,
+    dashboard: Dashboard,
     caller: Caller,
 }
 
@@ -95,6 +99,12 @@ enum Act {
 
 /// Everything there is, in the order in which an unknown path is told of it.
 const PLACES: &[(&str, Act)] = &[
+    ("/", Act::Look(|admin, _| admin.page())),
+    ("/dashboard/live", Act::Look(|admin, _| admin.watch())),
+    ("/dashboard.css", Act::Look(|_, _| dashboard::stylesheet())),
+    ("/dashboard.js", Act::Look(|_, _| dashboard::script())),
+    ("/dashboard.svg", Act::Look(|_, _| dashboard::icon())),
+    ("/overview", Act::Look(|admin, _| admin.overview())),
     ("/live", Act::Look(|_, _| text(StatusCode::OK, "alive\n"))),
     ("/ready", Act::Look(|admin, _| admin.ready())),
     ("/metrics", Act::Look(Admin::metrics)),
@@ -109,7 +119,8 @@ const PLACES: &[(&str, Act)] = &[
 impl Admin {
     /// Shows `source` and has `operations` do what operators ask for.
     pub fn new(source: Arc<dyn Source>, operations: Arc<dyn Operations>, access: Access) -> Self {
-        Self { source, operations, access: Arc::new(ArcSwap::from_pointee(access)), caller: Caller::Network }
+        let access = Arc::new(ArcSwap::from_pointee(access));
+        Self { source, operations, access, dashboard: Dashboard::new(), caller: Caller::Network }
     }
 
     /// The same for a connection of this caller.

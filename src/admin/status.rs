@@ -62,6 +62,8 @@ pub struct Status {
     pub shield: Shield,
     /// Whether Redis answers; `null` without one.
     pub fleet: Option<bool>,
+    /// The last loads of the configuration, the youngest first.
+    pub generations: Vec<Generation>,
     /// Where records go.
     pub sinks: Vec<Sink>,
 }
@@ -92,6 +94,22 @@ pub struct Sink {
     pub dropped: BTreeMap<&'static str, u64>,
     /// Why it failed last, ever since the start.
     pub last_error: Option<String>,
+}
+
+/// A load of the configuration.
+#[derive(Clone, Debug, Serialize)]
+pub struct Generation {
+    /// The generation in use after it.
+    pub number: u64,
+    /// When.
+    #[serde(serialize_with = "time")]
+    pub at: SystemTime,
+    /// What is written differently than before, by key.
+    pub changes: Vec<String>,
+    /// Changes beyond those.
+    pub more: usize,
+    /// Why nothing was loaded; `null` when it was.
+    pub error: Option<String>,
 }
 
 /// What a worker carries.

@@ -17,10 +17,10 @@ use crate::telemetry::metrics::{Gauges, Standing, State};
 use crate::telemetry::slo;
 
 #[derive(Debug)]
-struct Process {
-    status: Status,
-    phase: Phase,
-    metrics: Metrics,
+pub(super) struct Process {
+    pub(super) status: Status,
+    pub(super) phase: Phase,
+    pub(super) metrics: Metrics,
 }
 
 impl Source for Process {
@@ -65,7 +65,7 @@ impl Gauges for Process {
     }
 }
 
-fn status() -> Status {
+pub(super) fn status() -> Status {
     let now = UNIX_EPOCH + Duration::from_secs(1_795_383_493);
     Status {
         version: "0.1.0",
@@ -84,6 +84,7 @@ fn status() -> Status {
         bans: 0,
         shield: status::Shield::default(),
         fleet: None,
+        generations: Vec::new(),
         sinks: Vec::new(),
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
@@ -307,7 +308,7 @@ async fn gauges_agree_with_status() {
 async fn other_paths_and_methods_are_refused() {
     let admin = admin(|_| {});
 
-    assert_eq!(get(&admin, "/").await.status, 404);
+    assert_eq!(get(&admin, "/nothing").await.status, 404);
     assert_eq!(get(&admin, "/live/").await.status, 404);
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"] {
         let got = ask(&admin, method, "/status", &[]).await;

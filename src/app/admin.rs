@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
@@ -80,6 +80,19 @@ pub(super) fn start(supervisor: &mut Supervisor, bound: &Socket, admin: &Admin, 
         events::admin_socket_bound(local.path());
     }
     Ok(())
+}
+
+/// Takes a sample for the dashboard each second, and shows it to those who look.
+pub(super) async fn look(admin: Admin, mut stop: Stop) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    // What a busy machine missed is missed: two samples in one moment would show a rate that never was.
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.stopped() => return,
+            _ = seconds.tick() => admin.look(SystemTime::now()),
+        }
+    }
 }
 
 /// What a connection of an operator is given.

@@ -19,6 +19,7 @@ use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, Tickets};
 
+use super::generations::Generations;
 use super::sinks::{self, Sinks};
 use super::{Error, admin, service};
 
@@ -35,6 +36,7 @@ pub(super) struct Reloader {
     pub(super) drains: Arc<Drains>,
     pub(super) admin: Admin,
     pub(super) bans: Bans,
+    pub(super) generations: Arc<Generations>,
 }
 
 /// TLS settings for each listener, in order.
@@ -67,14 +69,17 @@ impl Reloader {
         let generation = self.live.load().generation;
         match &outcome {
             Ok(()) => events::reloaded(&self.metrics, generation, &self.file, began.elapsed()),
-            Err(error) => events::reload_failed(&self.metrics, generation, &self.file, error),
+            Err(error) => {
+                self.generations.failed(generation.0, error);
+                events::reload_failed(&self.metrics, generation, &self.file, error);
+            }
         }
         service::reloaded(generation, outcome.is_err());
     }
 
     fn try_reload(&self) -> Result<(), Error> {
         let mut prints = Prints::take(std::slice::from_ref(&self.file));
-        let Loaded { config, warnings, files } = Config::load(&self.file).map_err(Error::Configuration)?;
+        let Loaded { config, warnings, files, outline } = Config::load(&self.file).map_err(Error::Configuration)?;
         // Certificates, pages and lists are read later than this look at them.
         prints.add(&files);
         // What can fail comes first; from `build` on nothing does.
@@ -100,7 +105,9 @@ impl Reloader {
         self.log.reconfigure(&config, prepared);
         self.admin.renew(access);
         self.bans.renew(config.bans.clone());
+        let generation = snapshot.generation.0;
         self.live.publish(snapshot);
+        self.generations.loaded(generation, outline);
         self.drains.obey();
         self.watched.send_replace(Arc::new(prints));
         for wake in &self.wakes {

@@ -32,6 +32,7 @@ use crate::waf::Proofs;
 
 use super::bound::Bound;
 use super::discover::Finder;
+use super::generations::Generations;
 use super::observe::Observer;
 use super::sinks::{self, Sinks};
 use super::status::World;
@@ -49,7 +50,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         .map_err(|source| Error::System { what: "control runtime", source })?;
     let _entered = runtime.enter();
     let mut prints = files::Prints::take(std::slice::from_ref(&options.file));
-    let Loaded { config, warnings, files } = Config::load(&options.file).map_err(Error::Configuration)?;
+    let Loaded { config, warnings, files, outline } = Config::load(&options.file).map_err(Error::Configuration)?;
     // Certificates and pages are read later than this look at them.
     prints.add(&files);
     // First of all, since names may take seconds: as process 1 of a container it would not even hear SIGTERM otherwise.
@@ -83,6 +84,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let admin_socket = config.admin.as_ref().map(admin::bind).transpose()?;
 
     let lifecycle = Lifecycle::new();
+    let generations = Arc::new(Generations::default());
+    generations.loaded(snapshot.generation.0, outline);
     let live = Arc::new(Live::new(snapshot));
     let vault = Arc::new(Vault::new(&config.process));
     let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
@@ -120,6 +123,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         fleet: fleet.clone(),
         listeners: listening.iter().map(Bound::seen).collect(),
         life: lifecycle.life(),
+        generations: Arc::clone(&generations),
     });
     let gauges: Arc<dyn Gauges> = Arc::clone(&world) as _;
     metrics.read_gauges_from(&gauges);
@@ -139,6 +143,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     supervisor.start("drains", Policy::Restart, move |stop| Arc::clone(&ending).run(stop));
     let admin = Admin::new(Arc::clone(&world) as _, Arc::clone(&world) as _, access);
     if let Some(socket) = &admin_socket {
+        let dashboard = admin.clone();
+        supervisor.start("dashboard", Policy::Restart, move |stop| admin::look(dashboard.clone(), stop));
         admin::start(&mut supervisor, socket, &admin, &lifecycle.life())?;
     }
 
@@ -196,6 +202,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
         drains,
         admin,
         bans,
+        generations,
     };
     events::serving(began.elapsed());
     service::ready(world.live.load().generation);

@@ -34,6 +34,7 @@ use crate::upstream::queue::Ending;
 use crate::waf::Proofs;
 
 use super::discover::Finder;
+use super::generations::Generations;
 
 /// Everything that can be looked at.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub(super) struct World {
     pub(super) siblings: Arc<[Sibling]>,
     pub(super) connections_max: usize,
     pub(super) life: Life,
+    pub(super) generations: Arc<Generations>,
 }
 
 /// A listener as it can be looked at.
@@ -191,6 +193,7 @@ impl Source for World {
             bans: self.bans.len(now_ns()) as u64,
             shield: self.shield(&snapshot),
             fleet: self.fleet.is_there(),
+            generations: self.generations.list(),
             sinks: super::sinks::shown(&snapshot.config, &self.metrics),
         }
     }

@@ -13,6 +13,7 @@ mod health;
 mod output;
 mod run;
 mod shell;
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ pub fn main() -> ExitCode {
             let question = if live { Question::Live } else { Question::Ready };
             health::run(question, &admin, timeout.0, &mut output)
         }
+        Command::Top { reach, once, every } => top::run(&reach, once, every.0, &mut output),
         Command::Demo { rows_to_stdout } => demo::run(rows_to_stdout, &mut output),
         Command::Schema => explain::schema(&mut output),
         Command::Explain { key } => explain::run(key.as_deref(), &mut output),
@@ -170,6 +172,18 @@ enum Command {
         /// Longest wait for the answer
         #[arg(long, value_name = "DURATION", default_value = "2s")]
         timeout: Span,
+    },
+    /// Show what a running proxy does, live in the terminal
+    #[command(after_help = AFTER_TOP)]
+    Top {
+        /// Print one picture and end; also what happens when the output is no terminal
+        #[arg(long)]
+        once: bool,
+        /// Time between two looks
+        #[arg(long, value_name = "DURATION", default_value = "1s")]
+        every: Span,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Show it all at work, with nothing to install or configure
     #[command(after_help = AFTER_DEMO)]
@@ -277,6 +291,18 @@ Examples:
   sluicegate health --admin 10.0.0.5:9901 --timeout 500ms
 
 Exit codes: 0 yes, 1 no, or no answer.";
+
+const AFTER_TOP: &str = "\
+Keys: q ends, s sorts, arrows choose an endpoint, d drains it, e enables it again.
+The proxy is found by --config (its [admin] section names socket, or address and token) or by --admin; to look takes
+neither token nor socket.
+
+Examples:
+  sluicegate top --admin 127.0.0.1:9901
+  sluicegate top --config /etc/sluicegate/sluicegate.toml
+  sluicegate top --once | grep down
+
+Exit codes: 0 done, 1 not reached, 2 wrong usage, 78 configuration refused.";
 
 const AFTER_DEMO: &str = "\
 Starts three embedded endpoints that behave like Superset, makes a self-signed certificate, serves HTTPS on port 8443 (or

@@ -10,6 +10,7 @@ pub mod findings;
 pub mod listener;
 mod mode;
 pub mod objectives;
+pub mod outline;
 pub mod pool;
 pub mod process;
 pub mod quota;
@@ -82,6 +83,8 @@ pub struct Loaded {
     pub warnings: Findings,
     /// The configuration file, then every file that it names and that is read: a change of one calls for a reload.
     pub files: Vec<PathBuf>,
+    /// The keys as written.
+    pub outline: outline::Outline,
 }
 
 impl Config {

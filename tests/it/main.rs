@@ -13,6 +13,7 @@ mod attacks;
 mod balancing;
 mod bodies;
 mod clocks;
+mod dashboard;
 mod discovery;
 mod draining;
 mod fleet;

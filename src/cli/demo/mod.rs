@@ -80,6 +80,8 @@ struct Stage {
     replicas: Vec<Running>,
     lifecycle: Lifecycle,
     file: PathBuf,
+    /// For changes on the dashboard.
+    token: String,
     live: bool,
     records: bool,
 }
@@ -107,15 +109,17 @@ impl Stage {
             records,
             live,
         });
+        let token = token()?;
+        secret(&directory.path().join("admin.token"), token.as_bytes())?;
         let file = directory.path().join("demo.toml");
         fs::write(&file, &text)?;
-        Ok(Self { directory, replicas, lifecycle, file, live, records })
+        Ok(Self { directory, replicas, lifecycle, file, token, live, records })
     }
 
     fn play(self, output: &mut Output) -> Exit {
         let (ready, started) = std::sync::mpsc::channel();
         let cast = self.replicas.iter().map(Running::part).collect();
-        let introduction = Introduction { directory: self.directory.path().to_owned() };
+        let introduction = Introduction { directory: self.directory.path().to_owned(), token: self.token };
         let (live, records) = (self.live, self.records);
         let (end, ended) = std::sync::mpsc::channel::<()>();
         // Prints and draws until `end` is dropped; without it the demo runs all the same.
@@ -172,6 +176,7 @@ watch_files = false
 
 [admin]
 address = "{admin}"
+token = {{ file = "admin.token" }}
 
 [access_log]
 target = "{records}"
@@ -213,9 +218,21 @@ fn certify(directory: &Path) -> Result<(), DemoError> {
     parameters.not_after = midnight(now.checked_add(CERTIFICATE_DAYS.days())?);
     let certificate = parameters.self_signed(&key)?;
     fs::write(directory.join("demo.crt"), certificate.pem())?;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(directory.join("demo.key"))?;
-    io::Write::write_all(&mut file, key.serialize_pem().as_bytes())?;
+    secret(&directory.join("demo.key"), key.serialize_pem().as_bytes())?;
     Ok(())
+}
+
+/// Writes what nobody else may read.
+fn secret(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, content)
+}
+
+/// A token that nobody guesses.
+fn token() -> Result<String, DemoError> {
+    let mut random = [0; 12];
+    aws_lc_rs::rand::fill(&mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Loopback addresses of both families, where there are both, on `port` or, when it is taken, on a free one.
@@ -235,6 +252,7 @@ fn free(port: u16) -> io::Result<SocketAddr> {
 /// What is said at the start.
 struct Introduction {
     directory: PathBuf,
+    token: String,
 }
 
 impl Introduction {
@@ -246,6 +264,8 @@ impl Introduction {
         output.line(format_args!("  Open      {site}/superset/dashboard/1/"));
         output.line("            log in as admin / admin; the browser will warn about the self-signed certificate");
         if let Some(admin) = proxy.admin {
+            output.line(format_args!("  Watch     http://{admin}/"));
+            output.line(format_args!("            the dashboard; to drain and ban there, its token is {}", self.token));
             output.line(format_args!(
                 "  Operate   http://{admin}/status   http://{admin}/metrics   http://{admin}/ready"
             ));

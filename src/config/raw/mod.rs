@@ -43,6 +43,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings, Severity};
+use super::outline::Outline;
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
 use super::quota::{Bans, Limit, Login};
 use super::redis::Redis;
@@ -108,7 +109,7 @@ pub(super) fn resolve(text: &str, file: &Path) -> Result<Loaded, Findings> {
     match meant {
         Some(config) if !findings.has_errors() => {
             files.insert(0, file.to_owned());
-            Ok(Loaded { config, warnings: findings, files })
+            Ok(Loaded { config, warnings: findings, files, outline: Outline::of(text) })
         }
         // Never silent: what is not understood has a reason.
         None if !findings.has_errors() => {

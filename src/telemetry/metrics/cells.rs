@@ -170,6 +170,11 @@ impl Durations {
         self.buckets.get(bucket_of(duration)).unwrap_or(&self.beyond).inc();
         self.sum_micros.add(micros);
     }
+
+    /// The buckets, what is beyond the last bound included.
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Count> {
+        self.buckets.iter().chain([&self.beyond])
+    }
 }
 
 /// A histogram as a scrape sees it: seconds, and (bound, count) not accumulated.
