@@ -17,7 +17,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use sluicegate::balance::{Ask, ClaimKind, Pick, Roster, Rule};
 use sluicegate::config::Config;
-use sluicegate::config::process::LogFormat;
+use sluicegate::config::sink::LogFormat;
 use sluicegate::h1::encode::{Delimiting, Persistence, request_head, response_head};
 use sluicegate::h1::head::{parse_request, parse_response};
 use sluicegate::h1::{HeadLimits, HeadScan};
@@ -230,7 +230,7 @@ fn record(criterion: &mut Criterion) {
     let parsed = parse_request(&Bytes::from_static(REQUEST.as_bytes()), &LIMITS).expect("the request is well formed");
     let record = sample(&parsed.parts.headers);
     let mut group = criterion.benchmark_group("record");
-    for (name, format) in [("json", LogFormat::Json), ("combined", LogFormat::Combined)] {
+    for (name, format) in [("json", LogFormat::Json), ("combined", LogFormat::Combined), ("otel", LogFormat::Otel)] {
         let mut encoder = Encoder::new(format, Redactor::new(&["token".to_owned(), "code".to_owned()]));
         let mut out = Vec::with_capacity(4096);
         group.bench_function(BenchmarkId::new("encode", name), |bencher| {

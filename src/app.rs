@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use crate::config::Findings;
 use crate::config::secret::SecretError;
-use crate::lexicon::ListenerName;
+use crate::control::transport::TransportError;
+use crate::lexicon::{ListenerName, SinkName};
 use crate::snapshot::{BuildError, Live};
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
@@ -68,6 +69,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: SecretError,
+    },
+    /// A log sink names a file or a secret that cannot be used.
+    #[error("log sink {sink}")]
+    Sink {
+        /// Which one.
+        sink: SinkName,
+        /// Why.
+        #[source]
+        source: Box<TransportError>,
     },
     /// The admin token is too short to be one, or has bytes that no request can carry.
     #[error("admin token must be {least} or more visible ASCII characters")]

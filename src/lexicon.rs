@@ -63,6 +63,21 @@ name! {
     LimitName
 }
 
+name! {
+    /// A log sink's name, unique in a configuration; a metric label.
+    SinkName
+}
+
+/// The fields of a record, as the JSON format names them and in its order.
+#[rustfmt::skip] // a table
+pub const RECORD_FIELDS: &[&str] = &[
+    "v", "id", "time", "kind", "request_id", "traceparent", "client", "client_port", "connection",
+    "listener", "protocol", "tls", "ja4", "method", "host", "path", "status", "bytes_in",
+    "bytes_out", "receive_ms", "queue_ms", "connect_ms", "first_byte_ms", "total_ms", "route",
+    "pool", "endpoint", "attempts", "end", "fault", "limits", "verdicts", "user_agent", "referer",
+    "messages_in", "messages_out",
+];
+
 /// What checks say about an endpoint.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Standing {

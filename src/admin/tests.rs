@@ -84,6 +84,7 @@ fn status() -> Status {
         bans: 0,
         shield: status::Shield::default(),
         fleet: None,
+        sinks: Vec::new(),
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],

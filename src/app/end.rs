@@ -89,7 +89,7 @@ impl Ending {
             events::task_cut(task);
         }
         // Last, so that the records of what was cut are in it.
-        reloader.log.flush(TIDY);
+        reloader.log.end(TIDY).await;
     }
 
     fn enter(&self, phase: Phase) {

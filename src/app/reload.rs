@@ -19,7 +19,7 @@ use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{self, Tickets};
 
-use super::sinks::Sinks;
+use super::sinks::{self, Sinks};
 use super::{Error, admin, service};
 
 /// Everything that a reload touches.
@@ -80,6 +80,7 @@ impl Reloader {
         // What can fail comes first; from `build` on nothing does.
         let securities = securities(&config, &self.tickets).map_err(Error::Tls)?;
         let access = admin::access(config.admin.as_ref())?;
+        let prepared = sinks::prepare(&config)?;
         let previous = self.live.load();
         for setting in fixed_at_start(&previous.config, &config) {
             events::needs_restart(&setting);
@@ -96,7 +97,7 @@ impl Reloader {
                 gate.renew(Arc::clone(listener), security);
             }
         }
-        self.log.reconfigure(&config);
+        self.log.reconfigure(&config, prepared);
         self.admin.renew(access);
         self.bans.renew(config.bans.clone());
         self.live.publish(snapshot);

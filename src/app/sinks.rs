@@ -1,29 +1,67 @@
 //! Who gets the records: the sinks that the configuration names.
 
+use std::mem;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
+use crate::admin::status;
 use crate::config::Config;
-use crate::config::process::LogTarget;
+use crate::control::shipper::{Ready, Shipper, host_name};
+use crate::lexicon::SinkName;
 use crate::telemetry::access_log::{AccessLog, Consumers, Emitter, Local};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::events;
+use crate::telemetry::metrics::{Cause as _, LogDrop, Metrics};
+use crate::telemetry::parcel::Machine;
 use crate::telemetry::redact::Redactor;
+use crate::{config, telemetry};
 
 use super::Error;
 
 /// The access log with all of its sinks.
 pub(super) struct Sinks {
     log: AccessLog,
+    metrics: Metrics,
+    machine: Machine,
+    all: Mutex<All>,
+}
+
+#[derive(Default)]
+struct All {
+    here: Vec<Here>,
+    elsewhere: Vec<Shipper>,
+    /// Not fed any more, and not done.
+    leaving: Vec<Shipper>,
+}
+
+/// A sink of this machine.
+struct Here {
+    name: SinkName,
+    queue: usize,
     local: Local,
+}
+
+/// What the sinks of a configuration need of files and secrets, in the order of the configuration.
+pub(super) struct Prepared(Vec<Option<Ready>>);
+
+/// Reads what the sinks of `config` name.
+pub(super) fn prepare(config: &Config) -> Result<Prepared, Error> {
+    let ready = |sink: &config::Sink| {
+        Ready::read(sink).map_err(|source| Error::Sink { sink: sink.name.clone(), source: Box::new(source) })
+    };
+    Ok(Prepared(config.access_log.sinks.iter().map(ready).collect::<Result<_, _>>()?))
 }
 
 impl Sinks {
     /// Starts what the configuration names.
-    pub(super) fn start(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
+    pub(super) fn start(config: &Config, prepared: Prepared, metrics: &Metrics) -> Result<Self, Error> {
         let failed = |source| Error::System { what: "access log", source };
-        let local = Local::start(config.access_log.clone(), redactor(config), metrics.log()).map_err(failed)?;
-        let log =
-            AccessLog::start(config.access_log.queue, consumers(config, &local), metrics.log()).map_err(failed)?;
-        Ok(Self { log, local })
+        let log = AccessLog::start(config.access_log.queue, Consumers::new(), metrics.log()).map_err(failed)?;
+        let machine = Machine { host: host_name(), process: std::process::id() };
+        let sinks = Self { log, metrics: metrics.clone(), machine, all: Mutex::default() };
+        sinks.reconfigure(config, prepared);
+        Ok(sinks)
     }
 
     /// A queue for one worker.
@@ -31,35 +69,114 @@ impl Sinks {
         self.log.worker()
     }
 
-    /// Uses another configuration. Loses nothing: what was emitted before goes to the sinks that were.
-    pub(super) fn reconfigure(&self, config: &Config) {
+    /// Uses another configuration. Loses nothing: what was emitted before goes to the sinks that were, and those whose
+    /// settings are the same stay as they are.
+    pub(super) fn reconfigure(&self, config: &Config, prepared: Prepared) {
         self.log.flush(FED);
-        self.local.reconfigure(config.access_log.clone(), redactor(config));
-        self.log.feed(consumers(config, &self.local));
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = mem::take(&mut *all);
+        let mut consumers = Consumers::new();
+        for (sink, ready) in config.access_log.sinks.iter().zip(prepared.0) {
+            let redactor = redactor(config, sink);
+            match ready {
+                Some(ready) => {
+                    let at = before.elsewhere.iter().position(|shipper| shipper.is_for(sink, &redactor));
+                    let shipper = match at {
+                        Some(at) => {
+                            let same = before.elsewhere.swap_remove(at);
+                            same.renew(ready);
+                            same
+                        }
+                        None => {
+                            let metrics = self.metrics.sink(&sink.name);
+                            Shipper::start(sink, ready, redactor, &self.machine, &metrics)
+                        }
+                    };
+                    consumers.push(shipper.consumer());
+                    all.elsewhere.push(shipper);
+                }
+                None => {
+                    let at = before.here.iter().position(|here| here.name == sink.name && here.queue == sink.queue);
+                    if let Some(here) = at.map(|at| before.here.swap_remove(at)).map_or_else(
+                        || self.open(sink, &redactor),
+                        |here| {
+                            here.local.reconfigure(sink.clone(), redactor.clone());
+                            Some(here)
+                        },
+                    ) {
+                        consumers.push(here.local.consumer());
+                        all.here.push(here);
+                    }
+                }
+            }
+        }
+        // A log without sinks wants no records, so that workers fill none.
+        self.log.feed(consumers);
+        self.log.flush(FED);
+        all.leaving = before.leaving;
+        all.leaving.extend(before.elsewhere);
+        all.leaving.iter().for_each(Shipper::ask_to_end);
+        all.leaving.retain(|shipper| !shipper.has_ended());
+    }
+
+    fn open(&self, sink: &config::Sink, redactor: &Redactor) -> Option<Here> {
+        let metrics = self.metrics.sink(&sink.name);
+        match Local::start(sink.clone(), redactor.clone(), metrics.clone()) {
+            Ok(local) => Some(Here { name: sink.name.clone(), queue: sink.queue, local }),
+            Err(error) => {
+                events::access_log_failing(&metrics, sink.name.as_str(), true, &error);
+                None
+            }
+        }
     }
 
     /// Opens files anew, for a rotation by others.
     pub(super) fn reopen(&self) {
-        self.local.reopen();
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.here.iter().for_each(|here| here.local.reopen());
     }
 
-    /// Brings out what waits, within `deadline`. Blocks.
-    pub(super) fn flush(&self, deadline: Duration) {
+    /// Brings out, or stores, what waits, within about `deadline`.
+    pub(super) async fn end(self, deadline: Duration) {
         let end = Instant::now() + deadline;
         self.log.flush(deadline);
-        self.local.flush(end.saturating_duration_since(Instant::now()));
+        let All { here, elsewhere, leaving } = self.all.into_inner().unwrap_or_else(PoisonError::into_inner);
+        join_all(elsewhere.into_iter().chain(leaving).map(|shipper| shipper.end(deadline))).await;
+        for here in here {
+            here.local.flush(end.saturating_duration_since(Instant::now()).max(LEAST));
+        }
     }
+}
+
+/// The sinks of `config` as they are now.
+pub(super) fn shown(config: &Config, metrics: &Metrics) -> Vec<status::Sink> {
+    let sink = |sink: &config::Sink| {
+        let log = metrics.sink(&sink.name);
+        let waiting: telemetry::metrics::Waiting = log.waiting();
+        let dropped = LogDrop::ALL.iter().map(|cause| (cause.as_str(), log.dropped(*cause)));
+        status::Sink {
+            name: sink.name.clone(),
+            kind: sink.to.as_str(),
+            state: if log.is_failing() { "failing" } else { "working" },
+            queue: waiting.queue,
+            spool_bytes: waiting.spool_bytes,
+            spool_records: waiting.spool_records,
+            oldest_age_seconds: waiting.age().as_secs(),
+            sent: log.written.get(),
+            retried: log.errors.get(),
+            dropped: dropped.filter(|(_, records)| *records > 0).collect(),
+            last_error: log.last_error(),
+        }
+    };
+    config.access_log.sinks.iter().map(sink).collect()
 }
 
 /// Longest wait for what was emitted to be handed on before settings change; it takes milliseconds.
 const FED: Duration = Duration::from_secs(1);
 
-/// Everybody who wants records. A log that is off wants none, so that workers fill none.
-fn consumers(config: &Config, local: &Local) -> Consumers {
-    let is_on = config.access_log.target != LogTarget::Off;
-    is_on.then(|| local.consumer()).into_iter().collect()
-}
+/// Time that a sink of this machine has at the end in any case.
+const LEAST: Duration = Duration::from_secs(1);
 
-fn redactor(config: &Config) -> Redactor {
-    Redactor::new(&config.clients.secret_query_keys)
+fn redactor(config: &Config, sink: &config::Sink) -> Redactor {
+    Redactor::new(&config.clients.secret_query_keys).with_emails(sink.redact_emails).with_prefix(sink.anonymise)
 }

@@ -33,7 +33,7 @@ use crate::waf::Proofs;
 use super::bound::Bound;
 use super::discover::Finder;
 use super::observe::Observer;
-use super::sinks::Sinks;
+use super::sinks::{self, Sinks};
 use super::status::World;
 use super::{Error, Options, Running, admin, background, end, reload, service};
 
@@ -68,6 +68,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let quic_keys = quic::Keys::new(secret.as_ref().map(|secret| secret.expose())).map_err(Error::Quic)?;
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
+    let prepared = sinks::prepare(&config)?;
     let streams = clients.separate();
     let snapshot = Snapshot::build(config, None, &metrics).map_err(Error::Build)?;
     let config = Arc::clone(&snapshot.config);
@@ -90,7 +91,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let keys = Keyring::new(secret.as_ref().map(|secret| secret.expose()));
     let (fleet, sync) = fleet(&config, &bans, &metrics).unzip();
     let fleet = fleet.unwrap_or(Fleet::alone());
-    let log = Sinks::start(&config, &metrics)?;
+    let log = Sinks::start(&config, prepared, &metrics)?;
     let observer = Arc::new(Observer::new(Arc::clone(&live)));
     let drains = Arc::new(Drains::new(Arc::clone(&live) as _, Arc::clone(&observer) as _, now_ms));
     let budgets = Budgets::open(Arc::clone(&live), metrics.clone(), config.process.objectives_file.clone());

@@ -191,6 +191,7 @@ impl Source for World {
             bans: self.bans.len(now_ns()) as u64,
             shield: self.shield(&snapshot),
             fleet: self.fleet.is_there(),
+            sinks: super::sinks::shown(&snapshot.config, &self.metrics),
         }
     }
 

@@ -5,6 +5,7 @@
 //! all findings at once. Deliberately absent: anything that opens a socket or reads a key file's content.
 
 mod catalogue;
+pub mod collector;
 pub mod findings;
 pub mod listener;
 mod mode;
@@ -17,6 +18,7 @@ pub mod redis;
 pub mod route;
 pub mod secret;
 pub mod shield;
+pub mod sink;
 pub mod units;
 
 use std::io::Read;
@@ -34,6 +36,7 @@ pub use process::{AccessLog, Admin, Clients, FaultPages, Process};
 pub use route::Route;
 pub use secret::{Secret, SecretSource};
 pub use shield::Shield;
+pub use sink::Sink;
 
 /// Longest configuration file; a mistaken path must not fill the memory.
 const LONGEST: u64 = 4 << 20;

@@ -244,7 +244,7 @@ pub struct UpstreamClocks {
     pub learn_idle: bool,
 }
 
-/// TLS to endpoints.
+/// TLS to endpoints, and to collectors.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UpstreamTls {
     /// Name to verify and to send as SNI. Default: the endpoint's host.

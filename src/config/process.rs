@@ -9,6 +9,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 pub use super::secret::SecretSource;
+use super::sink::Sink;
 use crate::lexicon::ZoneName;
 
 /// `[process]`.
@@ -90,38 +91,12 @@ pub struct AdminSocket {
     pub mode: u32,
 }
 
-/// Where records go.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum LogTarget {
-    /// No records.
-    Off,
-    /// Standard output, one line each. The default.
-    Stdout,
-    /// A file, reopened on SIGUSR1 and when it was moved away.
-    File(PathBuf),
-}
-
-/// How records look.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LogFormat {
-    /// One JSON object a line. The default.
-    Json,
-    /// Apache's combined format.
-    Combined,
-}
-
 /// `[access_log]`.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    /// Where to.
-    pub target: LogTarget,
-    /// How.
-    pub format: LogFormat,
-    /// Size in bytes at which a file is rotated; 0 never. Default 100 MiB.
-    pub rotate_size: u64,
-    /// Rotated files kept. Default 5; at most 1,000.
-    pub rotate_keep: u32,
-    /// Records waiting for the writer, per worker; beyond it records are dropped and counted. Default 8,192.
+    /// Where records go. Default: JSON lines to standard output.
+    pub sinks: Vec<Sink>,
+    /// Records waiting in each worker; beyond it records are dropped and counted. Default 8,192. Needs restart.
     pub queue: usize,
 }
 

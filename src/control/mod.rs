@@ -1,7 +1,7 @@
 //! Background tasks: they write, the data plane reads.
 //!
 //! Floor 5. Everything here runs on the control runtime, under one [`supervisor`]: the active health checks, name
-//! resolution, discovery, operators' drains, error budgets, file watching, signals. In: the pools of the present generation. Out: standings,
+//! resolution, discovery, operators' drains, error budgets, shipping of records, file watching, signals. In: the pools of the present generation. Out: standings,
 //! addresses and drains in each endpoint's vitals, and requests to reload, to reopen logs or to drain. Deliberately absent: the data plane; it never
 //! waits for anything in here.
 
@@ -12,8 +12,10 @@ pub mod drains;
 pub mod names;
 pub mod prober;
 pub mod resolver;
+pub mod shipper;
 pub mod signals;
 pub mod supervisor;
+pub mod transport;
 pub mod umpire;
 pub mod watch;
 

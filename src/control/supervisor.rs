@@ -133,6 +133,11 @@ impl Supervisor {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Asks every task to finish; [`Supervisor::running`] tells when they have.
+    pub fn ask_to_finish(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// Asks every task to finish, waits for them until the deadline, cuts the rest and names it.
     pub async fn shut_down(mut self, within: Duration) -> Vec<&'static str> {
         let deadline = Instant::now() + within;

@@ -9,6 +9,7 @@
 
 mod fan;
 mod local;
+mod losses;
 mod sink;
 mod writer;
 
@@ -23,6 +24,7 @@ use super::metrics::{LogDrop, LogMetrics};
 use super::record::Record;
 use fan::Fan;
 pub use local::Local;
+pub use losses::Losses;
 
 /// Sees every record, on the access log's thread: must not block, and should not take long.
 pub trait Consumer: Send + Sync {

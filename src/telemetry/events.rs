@@ -7,6 +7,7 @@
 //! given to any of these.
 
 mod endpoints;
+mod sinks;
 mod stderr;
 
 use std::error::Error;
@@ -18,9 +19,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::metrics::{
-    AdminChange, ConnectionRefusal, HandshakeFailure, ListenerMetrics, LogMetrics, Metrics, Reload, phase_word,
-};
+use super::metrics::{AdminChange, ConnectionRefusal, HandshakeFailure, ListenerMetrics, Metrics, Reload, phase_word};
 use crate::lexicon::{ConnectionId, EndpointName, Generation, ListenerName, PoolName};
 use crate::lifecycle::Phase;
 
@@ -28,6 +27,10 @@ pub use endpoints::{
     EndpointFlipped, endpoint_ejected, endpoint_on_trial, endpoint_probed, endpoint_returned, endpoint_warming,
     idle_time_learned, limit_reached, panic_mode_entered, panic_mode_left, queue_refusing, retries_refused,
     traffic_shifted,
+};
+pub use sinks::{
+    access_log_failing, access_log_recovered, access_log_reopened, records_lost, sink_failing, sink_recovered,
+    spool_failing, spool_opened,
 };
 pub use stderr::{Flush, dropped};
 
@@ -314,24 +317,6 @@ pub fn drained(took: Duration, cut: u64) {
     } else {
         warn!(took_ms, connections.cut = cut, "drain deadline passed");
     }
-}
-
-/// The access log cannot be written; it is tried again. Written once for each streak, counted each time.
-pub fn access_log_failing(metrics: &LogMetrics, target: &str, first: bool, error: &std::io::Error) {
-    metrics.errors.inc();
-    if first {
-        error!(access_log.target = target, error = %Chain(error), "access log failing, records wait and then drop");
-    }
-}
-
-/// The access log can be written again.
-pub fn access_log_recovered(target: &str, failures: u64) {
-    info!(access_log.target = target, failures, "access log recovered");
-}
-
-/// The access log's file was rotated, or opened anew because it was asked for or had been moved away.
-pub fn access_log_reopened(target: &str, why: &'static str) {
-    debug!(access_log.target = target, why, "access log reopened");
 }
 
 /// A panic was caught: a bug of ours, which ended one exchange. The panic hook has written where it was.

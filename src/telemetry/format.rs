@@ -1,71 +1,77 @@
 //! Turns a record into a line.
 //!
 //! Floor 2. In: a [`Record`] on the access log's own thread. Out: one line of JSON (schema [`SCHEMA`], fields as in
-//! [`FIELDS`], documented by [`reference`](fn@reference)) or of Apache's `combined` format, appended to a buffer that is used again.
+//! [`FIELDS`], documented by [`reference`](fn@reference)), of Apache's `combined` format, or of those in [`named`], appended
+//! to a buffer that is used again.
 //! Whatever bytes a client sent, a line stays one line and JSON stays JSON. Deliberately absent: cookies,
 //! `Authorization`, request and response fields other than those listed.
 
+pub(super) mod named;
+pub(super) mod stamp;
+mod text;
+
 use std::fmt::Write as _;
-use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
 use super::record::{Kind, Record};
 use super::redact::{Redactor, without_user};
-use crate::config::process::LogFormat;
+use crate::config::sink::LogFormat;
 use crate::lexicon::Protocol;
+use stamp::{Pattern, Stamp};
+use text::{address, count, decimal, display, escaped, field, hex, key, millis, optional, quoted, string};
 
 /// Version of the JSON line, its field `v`. Grows when a field changes its meaning or goes; new fields may come any time.
 pub const SCHEMA: u32 = 1;
 
-/// Fields of the JSON line in their order: name, type, meaning. A field without a value is left out.
+/// Fields of the JSON line in their order: name, name in the format `otel`, type, meaning. A field without a value is left
+/// out.
 #[rustfmt::skip] // a table
-pub const FIELDS: &[(&str, &str, &str)] = &[
-    ("v", "number", "version of this schema, 1"),
-    ("id", "string", "tells this record from all others of all processes; the same whenever it is sent again"),
-    ("time", "string", "when the request head was complete; RFC 3339, UTC, microseconds"),
-    ("kind", "string", "`exchange`, `tunnel_start` or `tunnel_end` (same `request_id`)"),
-    ("request_id", "string", "as sent to the endpoint and returned to the client"),
-    ("traceparent", "string", "W3C trace context, as sent to the endpoint"),
-    ("client", "string", "client address, through trusted proxies"),
-    ("client_port", "number", "client port; absent when a forwarded chain did not tell it"),
-    ("connection", "number", "the connection's number in this process"),
-    ("listener", "string", "name of the listener"),
-    ("protocol", "string", "`h1` or `h2`"),
-    ("tls", "string", "`TLSv1.2` or `TLSv1.3`; absent on plain connections"),
-    ("ja4", "string", "JA4 fingerprint of the client's TLS"),
-    ("method", "string", "method"),
-    ("host", "string", "host as the client named it"),
-    ("path", "string", "path and query; secret query values are `***`"),
-    ("status", "number", "status sent; absent when the client was gone before"),
-    ("bytes_in", "number", "request body bytes received; for a tunnel, bytes from the client"),
-    ("bytes_out", "number", "response body bytes sent; for a tunnel, bytes to the client"),
-    ("receive_ms", "number", "receiving the request body before an endpoint was leased"),
-    ("queue_ms", "number", "waiting for a free endpoint"),
-    ("connect_ms", "number", "connecting, last attempt; 0 on a reused connection"),
-    ("first_byte_ms", "number", "from the request sent to the response head, last attempt"),
-    ("total_ms", "number", "from the request head to the last byte of the response; for a tunnel, its life"),
-    ("route", "string", "name of the route"),
-    ("pool", "string", "name of the pool"),
-    ("endpoint", "string", "endpoint that answered, or was tried last"),
-    ("attempts", "array", "attempts that failed before, each `{\"endpoint\", \"cause\"}`"),
-    ("end", "string", "end code of two letters: who (`-` nobody, `C` client, `U` upstream, `P` the proxy) and during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data, `T` tunnel)"),
-    ("fault", "string", "reason code when the proxy itself answered or broke off"),
-    ("limits", "array", "limits that refused it, or would have, each `{\"limit\", \"observed\"}`"),
-    ("verdicts", "array", "what rules of the shield said, each `{\"rule\", \"action\", \"mode\"}`; mode is `enforced` or `observed`"),
-    ("user_agent", "string", "`User-Agent`"),
-    ("referer", "string", "`Referer` without user information and fragment; secret query values are `***`"),
-    ("messages_in", "number", "WebSocket messages from the client, on `tunnel_end`"),
-    ("messages_out", "number", "WebSocket messages to the client, on `tunnel_end`"),
+pub const FIELDS: &[(&str, &str, &str, &str)] = &[
+    ("v", "sluicegate.schema", "number", "version of this schema, 1"),
+    ("id", "log.record.uid", "string", "tells this record from all others of all processes; the same whenever it is sent again"),
+    ("time", "timestamp", "string", "when the request head was complete; RFC 3339, UTC, microseconds"),
+    ("kind", "sluicegate.kind", "string", "`exchange`, `tunnel_start` or `tunnel_end` (same `request_id`)"),
+    ("request_id", "sluicegate.request_id", "string", "as sent to the endpoint and returned to the client"),
+    ("traceparent", "sluicegate.traceparent", "string", "W3C trace context, as sent to the endpoint"),
+    ("client", "client.address", "string", "client address, through trusted proxies"),
+    ("client_port", "client.port", "number", "client port; absent when a forwarded chain did not tell it"),
+    ("connection", "sluicegate.connection", "number", "the connection's number in this process"),
+    ("listener", "sluicegate.listener", "string", "name of the listener"),
+    ("protocol", "network.protocol.version", "string", "`h1`, `h2` or `h3`; with OpenTelemetry's names `1.1`, `2` or `3`"),
+    ("tls", "tls.protocol.version", "string", "`TLSv1.2` or `TLSv1.3`; absent on plain connections"),
+    ("ja4", "tls.client.ja4", "string", "JA4 fingerprint of the client's TLS"),
+    ("method", "http.request.method", "string", "method"),
+    ("host", "server.address", "string", "host as the client named it"),
+    ("path", "url.original", "string", "path and query; secret query values are `***`"),
+    ("status", "http.response.status_code", "number", "status sent; absent when the client was gone before"),
+    ("bytes_in", "http.request.body.size", "number", "request body bytes received; for a tunnel, bytes from the client"),
+    ("bytes_out", "http.response.body.size", "number", "response body bytes sent; for a tunnel, bytes to the client"),
+    ("receive_ms", "sluicegate.receive_ms", "number", "receiving the request body before an endpoint was leased"),
+    ("queue_ms", "sluicegate.queue_ms", "number", "waiting for a free endpoint"),
+    ("connect_ms", "sluicegate.connect_ms", "number", "connecting, last attempt; 0 on a reused connection"),
+    ("first_byte_ms", "sluicegate.first_byte_ms", "number", "from the request sent to the response head, last attempt"),
+    ("total_ms", "sluicegate.total_ms", "number", "from the request head to the last byte of the response; for a tunnel, its life"),
+    ("route", "http.route", "string", "name of the route"),
+    ("pool", "sluicegate.pool", "string", "name of the pool"),
+    ("endpoint", "sluicegate.endpoint", "string", "endpoint that answered, or was tried last"),
+    ("attempts", "sluicegate.attempts", "array", "attempts that failed before, each `{\"endpoint\", \"cause\"}`"),
+    ("end", "sluicegate.end", "string", "end code of two letters: who (`-` nobody, `C` client, `U` upstream, `P` the proxy) and during what (`-` complete, `R` request, `Q` queue, `C` connect, `H` waiting for the head, `D` response data, `T` tunnel)"),
+    ("fault", "error.type", "string", "reason code when the proxy itself answered or broke off"),
+    ("limits", "sluicegate.limits", "array", "limits that refused it, or would have, each `{\"limit\", \"observed\"}`"),
+    ("verdicts", "sluicegate.verdicts", "array", "what rules of the shield said, each `{\"rule\", \"action\", \"mode\"}`; mode is `enforced` or `observed`"),
+    ("user_agent", "user_agent.original", "string", "`User-Agent`"),
+    ("referer", "http.request.header.referer", "string", "`Referer` without user information and fragment; secret query values are `***`"),
+    ("messages_in", "sluicegate.messages_in", "number", "WebSocket messages from the client, on `tunnel_end`"),
+    ("messages_out", "sluicegate.messages_out", "number", "WebSocket messages to the client, on `tunnel_end`"),
 ];
 
 /// The table of fields as Markdown, for the README.
 pub fn reference() -> String {
-    let mut text = String::from("| field | type | meaning |\n| --- | --- | --- |\n");
-    for (name, kind, meaning) in FIELDS {
+    let mut text = String::from("| field | `otel` | type | meaning |\n| --- | --- | --- | --- |\n");
+    for (name, otel, kind, meaning) in FIELDS {
         // Writing to a String cannot fail.
-        let _infallible = writeln!(text, "| `{name}` | {kind} | {meaning} |");
+        let _infallible = writeln!(text, "| `{name}` | `{otel}` | {kind} | {meaning} |");
     }
     text
 }
@@ -75,24 +81,30 @@ pub fn reference() -> String {
 pub struct Encoder {
     format: LogFormat,
     redactor: Redactor,
-    second: Option<u64>,
-    /// The present second's text: formatted once a second, not once a record.
-    stamp: String,
+    stamp: Stamp,
     scratch: Vec<u8>,
+    parts: named::Parts,
 }
 
 impl Encoder {
     /// An encoder.
-    pub const fn new(format: LogFormat, redactor: Redactor) -> Self {
-        Self { format, redactor, second: None, stamp: String::new(), scratch: Vec::new() }
+    pub fn new(format: LogFormat, redactor: Redactor) -> Self {
+        let pattern = if format == LogFormat::Combined { Pattern::Apache } else { Pattern::Rfc3339 };
+        Self { format, redactor, stamp: Stamp::new(pattern), scratch: Vec::new(), parts: named::Parts::default() }
     }
 
     /// Appends `record` as one line to `out`. `combined` has no line for a tunnel's start.
     pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) {
-        match self.format {
+        match &self.format {
             LogFormat::Json => self.json(record, out),
             LogFormat::Combined if record.kind == Kind::TunnelStart => {}
             LogFormat::Combined => self.combined(record, out),
+            LogFormat::Otel => named::otel(record, &self.redactor, &mut self.stamp, &mut self.scratch, out),
+            LogFormat::Logfmt => named::logfmt(record, &self.redactor, &mut self.stamp, &mut self.scratch, out),
+            LogFormat::Template(pieces) => {
+                self.parts.fill(record, &self.redactor, &mut self.stamp, &mut self.scratch);
+                self.parts.write(pieces, out);
+            }
         }
     }
 
@@ -103,22 +115,15 @@ impl Encoder {
         out.push(b'-');
         decimal(number, 1, out);
         out.extend_from_slice(br#"","time":""#);
-        let micros = self.tick(record.at);
-        out.extend_from_slice(self.stamp.as_bytes());
-        out.push(b'.');
-        decimal(micros.into(), 6, out);
-        out.extend_from_slice(br#"Z","kind":""#);
-        out.extend_from_slice(match record.kind {
-            Kind::Exchange => b"exchange",
-            Kind::TunnelStart => b"tunnel_start",
-            Kind::TunnelEnd => b"tunnel_end",
-        });
+        self.stamp.write(record.at, out);
+        out.extend_from_slice(br#"","kind":""#);
+        out.extend_from_slice(record.kind.as_str().as_bytes());
         out.push(b'"');
         field(out, "request_id", record.request_id.as_bytes());
         optional(out, "traceparent", record.traceparent.as_ref());
         key(out, "client");
         out.push(b'"');
-        address(record.client.ip(), out);
+        address(self.redactor.client(record.client.ip()), out);
         out.push(b'"');
         if record.client.port() != 0 {
             count(out, "client_port", u64::from(record.client.port()));
@@ -216,10 +221,9 @@ impl Encoder {
 
     /// `%h - - [%t] "%r" %>s %b "%{Referer}i" "%{User-agent}i"`.
     fn combined(&mut self, record: &Record, out: &mut Vec<u8>) {
-        self.tick(record.at);
-        address(record.client.ip(), out);
+        address(self.redactor.client(record.client.ip()), out);
         out.extend_from_slice(b" - - [");
-        out.extend_from_slice(self.stamp.as_bytes());
+        self.stamp.write(record.at, out);
         out.extend_from_slice(b"] \"");
         out.extend_from_slice(record.method.as_str().as_bytes());
         out.push(b' ');
@@ -248,148 +252,6 @@ impl Encoder {
         out.extend_from_slice(b"\" \"");
         quoted(record.user_agent.as_ref().map_or(b"-", HeaderValue::as_bytes), out);
         out.extend_from_slice(b"\"\n");
-    }
-
-    /// Brings the stamp up to `at`; gives the microseconds beyond it.
-    fn tick(&mut self, at: SystemTime) -> u32 {
-        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.second != Some(since.as_secs()) {
-            self.second = Some(since.as_secs());
-            let stamp = i64::try_from(since.as_secs())
-                .ok()
-                .and_then(|second| jiff::Timestamp::from_second(second).ok())
-                .unwrap_or(jiff::Timestamp::MAX);
-            self.stamp.clear();
-            // Writing to a String cannot fail, and both patterns are constant.
-            let _infallible = match self.format {
-                LogFormat::Json => write!(self.stamp, "{}", stamp.strftime("%Y-%m-%dT%H:%M:%S")),
-                LogFormat::Combined => write!(self.stamp, "{}", stamp.strftime("%d/%b/%Y:%H:%M:%S +0000")),
-            };
-        }
-        since.subsec_micros()
-    }
-}
-
-/// Names are constants where this is called: inlined, they are stored as they are, without a copy of unknown length.
-#[inline(always)]
-fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-#[inline(always)]
-fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    key(out, name);
-    string(value, out);
-}
-
-#[inline(always)]
-fn optional(out: &mut Vec<u8>, name: &str, value: Option<&HeaderValue>) {
-    if let Some(value) = value {
-        field(out, name, value.as_bytes());
-    }
-}
-
-#[inline(always)]
-fn count(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
-    decimal(value, 1, out);
-}
-
-/// Milliseconds with microseconds as the fraction.
-#[inline(always)]
-fn millis(out: &mut Vec<u8>, name: &str, value: Duration) {
-    key(out, name);
-    if value.is_zero() {
-        out.push(b'0');
-    } else {
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        decimal(micros / 1_000, 1, out);
-        out.push(b'.');
-        decimal(micros % 1_000, 3, out);
-    }
-}
-
-/// Appends a number of at least `digits` digits. A dozen of them in each line make `fmt` show in a profile.
-fn decimal(value: u64, digits: usize, out: &mut Vec<u8>) {
-    let mut text = [b'0'; 20];
-    let (mut left, mut from) = (value, text.len());
-    for digit in text.iter_mut().rev() {
-        if left == 0 {
-            break;
-        }
-        // Below ten, so that nothing is lost.
-        *digit = b'0' | u8::try_from(left % 10).unwrap_or_default();
-        left /= 10;
-        from -= 1;
-    }
-    out.extend_from_slice(text.get(from.min(text.len() - digits)..).unwrap_or_default());
-}
-
-/// Appends the sixteen hexadecimal digits of a number.
-fn hex(number: u64, out: &mut Vec<u8>) {
-    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
-    let pairs = number.to_be_bytes().map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
-    out.extend_from_slice(pairs.as_flattened());
-}
-
-/// Appends an address; IPv4 in IPv6 becomes IPv4.
-fn address(address: IpAddr, out: &mut Vec<u8>) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                decimal(octet.into(), 1, out);
-            }
-        }
-        IpAddr::V6(address) => display(address, out),
-    }
-}
-
-fn display(value: impl std::fmt::Display, out: &mut Vec<u8>) {
-    // Writing to a Vec cannot fail.
-    let _infallible = std::io::Write::write_fmt(out, format_args!("{value}"));
-}
-
-/// Appends a JSON string (RFC 8259 §7). Bytes that are not UTF-8 are taken as ISO-8859-1, as RFC 9110 §5.5 says that
-/// old fields are. All control characters and line separators are escaped: a line stays a line, also for readers
-/// that break lines as Unicode does, and a terminal is not driven.
-fn string(value: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    // To the end, whatever is found: without an early way out the compiler checks sixteen bytes at a time.
-    let special = |byte: u8| !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\');
-    if !value.iter().fold(false, |any, byte| any | special(*byte)) {
-        out.extend_from_slice(value);
-    } else if let Ok(text) = std::str::from_utf8(value) {
-        text.chars().for_each(|character| escaped(character, out));
-    } else {
-        value.iter().for_each(|byte| escaped(char::from(*byte), out));
-    }
-    out.push(b'"');
-}
-
-fn escaped(character: char, out: &mut Vec<u8>) {
-    match character {
-        '"' => out.extend_from_slice(b"\\\""),
-        '\\' => out.extend_from_slice(b"\\\\"),
-        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
-            display(format_args!("\\u{:04x}", u32::from(character)), out);
-        }
-        _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-    }
-}
-
-/// Appends text for between quotes in `combined`: what is not printable ASCII becomes `\xHH`, as Apache does.
-fn quoted(value: &[u8], out: &mut Vec<u8>) {
-    for byte in value {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            b' '..=b'~' => out.push(*byte),
-            _ => display(format_args!("\\x{byte:02x}"), out),
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod exemplar;
 mod exposition;
 mod families;
 mod handles;
+mod log;
 mod page;
 mod process;
 mod quic;
@@ -36,14 +37,15 @@ pub use cells::{Count, set_worker};
 pub use endpoint::{EndpointCounts, EndpointMetrics};
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
-pub use handles::{ListenerMetrics, LogMetrics, PoolMetrics, RouteMetrics};
+pub use handles::{ListenerMetrics, PoolMetrics, RouteMetrics};
+pub use log::{LogMetrics, Waiting};
 pub use page::{Point, Value, Values};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
 pub use rules::RuleMetrics;
 pub use served::Served;
 
-use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName, SinkName};
 use crate::lifecycle::Phase;
 use crate::telemetry::slo::Report;
 use cells::Causes;
@@ -75,6 +77,7 @@ struct Inner {
     proofs: Causes<ProofResult>,
     fleet: Arc<FleetMetrics>,
     log: Arc<LogMetrics>,
+    sinks: Handles<SinkName, LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
 
@@ -236,6 +239,7 @@ impl Metrics {
             proofs: Causes::default(),
             fleet: Arc::default(),
             log: Arc::default(),
+            sinks: Handles::default(),
             gauges: Mutex::new(None),
         }))
     }
@@ -316,7 +320,12 @@ impl Metrics {
         self.0.bans.inc(cause);
     }
 
-    /// The access log's counters.
+    /// The handle of a log sink.
+    pub fn sink(&self, name: &SinkName) -> Arc<LogMetrics> {
+        self.0.sinks.get(name, LogMetrics::default)
+    }
+
+    /// What the workers' ends of the access log count.
     pub fn log(&self) -> Arc<LogMetrics> {
         Arc::clone(&self.0.log)
     }

@@ -6,10 +6,12 @@ pub mod access_log;
 pub mod events;
 pub mod format;
 pub mod metrics;
+pub mod parcel;
 pub mod record;
 pub mod redact;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
+pub mod select;
 pub mod slo;
 
 pub use access_log::{AccessLog, Emitter};

@@ -24,6 +24,17 @@ pub enum Kind {
     TunnelEnd,
 }
 
+impl Kind {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::TunnelStart => "tunnel_start",
+            Self::TunnelEnd => "tunnel_end",
+        }
+    }
+}
+
 /// One line of the access log.
 #[derive(Clone, Debug)]
 pub struct Record {

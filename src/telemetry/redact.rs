@@ -1,12 +1,18 @@
 //! Keeps secrets out of records.
 //!
 //! Floor 2, pure. Query values under secret keys become [`MARK`], whatever the case or percent-encoding of the key, also
-//! when they sit in a URL that is itself a query value (`?next=/login?token=…`). User information in a `Referer` and
-//! fragments are left out. Deliberately absent: cookies and `Authorization`; a record has no field for them.
+//! when they sit in a URL that is itself a query value (`?next=/login?token=…`); so do values that look like a JSON Web
+//! Token wherever they stand, and those that look like an e-mail address if that is wanted. User information in a `Referer`
+//! and fragments are left out, and so is what of a client's address shall not be told. Deliberately absent: cookies and
+//! `Authorization`; a record has no field for them.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use percent_encoding::percent_decode;
+
+use crate::config::sink::Anonymise;
 
 /// What stands for a secret value.
 pub const MARK: &[u8] = b"***";
@@ -14,21 +20,42 @@ pub const MARK: &[u8] = b"***";
 /// How often a key or value is decoded in search of a secret: proxies and login flows nest URLs in URLs.
 const DEPTH: usize = 4;
 
-/// Knows which query keys are secret.
-#[derive(Clone, Debug, Default)]
+/// Knows what is secret.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Redactor {
     keys: Box<[Box<[u8]>]>,
+    emails: bool,
+    anonymise: Option<Anonymise>,
 }
 
 impl Redactor {
     /// Redacts the values under `keys`, in any case.
     pub fn new(keys: &[String]) -> Self {
-        Self { keys: keys.iter().map(|key| key.to_ascii_lowercase().into_bytes().into_boxed_slice()).collect() }
+        let keys = keys.iter().map(|key| key.to_ascii_lowercase().into_bytes().into_boxed_slice()).collect();
+        Self { keys, emails: false, anonymise: None }
+    }
+
+    /// Whether values that look like e-mail addresses are replaced as well.
+    pub fn with_emails(self, emails: bool) -> Self {
+        Self { emails, ..self }
+    }
+
+    /// How much of a client's address is told.
+    pub fn with_prefix(self, anonymise: Option<Anonymise>) -> Self {
+        Self { anonymise, ..self }
+    }
+
+    /// What is told of a client's address.
+    pub fn client(&self, address: IpAddr) -> IpAddr {
+        let Some(prefix) = self.anonymise else { return address };
+        let address = address.to_canonical();
+        let bits = if address.is_ipv4() { prefix.ipv4_prefix } else { prefix.ipv6_prefix };
+        IpNet::new(address, bits).map_or(address, |network| network.trunc().addr())
     }
 
     /// Appends `path` and `query` with secret values replaced.
     pub fn target(&self, path: &str, query: Option<&str>, out: &mut Vec<u8>) {
-        out.extend_from_slice(path.as_bytes());
+        self.path(path.as_bytes(), out);
         if let Some(query) = query {
             out.push(b'?');
             self.query(query.as_bytes(), out);
@@ -48,10 +75,23 @@ impl Redactor {
         };
         out.extend_from_slice(scheme);
         out.extend_from_slice(without_user(authority));
-        out.extend_from_slice(path);
+        self.path(path, out);
         if let Some(query) = query {
             out.push(b'?');
             self.query(query, out);
+        }
+    }
+
+    /// Appends a path. What Superset sends by mail to activate an account is a secret in it.
+    fn path(&self, path: &[u8], out: &mut Vec<u8>) {
+        let mut activation = false;
+        for (at, segment) in path.split(|byte| *byte == b'/').enumerate() {
+            if at > 0 {
+                out.push(b'/');
+            }
+            let secret = (activation && !segment.is_empty()) || has_token(segment);
+            out.extend_from_slice(if secret { MARK } else { segment });
+            activation = segment == b"activation";
         }
     }
 
@@ -100,18 +140,24 @@ impl Redactor {
         key.contains(&b'%')
     }
 
+    /// Whether `value` looks like a secret by itself.
+    fn looks_secret(&self, value: &[u8]) -> bool {
+        has_token(value) || (self.emails && has_email(value))
+    }
+
     /// Whether `value`, decoded as often as it takes, holds a query with a secret in it.
     fn hides_secret(&self, value: &[u8]) -> bool {
         if holds_no_pair(value) {
-            return false;
+            let plain = if value.contains(&b'%') { Cow::Owned(decoded(value)) } else { Cow::Borrowed(value) };
+            return self.looks_secret(&plain);
         }
         let mut value = Cow::Borrowed(value);
         for _ in 0..DEPTH {
             let pairs = value.split(|byte| matches!(byte, b'?' | b'&' | b';' | b'#'));
-            if pairs
+            let named = pairs
                 .filter_map(|pair| before(pair, b"=").1.map(|_| before(pair, b"=").0))
-                .any(|key| self.is_secret(key))
-            {
+                .any(|key| self.is_secret(key));
+            if named || self.looks_secret(&value) {
                 return true;
             }
             if !value.contains(&b'%') {
@@ -121,6 +167,30 @@ impl Redactor {
         }
         value.contains(&b'%')
     }
+}
+
+/// Whether a JSON Web Token is in `text`: the beginning of an object and a second part, in base64url (RFC 7519 §3).
+fn has_token(text: &[u8]) -> bool {
+    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    memchr::memmem::find_iter(text, b"eyJ").any(|at| {
+        let rest = text.get(at..).unwrap_or_default();
+        let head = rest.iter().take_while(|byte| letter(byte)).count();
+        let payload = rest.get(head + 1..).unwrap_or_default().iter().take_while(|byte| letter(byte)).count();
+        rest.get(head) == Some(&b'.') && head >= 8 && payload >= 4
+    })
+}
+
+/// Whether something in `text` looks like an e-mail address.
+fn has_email(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'@', text).any(|at| {
+        let (user, host) = (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default());
+        let named =
+            user.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"_-+.%".contains(byte));
+        let label = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.') || !byte.is_ascii();
+        let host: Vec<u8> = host.iter().copied().take_while(label).collect();
+        let host = host.strip_suffix(b".").unwrap_or(&host);
+        named && memchr::memrchr(b'.', host).is_some_and(|dot| dot > 0 && host.len() - dot > 2)
+    })
 }
 
 /// `host` without user information; a `Host` field may not have any (RFC 9110 §4.2.4), a hostile one may.
@@ -220,6 +290,79 @@ mod tests {
             assert!(!target(given).contains("s3"), "{given} gave {}", target(given));
         }
         assert_eq!(target("/login?next=%2Fa%3Fx%3D1"), "/login?next=%2Fa%3Fx%3D1");
+    }
+
+    #[test]
+    fn none_of_supersets_secrets_is_told() {
+        // The defaults of `clients.secret_query_keys`, and where Superset has secrets in URLs.
+        let keys = [
+            "token",
+            "access_token",
+            "refresh_token",
+            "id_token",
+            "guest_token",
+            "csrf_token",
+            "code",
+            "state",
+            "password",
+            "secret",
+            "api_key",
+            "signature",
+            "session",
+        ];
+        let redactor = Redactor::new(&keys.map(str::to_owned)).with_emails(true);
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJTM0NSM1QifQ.S3CR3T-sig";
+        for given in [
+            "/oauth-authorized/google?code=S3CR3T&state=S3CR3T".to_owned(),
+            "/embedded/4c2?guest_token=S3CR3T".to_owned(),
+            "/api/v1/security/csrf_token/?csrf_token=S3CR3T".to_owned(),
+            "/login/?next=%2Fsuperset%2Fdashboard%2F1%3Fpassword%3DS3CR3T".to_owned(),
+            format!("/ws?tab_id=1&async-token={jwt}"),
+            format!("/embedded/4c2?t={}", jwt.replace('.', "%2E")),
+            format!("/api/v1/guest/{jwt}/x"),
+            "/register/activation/S3CR3T".to_owned(),
+            "/api/v1/chart/data?q=(filters:!((col:email,opr:eq,value:S3CR3T@example.com)))".to_owned(),
+            "/users/list/?_flt_0_email=S3CR3T%40example.com".to_owned(),
+            "/users/list/?_flt_0_email=S3CR3T%2540example.co.uk&x=1".to_owned(),
+        ] {
+            let (path, query) =
+                given.split_once('?').map_or((given.as_str(), None), |(path, query)| (path, Some(query)));
+            let mut out = Vec::new();
+            redactor.target(path, query, &mut out);
+            redactor.referer(format!("https://bi.example.com{given}").as_bytes(), &mut out);
+            let out = String::from_utf8(out).unwrap();
+            assert!(!out.contains("S3CR3T") && !out.contains("eyJzdWIi"), "{given} gave {out}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_a_little_like_a_secret_stays() {
+        let redactor = redactor().with_emails(true);
+        for (path, query) in [
+            ("/superset/dashboard/p/abc", "native_filters_key=eyJ&standalone=3"),
+            ("/static/assets/theme@2x.png", "v=1.2.3"),
+            ("/api/v1/chart/data", "form_data=(a:b@,c:d)&at=@"),
+            ("/register/form", "x=a@b"),
+        ] {
+            let mut out = Vec::new();
+            redactor.target(path, Some(query), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{path}?{query}"));
+        }
+        let mut out = Vec::new();
+        Redactor::new(&[]).target("/a", Some("mail=a@b.example"), &mut out);
+        assert_eq!(out, b"/a?mail=a@b.example");
+    }
+
+    #[test]
+    fn of_an_address_only_the_beginning_is_told() {
+        let told = |address: &str| {
+            let prefix = Anonymise { ipv4_prefix: 24, ipv6_prefix: 48 };
+            Redactor::default().with_prefix(Some(prefix)).client(address.parse().unwrap()).to_string()
+        };
+
+        assert_eq!(told("203.0.113.9"), "203.0.113.0");
+        assert_eq!(told("::ffff:203.0.113.9"), "203.0.113.0");
+        assert_eq!(told("2001:db8:1:2:3::4"), "2001:db8:1::");
     }
 
     #[test]

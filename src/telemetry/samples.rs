@@ -6,8 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderValue, Method, Uri};
 
 use super::record::{Attempt, End, Kind, Record, RecordId, Stages, Verdict};
+use crate::config::sink::{Batch, Destination, LogFormat, Select, Sink};
 use crate::lexicon::{
-    ConnectionId, EndpointName, Fingerprint, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName,
+    ConnectionId, EndpointName, Fingerprint, LimitName, ListenerName, PoolName, Protocol, RouteName, RuleName, SinkName,
 };
 
 /// A complete exchange with every field set.
@@ -48,5 +49,20 @@ pub(crate) fn exchange() -> Record {
         user_agent: Some(HeaderValue::from_static("Mozilla/5.0 \"x\"")),
         referer: Some(HeaderValue::from_static("https://bi.example.com/login?code=s3cr3t")),
         messages: None,
+    }
+}
+
+/// A sink with the settings that stand in no file.
+pub(crate) fn sink(to: Destination) -> Sink {
+    Sink {
+        name: SinkName::new("sink"),
+        to,
+        format: LogFormat::Json,
+        select: Select::default(),
+        anonymise: None,
+        redact_emails: true,
+        queue: 8_192,
+        batch: Batch::default(),
+        spool: None,
     }
 }

@@ -44,6 +44,7 @@ mod rolling;
 mod routes;
 mod seeds;
 mod shield;
+mod sinks;
 mod streaming;
 mod surroundings;
 mod websockets;

@@ -4,9 +4,11 @@
 //! read before the first failure counts, so that all findings of a file come at once. Seen by `config` alone.
 //! Deliberately absent: opening any file but the configuration itself.
 
+mod access_log;
 mod across;
 mod bans;
 mod built_in;
+mod collector;
 mod discover;
 mod edits;
 mod health;
@@ -14,18 +16,22 @@ mod http3;
 mod json;
 pub(super) mod key;
 mod kinds;
+mod labels;
 mod limit;
 mod listener;
 mod login;
 mod objectives;
 mod pool;
 mod process;
+mod receivers;
 mod redis;
 mod route;
 mod rule;
+mod secret;
 mod shapes;
 mod sheet;
 mod shield;
+mod sink;
 mod steady;
 mod transport;
 mod words;
@@ -71,7 +77,7 @@ section! {
         /// The operators' listener.
         admin: Sub<Option<Admin>> = sub(&process::ADMIN, process::admin), Or("{}");
         /// Where the records of exchanges and tunnels go.
-        access_log: Sub<AccessLog> = sub(&process::ACCESS_LOG, process::access_log), Or("{}");
+        access_log: Sub<AccessLog> = sub(&access_log::ACCESS_LOG, access_log::access_log), Or("{}");
         /// Own pages for the proxy's own answers.
         fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
         /// What clients may have, over time and at once.
@@ -145,12 +151,14 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         written if written.is_empty() => across::default_route(table)?,
         written => whole_list(written)?,
     };
+    let routes: Vec<Arc<_>> = built_in::complete(&routes).into_iter().map(Arc::new).collect();
+    access_log::know_routes(table, access_log.as_ref(), &routes)?;
     Some(Config {
         process: process?,
         clients: clients?,
         listeners: across::distinct_names(whole_list(listeners?)?).into_iter().map(Arc::new).collect(),
         pools: whole_list(pools?)?.into_iter().map(|pool| Arc::new(pool.seen_from(own_zone.as_ref()))).collect(),
-        routes: built_in::complete(&routes).into_iter().map(Arc::new).collect(),
+        routes,
         shield: Shield { rules: whole_list(rules?)?, ..shield? },
         admin: admin?,
         access_log: access_log?,

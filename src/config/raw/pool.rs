@@ -282,22 +282,22 @@ fn retry(table: &Table<'_>) -> Option<Retry> {
 }
 
 section! {
-    /// TLS to the endpoints.
-    TLS: TlsKeys {
+    /// TLS to whom the proxy connects.
+    pub(super) TLS: TlsKeys {
         /// Name to verify and to send as SNI.
-        server_name: Parsed<String> = parsed("host name", host_name), May("the endpoint's host");
+        server_name: Parsed<String> = parsed("host name", host_name), May("the host that is connected to");
         /// PEM file of trust anchors.
         authorities: File = WATCHED, May("Mozilla's");
         /// Whether the certificate is verified.
         verify: Flag = Flag, Or("true");
-        /// Certificate shown to the endpoint, a PEM file.
+        /// Certificate shown to the other side, a PEM file.
         certificate: File = WATCHED, May("none");
         /// Key of `certificate`, a PEM file.
         key: File = WATCHED, May("none");
     }
 }
 
-fn tls(table: &Table<'_>) -> Option<UpstreamTls> {
+pub(super) fn tls(table: &Table<'_>) -> Option<UpstreamTls> {
     let server_name = table.get(&TLS.server_name);
     let authorities = table.get(&TLS.authorities);
     let verify = table.get(&TLS.verify);

@@ -1,4 +1,4 @@
-//! `[process]`, `[clients]`, `[admin]`, `[access_log]`, `[fault_pages]` as written.
+//! `[process]`, `[clients]`, `[admin]`, `[fault_pages]` as written.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -6,18 +6,17 @@ use std::path::PathBuf;
 
 use http::HeaderName;
 use ipnet::IpNet;
-use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
-use super::super::process::{AccessLog, Admin, AdminSocket, Clients, FaultPages, LogFormat, LogTarget, Process};
-use super::super::secret::SecretSource;
-use super::key::{Below, Describe, Entry, Key, Kind, May, Or, Section, Table, section};
+use super::super::process::{Admin, AdminSocket, Clients, FaultPages, Process};
+use super::key::{Entry, Key, May, Or, Section, Table, section};
 use super::kinds::{
-    Bytes, Choice, File, Flag, HOUR, KIB, Lasting, PLACE, Parsed, TIB, WATCHED, Whole, bytes, choice, lasting, network,
-    parsed, socket_address, whole,
+    Bytes, File, Flag, HOUR, KIB, Lasting, PLACE, Parsed, TIB, WATCHED, Whole, bytes, lasting, network, parsed,
+    socket_address, whole,
 };
-use super::shapes::{List, Sub, list, sub, values};
-use super::sheet::{Words, Written};
+use super::secret::Secret;
+use super::shapes::{List, list, values};
+use super::sheet::Words;
 use super::words::{header_name, host_name, name, short_text};
 use crate::lexicon::ZoneName;
 
@@ -136,72 +135,6 @@ fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|error| format!("is no filter: {error}"))
 }
 
-/// Where a secret is: `{ file = "…" }` or `{ env = "…" }`.
-pub(super) struct Secret;
-
-section! {
-    /// A secret's place. One of the two.
-    SECRET: SecretKeys {
-        /// File with the secret; a trailing line end is not part of it.
-        file: File = WATCHED, May("none");
-        /// Environment variable with the secret.
-        env: Parsed<String> = parsed("name of an environment variable", variable), May("none");
-    }
-}
-
-const PLACE_OF_SECRET: Sub<SecretSource> = sub(&SECRET, secret);
-
-fn secret(table: &Table<'_>) -> Option<SecretSource> {
-    match (table.get(&SECRET.file)?, table.get(&SECRET.env)?) {
-        (Some(file), None) => Some(SecretSource::File(file)),
-        (None, Some(name)) => Some(SecretSource::Env(name)),
-        (None, None) | (Some(_), Some(_)) => {
-            table.written.error(Words::new("needs one place").expected("{ file = \"...\" } or { env = \"...\" }"));
-            None
-        }
-    }
-}
-
-fn variable(text: &str) -> Result<String, String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let named = !text.is_empty() && text.len() <= 256 && text.chars().all(good);
-    if named { Ok(text.to_owned()) } else { Err("is no name of a variable".into()) }
-}
-
-impl Describe for Secret {
-    fn shape(&self) -> String {
-        "{ file = \"...\" } or { env = \"...\" }".into()
-    }
-
-    fn schema(&self) -> Value {
-        let one = |key: &str| json!({ "required": [key] });
-        let mut schema = PLACE_OF_SECRET.schema();
-        if let Some(fields) = schema.as_object_mut() {
-            fields.insert("oneOf".into(), json!([one("file"), one("env")]));
-        }
-        schema
-    }
-
-    fn below(&self) -> Option<Below> {
-        PLACE_OF_SECRET.below()
-    }
-}
-
-impl Kind for Secret {
-    type Value = SecretSource;
-
-    fn read(&self, written: &Written<'_>) -> Option<SecretSource> {
-        if written.value.is_table() {
-            return PLACE_OF_SECRET.read(written);
-        }
-        // Perhaps the secret itself: say what is wrong, but never show it.
-        written.hide();
-        let words = Words::new("must not hold a secret itself").expected(self.shape());
-        written.error(words.help("configuration files are copied, shown and logged; name the secret's place"));
-        None
-    }
-}
-
 section! {
     /// What is believed about clients, and what Superset is told about them.
     pub(super) CLIENTS: ClientsKeys {
@@ -301,49 +234,6 @@ pub(super) fn admin(table: &Table<'_>) -> Option<Option<Admin>> {
 fn file_mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() >= 3);
     mode.ok_or_else(|| "is no file mode such as 0660".into())
-}
-
-section! {
-    /// Where the records of exchanges and tunnels go, one line each.
-    pub(super) ACCESS_LOG: AccessLogKeys {
-        /// `stdout`, or `off`. With `path`, leave it out.
-        target: Choice<LogTarget> = choice(&[("stdout", LogTarget::Stdout), ("off", LogTarget::Off)]), Or("'stdout'");
-        /// File to write instead. It is opened again on SIGUSR1, and when it was moved away.
-        path: File = PLACE, May("none");
-        /// `json`: one object a line. `combined`: Apache's format.
-        format: Choice<LogFormat> =
-            choice(&[("json", LogFormat::Json), ("combined", LogFormat::Combined)]), Or("'json'");
-        /// Size at which a file is rotated; 0 never.
-        rotate_size: Bytes<u64> = bytes(0, TIB), Or("'100MiB'");
-        /// Rotated files kept.
-        rotate_keep: Whole<u32> = whole(0, 1_000), Or("5");
-        /// Records that may wait for the writer, per worker; beyond it they are dropped and counted.
-        queue: Whole<usize> = whole(16, 1_000_000), Or("8_192");
-    }
-}
-
-/// What `[access_log]` means.
-pub(super) fn access_log(table: &Table<'_>) -> Option<AccessLog> {
-    let target = table.get(&ACCESS_LOG.target);
-    let path = table.get(&ACCESS_LOG.path);
-    let format = table.get(&ACCESS_LOG.format);
-    let rotate_size = table.get(&ACCESS_LOG.rotate_size);
-    let rotate_keep = table.get(&ACCESS_LOG.rotate_keep);
-    let queue = table.get(&ACCESS_LOG.queue);
-    if table.has(&ACCESS_LOG.path) && table.has(&ACCESS_LOG.target) {
-        table.error(&ACCESS_LOG.target, Words::new("contradicts `path`").help("remove one of the two"));
-    }
-    if !table.has(&ACCESS_LOG.path) && table.has(&ACCESS_LOG.rotate_size) {
-        table.warn(&ACCESS_LOG.rotate_size, Words::new("has no effect without `path`"));
-    }
-    let path: Option<PathBuf> = path?;
-    Some(AccessLog {
-        target: path.map_or(target?, LogTarget::File),
-        format: format?,
-        rotate_size: rotate_size?,
-        rotate_keep: rotate_keep?,
-        queue: queue?,
-    })
 }
 
 section! {

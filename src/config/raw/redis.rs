@@ -3,7 +3,7 @@
 use super::super::redis::{Redis, RedisTls, Servers};
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{Choice, File, Lasting, Parsed, SECOND, WATCHED, Whole, choice, lasting, parsed, whole};
-use super::process::Secret;
+use super::secret::Secret;
 use super::shapes::{List, Sub, Switch, list, sub, switch, values};
 use super::sheet::Words;
 use super::words::{host_with_port, name, short_text};

@@ -6,8 +6,8 @@ use super::*;
 use crate::config::listener::TlsVersion;
 use crate::config::objectives::Objectives;
 use crate::config::pool::{Check, HttpCheck, SlowStart, Strategy, WhenAllDown};
-use crate::config::process::{LogFormat, LogTarget};
 use crate::config::route::Action;
+use crate::config::sink::{Destination, LogFormat};
 
 const SECOND: Duration = Duration::from_secs(1);
 const KIB: usize = 1 << 10;
@@ -58,8 +58,9 @@ fn the_process_has_its_documented_defaults() {
     );
     assert_eq!((clients.ipv6_prefix, clients.max_tracked), (64, 100_000));
     assert_eq!(admin.unwrap().address.to_string(), "127.0.0.1:9901");
-    assert_eq!((access_log.target, access_log.format), (LogTarget::Stdout, LogFormat::Json));
-    assert_eq!((access_log.rotate_size, access_log.rotate_keep, access_log.queue), (100 * MIB, 5, 8_192));
+    let [sink] = &access_log.sinks[..] else { panic!("{:?}", access_log.sinks) };
+    assert_eq!((&sink.to, &sink.format, sink.name.as_str()), (&Destination::Stdout, &LogFormat::Json, "local"));
+    assert_eq!((sink.redact_emails, sink.anonymise, sink.queue, access_log.queue), (true, None, 8_192, 8_192));
     assert_eq!((fault_pages.html, fault_pages.json), (None, None));
 }
 
@@ -260,7 +261,8 @@ fn files_belong_to_the_directory_of_the_configuration() {
                 [fault_pages]\nhtml = '/pages/fault.html'\n";
     let loaded = with(text);
 
-    assert_eq!(loaded.config.access_log.target, LogTarget::File("/etc/sluicegate/log/access.log".into()));
+    let file = loaded.config.access_log.sinks[0].to.file().unwrap();
+    assert_eq!((file.path.as_path(), file.rotate_size), (Path::new("/etc/sluicegate/log/access.log"), 100 * MIB));
     // What the proxy writes is not watched.
     let watched = ["/etc/sluicegate/superset.toml", "/etc/sluicegate/secret", "/pages/fault.html"];
     assert_eq!(loaded.files, watched.map(PathBuf::from));
@@ -283,7 +285,7 @@ fn sections_can_be_switched_off() {
     );
 
     assert!(loaded.config.admin.is_none() && loaded.config.pools[0].health.is_none());
-    assert_eq!(loaded.config.access_log.target, LogTarget::Off);
+    assert!(loaded.config.access_log.sinks.is_empty());
     assert!(route(&loaded, "/").websocket.is_none() && route(&loaded, "/").request_buffer.is_none());
 }
 

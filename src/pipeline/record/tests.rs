@@ -9,12 +9,13 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::*;
-use crate::config::process::{LogFormat, LogTarget};
+use crate::config::sink::{Destination, LogFile};
 use crate::config::{self, Config};
 use crate::lexicon::{ConnectionId, Protocol};
 use crate::telemetry::access_log::{AccessLog, Local};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
+use crate::telemetry::samples;
 use crate::upstream::observer::Side;
 use crate::upstream::pool::tests::wish;
 use crate::upstream::tunnel::{Ending, Tally};
@@ -36,13 +37,14 @@ impl Told {
         let metrics = Metrics::new(1);
         let snapshot = Snapshot::build(config, None, &metrics).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let to = config::AccessLog {
-            target: LogTarget::File(folder.path().join("log")),
-            format: LogFormat::Json,
+        let file = LogFile {
+            path: folder.path().join("log"),
             rotate_size: 0,
+            rotate_every: None,
             rotate_keep: 1,
-            queue: 64,
+            gzip: false,
         };
+        let to = config::Sink { queue: 64, ..samples::sink(Destination::File(file)) };
         let local = Local::start(to, Redactor::new(&[]), metrics.log()).unwrap();
         let log = AccessLog::start(64, vec![local.consumer()], metrics.log()).unwrap();
         let emitter = log.worker();

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
-use super::{Consumers, Order};
+use super::{Consumers, Losses, Order};
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
 use crate::telemetry::record::{Record, RecordId};
 
@@ -31,13 +31,23 @@ pub(super) struct Fan {
     /// Whether emitters hand records over.
     on: Arc<AtomicBool>,
     metrics: Arc<LogMetrics>,
+    losses: Losses,
     next: RecordId,
     flushes: Vec<SyncSender<()>>,
 }
 
 impl Fan {
     pub(super) fn new(length: usize, consumers: Consumers, on: Arc<AtomicBool>, metrics: Arc<LogMetrics>) -> Self {
-        Self { length, queues: Vec::new(), consumers, on, metrics, next: RecordId::first(), flushes: Vec::new() }
+        Self {
+            length,
+            queues: Vec::new(),
+            consumers,
+            on,
+            metrics,
+            losses: Losses::default(),
+            next: RecordId::first(),
+            flushes: Vec::new(),
+        }
     }
 
     /// Runs until the access log is dropped.
@@ -55,6 +65,7 @@ impl Fan {
                 (0..waiting).for_each(|_| self.metrics.drop_record(LogDrop::Ending));
                 return;
             }
+            self.losses.look("-", &self.metrics);
             wait = if worked { BUSY } else { (wait * 2).min(IDLE) };
             thread::park_timeout(wait);
         }

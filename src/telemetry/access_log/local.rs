@@ -2,18 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use super::Consumer;
 use super::writer::Writer;
 use crate::config;
-use crate::config::process::LogTarget;
+use crate::config::sink::Select;
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
 use crate::telemetry::record::Record;
 use crate::telemetry::redact::Redactor;
+use crate::telemetry::select;
 
 /// A sink of this machine. Dropping it and its consumer ends its thread once what waits is written or cannot be.
 #[derive(Debug)]
@@ -27,14 +29,14 @@ pub struct Local {
 struct Intake {
     queue: SyncSender<Arc<Record>>,
     thread: Thread,
-    on: Arc<AtomicBool>,
+    select: ArcSwap<Select>,
     metrics: Arc<LogMetrics>,
 }
 
 /// What the thread is told.
 pub(super) enum Order {
     Reopen,
-    Reconfigure(Box<(config::AccessLog, Redactor)>),
+    Reconfigure(Box<(config::Sink, Redactor)>),
     Flush(SyncSender<()>),
 }
 
@@ -46,13 +48,13 @@ impl Local {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(config: config::AccessLog, redactor: Redactor, metrics: Arc<LogMetrics>) -> io::Result<Self> {
+    pub fn start(config: config::Sink, redactor: Redactor, metrics: Arc<LogMetrics>) -> io::Result<Self> {
         let (orders, from) = sync_channel(ORDERS);
         let (queue, records) = sync_channel(config.queue.max(1));
-        let on = Arc::new(AtomicBool::new(config.target != LogTarget::Off));
-        let writer = Writer::new(config, redactor, Arc::clone(&metrics), Arc::clone(&on), records);
+        let select = ArcSwap::from_pointee(config.select.clone());
+        let writer = Writer::new(config, redactor, Arc::clone(&metrics), records);
         let thread = thread::Builder::new().name("log-local".to_owned()).spawn(move || writer.run(&from))?;
-        let intake = Arc::new(Intake { queue, thread: thread.thread().clone(), on, metrics });
+        let intake = Arc::new(Intake { queue, thread: thread.thread().clone(), select, metrics });
         Ok(Self { orders, intake })
     }
 
@@ -68,7 +70,8 @@ impl Local {
 
     /// Uses other settings once the thread has heard of them ([`Local::flush`] waits for it). The length of the queue
     /// needs a restart.
-    pub fn reconfigure(&self, config: config::AccessLog, redactor: Redactor) {
+    pub fn reconfigure(&self, config: config::Sink, redactor: Redactor) {
+        self.intake.select.store(Arc::new(config.select.clone()));
         self.order(Order::Reconfigure(Box::new((config, redactor))));
     }
 
@@ -91,7 +94,7 @@ impl Local {
 
 impl Consumer for Intake {
     fn take(&self, record: &Arc<Record>) {
-        if !self.on.load(Ordering::Relaxed) {
+        if !select::wants(&self.select.load(), record) {
             return;
         }
         match self.queue.try_send(Arc::clone(record)) {

@@ -7,21 +7,20 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config;
-use crate::config::process::{LogFormat, LogTarget};
+use crate::config::sink::{Destination, LogFile, LogFormat};
 use crate::telemetry::Metrics;
 use crate::telemetry::redact::Redactor;
 use crate::telemetry::samples;
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn to_file(path: &Path) -> config::AccessLog {
-    config::AccessLog {
-        target: LogTarget::File(path.to_owned()),
-        format: LogFormat::Json,
-        rotate_size: 0,
-        rotate_keep: 5,
-        queue: 8_192,
-    }
+fn to_file(path: &Path) -> config::Sink {
+    rotated(path, 0, 5)
+}
+
+fn rotated(path: &Path, rotate_size: u64, rotate_keep: u32) -> config::Sink {
+    let file = LogFile { path: path.to_owned(), rotate_size, rotate_every: None, rotate_keep, gzip: false };
+    samples::sink(Destination::File(file))
 }
 
 /// The access log with one local sink.
@@ -39,7 +38,7 @@ impl Logged {
         self.log.flush(deadline) && self.local.flush(deadline)
     }
 
-    fn reconfigure(&self, config: config::AccessLog, redactor: Redactor) {
+    fn reconfigure(&self, config: config::Sink, redactor: Redactor) {
         self.log.flush(SOON);
         self.local.reconfigure(config, redactor);
     }
@@ -50,7 +49,7 @@ impl Logged {
     }
 }
 
-fn start(config: config::AccessLog) -> (Logged, Arc<LogMetrics>) {
+fn start(config: config::Sink) -> (Logged, Arc<LogMetrics>) {
     let metrics = Metrics::new(1).log();
     let queue = config.queue;
     let local = Local::start(config, Redactor::new(&["token".to_owned()]), Arc::clone(&metrics)).unwrap();
@@ -123,7 +122,7 @@ fn idle_log_writes_without_being_asked() {
 #[test]
 fn rotation_loses_no_line_and_keeps_so_many_files() {
     let (folder, path) = folder();
-    let (log, metrics) = start(config::AccessLog { rotate_size: 20_000, rotate_keep: 100, ..to_file(&path) });
+    let (log, metrics) = start(rotated(&path, 20_000, 100));
     let emitter = log.worker();
 
     for number in 0..2_000 {
@@ -150,9 +149,56 @@ fn rotation_loses_no_line_and_keeps_so_many_files() {
 }
 
 #[test]
+fn rotated_files_are_compressed_and_counted_like_others() {
+    use std::io::Read as _;
+
+    let (folder, path) = folder();
+    let mut sink = rotated(&path, 20_000, 2);
+    if let Destination::File(file) = &mut sink.to {
+        file.gzip = true;
+    }
+    let (log, metrics) = start(sink);
+    let emitter = log.worker();
+    let packed = |index: u32| folder.path().join(format!("access.log.{index}.gz"));
+
+    for round in 0..3 {
+        for number in 0..30 {
+            emitter.emit(numbered(round * 30 + number));
+        }
+        assert!(log.flush(SOON));
+        eventually("the compressed file", || packed(1).exists() && !folder.path().join("access.log.1").exists());
+    }
+
+    eventually("no third file", || packed(2).exists() && !packed(3).exists());
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(fs::File::open(packed(1)).unwrap()).read_to_string(&mut text).unwrap();
+    assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()) && !text.is_empty());
+    assert_eq!((metrics.written.get(), metrics.errors.get()), (90, 0));
+}
+
+#[test]
+fn file_that_is_old_is_rotated_whatever_its_size() {
+    let (folder, path) = folder();
+    let mut sink = to_file(&path);
+    if let Destination::File(file) = &mut sink.to {
+        file.rotate_every = Some(Duration::from_millis(1_200));
+    }
+    let (log, _) = start(sink);
+    let emitter = log.worker();
+
+    emitter.emit(numbered(1));
+    eventually("the rotation", || folder.path().join("access.log.1").exists());
+    emitter.emit(numbered(2));
+    assert!(log.flush(SOON));
+
+    assert_eq!(numbers(&folder.path().join("access.log.1")), [1]);
+    assert_eq!(numbers(&path), [2]);
+}
+
+#[test]
 fn rotated_files_beyond_the_kept_ones_go() {
     let (folder, path) = folder();
-    let (log, _) = start(config::AccessLog { rotate_size: 1_000, rotate_keep: 2, ..to_file(&path) });
+    let (log, _) = start(rotated(&path, 1_000, 2));
     let emitter = log.worker();
 
     for number in 0..50 {
@@ -208,7 +254,7 @@ fn records_beyond_a_full_queue_are_dropped_and_counted() {
     let (folder, path) = folder();
     // A directory in its place: the sink cannot be opened, nothing drains once the buffer is full.
     fs::create_dir(&path).unwrap();
-    let (log, metrics) = start(config::AccessLog { queue: 16, ..to_file(&path) });
+    let (log, metrics) = start(config::Sink { queue: 16, ..to_file(&path) });
     let emitter = log.worker();
 
     let emitted = 5_000;
@@ -265,10 +311,7 @@ fn reload_changes_format_and_secret_keys() {
     let emitter = log.worker();
     emitter.emit(numbered(1));
 
-    log.reconfigure(
-        config::AccessLog { format: LogFormat::Combined, ..to_file(&path) },
-        Redactor::new(&["x".to_owned()]),
-    );
+    log.reconfigure(config::Sink { format: LogFormat::Combined, ..to_file(&path) }, Redactor::new(&["x".to_owned()]));
     assert!(log.flush(SOON));
     emitter.emit(numbered(2));
     assert!(log.flush(SOON));
@@ -277,23 +320,6 @@ fn reload_changes_format_and_secret_keys() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[1].starts_with("203.0.113.9 - - [") && lines[1].contains("x=***"), "{text}");
     assert_eq!(lines.len(), 2);
-}
-
-#[test]
-fn log_that_is_off_takes_nothing_and_can_be_switched_on() {
-    let (_folder, path) = folder();
-    let (log, metrics) = start(config::AccessLog { target: LogTarget::Off, ..to_file(&path) });
-    let emitter = log.worker();
-    emitter.emit(numbered(1));
-    assert!(log.flush(SOON));
-
-    log.reconfigure(to_file(&path), Redactor::default());
-    assert!(log.flush(SOON));
-    emitter.emit(numbered(2));
-    assert!(log.flush(SOON));
-
-    assert_eq!(numbers(&path), [2]);
-    assert_eq!(metrics.written.get(), 1);
 }
 
 #[test]
@@ -396,8 +422,7 @@ fn sink_that_is_stuck_slows_no_other() {
     let (folder, path) = folder();
     fs::create_dir(&path).unwrap();
     let metrics = Metrics::new(1).log();
-    let stuck =
-        Local::start(config::AccessLog { queue: 16, ..to_file(&path) }, Redactor::default(), Arc::clone(&metrics));
+    let stuck = Local::start(config::Sink { queue: 16, ..to_file(&path) }, Redactor::default(), Arc::clone(&metrics));
     let other = folder.path().join("other.log");
     let well = Local::start(to_file(&other), Redactor::default(), Arc::clone(&metrics)).unwrap();
     let stuck = stuck.unwrap();

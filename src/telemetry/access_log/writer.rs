@@ -6,15 +6,15 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::local::Order;
+use super::losses::Losses;
 use super::sink::Sink;
 use crate::config;
-use crate::config::process::LogTarget;
+use crate::config::sink::{Destination, LogFile};
 use crate::telemetry::events;
 use crate::telemetry::format::Encoder;
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
@@ -38,13 +38,13 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 
 /// The thread's state.
 pub(super) struct Writer {
-    config: config::AccessLog,
+    config: config::Sink,
     encoder: Encoder,
     metrics: Arc<LogMetrics>,
-    /// Whether records are handed over; stored here alone, after the settings have changed, so that no record meets a
-    /// sink that is off.
-    on: Arc<AtomicBool>,
+    losses: Losses,
     queue: Receiver<Arc<Record>>,
+    /// Nobody can hand a record over any more.
+    cut_off: bool,
     /// `None` while it cannot be opened.
     sink: Option<Sink>,
     /// Encoded lines; the first `sent` bytes are written, `records` lines are in it.
@@ -62,18 +62,18 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(
-        config: config::AccessLog,
+        config: config::Sink,
         redactor: Redactor,
         metrics: Arc<LogMetrics>,
-        on: Arc<AtomicBool>,
         queue: Receiver<Arc<Record>>,
     ) -> Self {
         Self {
-            encoder: Encoder::new(config.format, redactor),
+            encoder: Encoder::new(config.format.clone(), redactor),
             config,
             metrics,
-            on,
+            losses: Losses::default(),
             queue,
+            cut_off: false,
             sink: None,
             pending: Vec::with_capacity(BATCH * 2),
             sent: 0,
@@ -95,11 +95,12 @@ impl Writer {
             self.look_after();
             self.drain();
             self.acknowledge();
-            if ending {
+            // Whoever hands records over may not have heard of the end yet.
+            if ending && self.cut_off {
                 self.end();
                 return;
             }
-            let idle = self.pending.is_empty() && self.flushes.is_empty();
+            let idle = self.pending.is_empty() && self.flushes.is_empty() && !ending;
             thread::park_timeout(if idle { IDLE } else { BUSY });
         }
     }
@@ -120,36 +121,50 @@ impl Writer {
         }
     }
 
-    fn reconfigure(&mut self, (config, redactor): (config::AccessLog, Redactor)) {
-        let off = config.target == LogTarget::Off;
-        if off {
-            self.on.store(false, Ordering::Relaxed);
-        }
+    fn reconfigure(&mut self, (config, redactor): (config::Sink, Redactor)) {
         // What was emitted before belongs to the old settings.
         self.drain();
-        let moved = config.target != self.config.target;
+        let path = |sink: &config::Sink| sink.to.file().map(|file| file.path.clone());
+        let moved = path(&config) != path(&self.config);
         if moved {
             // Goes to the old sink if that takes it, and to the new one otherwise.
             self.write();
         }
-        self.encoder = Encoder::new(config.format, redactor);
+        self.encoder = Encoder::new(config.format.clone(), redactor);
         self.config = config;
         if moved || self.sink.is_none() {
             self.reopen("configured");
         }
-        if !off {
-            self.on.store(true, Ordering::Relaxed);
+    }
+
+    /// Once a second: is the file still where it was, and young enough? Was anything lost?
+    fn look_after(&mut self) {
+        if self.looked.elapsed() < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        self.losses.look(self.config.name.as_str(), &self.metrics);
+        let Some(sink) = &self.sink else { return };
+        if sink.was_moved() {
+            self.reopen("moved");
+        } else if let Some(age) = self.file().and_then(|file| file.rotate_every)
+            && sink.is_older_than(age)
+            && self.may_rotate()
+        {
+            // What was encoded before belongs to the old file.
+            if self.write() {
+                self.rotate();
+            }
         }
     }
 
-    /// Once a second: is the file still where it was?
-    fn look_after(&mut self) {
-        if self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
-            if self.sink.as_ref().is_some_and(Sink::was_moved) {
-                self.reopen("moved");
-            }
-        }
+    /// The file's settings, if it is one.
+    const fn file(&self) -> Option<&LogFile> {
+        self.config.to.file()
+    }
+
+    fn may_rotate(&self) -> bool {
+        self.rotate_after.is_none_or(|at| Instant::now() >= at) && !self.sink.as_ref().is_some_and(Sink::is_packing)
     }
 
     /// Encodes and writes what waits in the queue.
@@ -159,17 +174,20 @@ impl Writer {
             if self.pending.len() >= BATCH && !self.write() {
                 return;
             }
-            let Ok(record) = self.queue.try_recv() else { break };
-            self.add(&record);
+            match self.queue.try_recv() {
+                Ok(record) => self.add(&record),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.cut_off = true;
+                    break;
+                }
+            }
         }
         self.write();
     }
 
     /// Encodes one record, rotating before it when it would not fit.
     fn add(&mut self, record: &Record) {
-        if self.config.target == LogTarget::Off {
-            return;
-        }
         let start = self.pending.len();
         self.encoder.encode(record, &mut self.pending);
         let line = self.pending.len() - start;
@@ -182,12 +200,12 @@ impl Writer {
 
     /// Rotates when the file with what waits for it and the line of `length` from `start` on would exceed its size.
     fn rotate_for(&mut self, start: usize, length: usize) {
-        let limit = self.config.rotate_size;
+        let limit = self.file().map_or(0, |file| file.rotate_size);
         let Some(size) = self.sink.as_ref().and_then(Sink::size).filter(|_| limit > 0) else {
             return;
         };
         let before = size + (start - self.sent) as u64;
-        if before == 0 || before + length as u64 <= limit || self.rotate_after.is_some_and(|at| Instant::now() < at) {
+        if before == 0 || before + length as u64 <= limit || !self.may_rotate() {
             return;
         }
         // The new line waits aside until everything before it is in the old file.
@@ -199,8 +217,9 @@ impl Writer {
     }
 
     fn rotate(&mut self) {
+        let (keep, gzip) = self.file().map_or((0, false), |file| (file.rotate_keep, file.gzip));
         let Some(sink) = &mut self.sink else { return };
-        match sink.rotate(self.config.rotate_keep) {
+        match sink.rotate(keep, gzip) {
             Ok(()) => {
                 self.rotate_after = None;
                 events::access_log_reopened(&self.target(), "rotated");
@@ -248,7 +267,7 @@ impl Writer {
     }
 
     fn open(&mut self, why: &'static str) {
-        match Sink::open(&self.config) {
+        match Sink::open(&self.config.to) {
             Ok(sink) => {
                 self.sink = Some(sink);
                 self.rotate_after = None;
@@ -267,12 +286,6 @@ impl Writer {
         self.sent = 0;
         self.not_before = None;
         self.sink = None;
-        if self.config.target == LogTarget::Off {
-            // Nowhere to carry it.
-            self.pending.clear();
-            self.lose(self.records);
-            self.records = 0;
-        }
         self.open(why);
     }
 
@@ -286,7 +299,7 @@ impl Writer {
 
     fn recovered(&mut self) {
         if self.failures > 0 {
-            events::access_log_recovered(&self.target(), self.failures);
+            events::access_log_recovered(&self.metrics, &self.target(), self.failures);
             self.failures = 0;
             self.pause = PAUSES.0;
             self.not_before = None;
@@ -311,17 +324,15 @@ impl Writer {
         self.lose(waiting + self.records);
     }
 
-    fn lose(&self, records: u64) {
-        for _ in 0..records {
-            self.metrics.drop_record(LogDrop::Ending);
-        }
+    fn lose(&mut self, records: u64) {
+        self.metrics.drop_records(LogDrop::Ending, records);
+        self.losses.look(self.config.name.as_str(), &self.metrics);
     }
 
     fn target(&self) -> String {
-        match &self.config.target {
-            LogTarget::Off => "off".to_owned(),
-            LogTarget::Stdout => "stdout".to_owned(),
-            LogTarget::File(path) => path.display().to_string(),
+        match &self.config.to {
+            Destination::File(file) => file.path.display().to_string(),
+            other => other.as_str().to_owned(),
         }
     }
 }

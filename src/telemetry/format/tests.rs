@@ -1,6 +1,7 @@
 //! Lines as they are written.
 
 use std::net::Ipv6Addr;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::{Method, Uri};
 use proptest::prelude::*;
@@ -88,7 +89,7 @@ fn every_field_of_a_line_is_documented_in_its_order() {
     let line = line(LogFormat::Json, &record);
 
     let mut at = 0;
-    for (name, _, _) in FIELDS {
+    for (name, ..) in FIELDS {
         let found = line.find(&format!("\"{name}\":")).unwrap_or_else(|| panic!("{name} is missing"));
         assert!(found > at, "{name} is out of order");
         at = found;
@@ -198,4 +199,13 @@ proptest! {
         let text = line(LogFormat::Combined, &record);
         prop_assert!(text.is_ascii() && text.lines().count() == 1 && !text.contains("S3CR3T"), "{text}");
     }
+}
+
+#[test]
+fn fields_have_the_names_of_the_lexicon() {
+    let names: Vec<&str> = FIELDS.iter().map(|(name, ..)| *name).collect();
+
+    assert_eq!(names, crate::lexicon::RECORD_FIELDS);
+    let semantic: std::collections::BTreeSet<&str> = FIELDS.iter().map(|(_, semantic, ..)| *semantic).collect();
+    assert_eq!(semantic.len(), FIELDS.len());
 }

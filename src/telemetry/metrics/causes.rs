@@ -249,6 +249,12 @@ causes! {
         QueueFull = "queue_full",
         /// The sink's queue was full: it takes records more slowly than they come, or not at all.
         SinkFull = "sink_full",
+        /// The spool was full: the oldest went for newer ones.
+        SpoolFull = "spool_full",
+        /// The receiver will never take it.
+        Refused = "refused",
+        /// Spooled for another kind of receiver than the sink is now.
+        Foreign = "foreign",
         /// The sink had not taken it when the process ended.
         Ending = "ending",
     }

@@ -20,7 +20,7 @@ use super::families as f;
 use super::handles::TLS_VERSIONS;
 use super::page::{Page, Samples, family};
 use super::process::Figures;
-use super::{AdminChange, Cause, Inner, ListenerMetrics, LogDrop, Reload, State, phase_word, quota};
+use super::{AdminChange, Cause, Inner, ListenerMetrics, Reload, State, log, phase_word, quota};
 use crate::lexicon::{ListenerName, Protocol, RouteName};
 use crate::lifecycle::Phase;
 use crate::telemetry::record::{End, Stage, Who};
@@ -61,7 +61,7 @@ impl Inner {
         quota::encode(self, &state, page)?;
         family(page, &f::TEMP, |samples| samples.gauge(&[], state.temp_bytes))?;
         family(page, &f::BUFFERED, |samples| samples.gauge(&[], state.buffered_bytes))?;
-        log(self, page)
+        log::encode(self, page)
     }
 }
 
@@ -244,11 +244,4 @@ fn connections(listeners: &[(ListenerName, Arc<ListenerMetrics>)], state: &State
             })
         })
     })
-}
-
-fn log(inner: &Inner, page: &mut Page<'_>) -> fmt::Result {
-    family(page, &f::LOG_RECORDS, |samples| samples.counter(&[], inner.log.written.get()))?;
-    family(page, &f::LOG_DROPPED, |samples| by_cause(samples, &[], |cause: LogDrop| inner.log.dropped.get(cause)))?;
-    family(page, &f::LOG_ERRORS, |samples| samples.counter(&[], inner.log.errors.get()))?;
-    family(page, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
 }

@@ -165,9 +165,14 @@ families! {
     TEMP = Gauge "request_buffer_temp", Bytes, [], "Request bodies held in temporary files";
     BUFFERED = Gauge "request_buffer_memory", Bytes, [], "Request bodies held in memory";
 
-    LOG_RECORDS = Counter "access_log_records", None, [], "Records written to the access log";
-    LOG_DROPPED = Counter "access_log_records_dropped", None, ["cause"], "Records lost; an exchange never waits for its record";
-    LOG_ERRORS = Counter "access_log_write_errors", None, [], "Failed writes, opens and rotations of the access log; they are retried";
+    LOG_RECORDS = Counter "access_log_records", None, ["sink"], "Records that a sink has written, or its receiver has taken";
+    LOG_DROPPED = Counter "access_log_records_dropped", None, ["sink", "cause"], "Records lost; an exchange never waits for its record. Sink - stands for the workers' queues";
+    LOG_ERRORS = Counter "access_log_write_errors", None, ["sink"], "Failed writes, opens, rotations and deliveries of a sink; they are retried";
+    LOG_FAILING = Gauge "access_log_sink_failing", None, ["sink"], "1 while a sink fails and its records wait";
+    LOG_QUEUE = Gauge "access_log_sink_queue", None, ["sink"], "Records that wait in memory for a sink on another machine";
+    LOG_SPOOL = Gauge "access_log_spool", Bytes, ["sink"], "Size of a sink's spool";
+    LOG_SPOOL_RECORDS = Gauge "access_log_spool_records", None, ["sink"], "Records that wait in a sink's spool";
+    LOG_OLDEST = Gauge "access_log_sink_lag", Seconds, ["sink"], "Age of the oldest record that waits for a sink on another machine";
     EVENTS_DROPPED = Counter "events_dropped", None, [], "Event lines lost because standard error did not keep up";
 }
 

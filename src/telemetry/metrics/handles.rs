@@ -12,7 +12,7 @@ use super::endpoint::EndpointMetrics;
 use super::exemplar::Exemplars;
 use super::quic::QuicMetrics;
 use super::served::Served;
-use super::{ConnectionRefusal, DiscoveryResult, HandshakeFailure, HedgeOutcome, LogDrop, RaceOutcome, RetryCause};
+use super::{ConnectionRefusal, DiscoveryResult, HandshakeFailure, HedgeOutcome, RaceOutcome, RetryCause};
 use crate::lexicon::{EndpointName, Protocol};
 use crate::telemetry::record::{End, Kind, Record};
 
@@ -315,27 +315,5 @@ impl PoolMetrics {
     /// An idle connection had been closed by its endpoint.
     pub fn race(&self, outcome: RaceOutcome) {
         self.races.inc(outcome);
-    }
-}
-
-/// The access log.
-#[derive(Debug, Default)]
-pub struct LogMetrics {
-    /// Records written.
-    pub written: Count,
-    /// Failed writes, opens and rotations.
-    pub errors: Count,
-    pub(super) dropped: Causes<LogDrop>,
-}
-
-impl LogMetrics {
-    /// A record was lost.
-    pub fn drop_record(&self, cause: LogDrop) {
-        self.dropped.inc(cause);
-    }
-
-    /// Records lost for this cause.
-    pub fn dropped(&self, cause: LogDrop) -> u64 {
-        self.dropped.get(cause)
     }
 }

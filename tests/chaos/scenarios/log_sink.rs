@@ -36,13 +36,13 @@ async fn disk(stage: &Stage) -> Finding {
     stage.play(2, 5).await;
     std::fs::write(place.join("ballast"), vec![0; 256 * 1024]).unwrap_or_default();
     stage.play(4, 20).await;
-    let full = proxy.metric("sluicegate_access_log_write_errors_total").await;
-    let before = proxy.metric("sluicegate_access_log_records_total").await;
+    let full = proxy.sum("sluicegate_access_log_write_errors_total").await;
+    let before = proxy.sum("sluicegate_access_log_records_total").await;
     std::fs::remove_file(place.join("ballast")).unwrap_or_default();
     std::fs::rename(place.join("records"), place.join("old")).unwrap_or_default();
     std::fs::remove_file(place.join("old")).unwrap_or_default();
     stage.play(4, 10).await;
-    let after = proxy.metric("sluicegate_access_log_records_total").await;
+    let after = proxy.sum("sluicegate_access_log_records_total").await;
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);

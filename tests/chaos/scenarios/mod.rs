@@ -7,6 +7,7 @@ mod descriptors;
 mod errors;
 mod flapping;
 mod kill;
+mod log_receiver;
 mod log_sink;
 mod names;
 mod pair;
@@ -78,6 +79,7 @@ pub(crate) const ALL: &[Scenario] = &[
     descriptors::SCENARIO,
     log_sink::DISK,
     log_sink::PIPE,
+    log_receiver::AWAY,
     names::SCENARIO,
     redis::SCENARIO,
 ];

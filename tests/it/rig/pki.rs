@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -70,6 +71,18 @@ impl Pki {
         };
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         config
+    }
+
+    /// Settings of a server with the leaf, which asks clients for a certificate of the authority.
+    pub(crate) fn server_that_asks(&self) -> ServerConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = PrivateKeyDer::try_from(self.leaf.1.serialize_der()).unwrap();
+        let config = config.with_client_cert_verifier(verifier.build().unwrap());
+        config.with_single_cert(vec![self.leaf.0.der().clone()], key).unwrap()
     }
 
     /// TLS over a connection that is there.

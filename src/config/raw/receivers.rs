@@ -1,0 +1,181 @@
+//! What a sink can be, as written: a file, a syslog server, receivers over HTTP.
+
+use super::super::collector::Collector;
+use super::super::pool::UpstreamTls;
+use super::super::sink::{HttpLines, LogFile, Loki, Otlp, Syslog, SyslogOver};
+use super::collector::{COLLECTOR, collector};
+use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
+use super::kinds::{
+    Bytes, Choice, DAY, File, Flag, Lasting, MIB, MINUTE, PLACE, Parsed, SECOND, TIB, Whole, bytes, choice, lasting,
+    parsed, whole,
+};
+use super::labels::{Labels, labels};
+use super::pool::{TLS, tls};
+use super::shapes::{Sub, sub};
+use super::sheet::Words;
+use super::words::host_with_port;
+
+section! {
+    /// A file and its rotation.
+    pub(super) FILE: FileKeys {
+        /// The file. It is opened again on SIGUSR1, and when it was moved away.
+        path: File = PLACE, Must();
+        /// Size at which it is rotated; 0 never.
+        rotate_size: Bytes<u64> = bytes(0, TIB), Or("'100MiB'");
+        /// Age at which it is rotated.
+        rotate_every: Lasting = lasting(SECOND, 366 * DAY), May("never");
+        /// Rotated files kept.
+        rotate_keep: Whole<u32> = whole(0, 1_000), Or("5");
+        /// Whether rotated files are compressed.
+        gzip: Flag = Flag, Or("false");
+    }
+}
+
+section! {
+    /// A syslog server.
+    pub(super) SYSLOG: SyslogKeys {
+        /// Where it is; 514 is usual for UDP and TCP, 6514 for TLS.
+        address: Parsed<(String, u16)> = parsed("host:port", address), Must();
+        /// `udp`: a datagram for each message, and nobody knows what arrives. `tcp`: counted octets (RFC 6587). `tls`: the
+        /// same over TLS (RFC 5425).
+        over: Choice<Over> = choice(&[("udp", Over::Udp), ("tcp", Over::Tcp), ("tls", Over::Tls)]), Or("'tls'");
+        /// TLS, with a client certificate if the server wants one.
+        tls: Sub<UpstreamTls> = sub(&TLS, tls), Or("{}");
+        /// Facility; 16 is `local0`.
+        facility: Whole<u8> = whole(0, 23), Or("16");
+        /// What messages call the application: their `APP-NAME`.
+        app: Parsed<String> = parsed("name", app), Or("'sluicegate'");
+        /// Name of a structured element with the record's id, such as `record@` and your enterprise number.
+        id_element: Parsed<String> = parsed("SD-ID", element), May("no element");
+        /// Longest message; a longer one loses its end.
+        longest: Bytes<usize> = bytes(480, MIB), Or("'8KiB'");
+        /// Syslog acknowledges nothing: what was written less than this before a connection broke is sent again.
+        settle: Lasting = lasting(0, 5 * MINUTE), Or("'5s'");
+        /// Longest wait for a connection or a write.
+        patience: Lasting = lasting(100, 5 * MINUTE), Or("'10s'");
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Over {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+section! {
+    /// A receiver of OpenTelemetry's protocol.
+    pub(super) OTLP: OtlpKeys {
+        /// Where; over HTTP `/v1/logs` goes behind the URL.
+        to: Sub<Collector> = sub(&COLLECTOR, collector), Must();
+        /// `http`: protobuf by POST. `grpc`: a call over HTTP/2.
+        protocol: Choice<bool> = choice(&[("http", false), ("grpc", true)]), Or("'http'");
+        /// Attributes of the resource, beside `service.name`.
+        resource: Labels = labels(false), Or("{}");
+    }
+}
+
+section! {
+    /// A Loki.
+    pub(super) LOKI: LokiKeys {
+        /// Where; `/loki/api/v1/push` goes behind the URL.
+        to: Sub<Collector> = sub(&COLLECTOR, collector), Must();
+        /// Labels of the stream.
+        labels: Labels = labels(true), Or("{ job = 'sluicegate' }");
+        /// Whether the record's id goes along as structured metadata, which Loki 2.9 and later take.
+        metadata: Flag = Flag, Or("true");
+    }
+}
+
+section! {
+    /// A receiver of lines.
+    pub(super) HTTP: HttpKeys {
+        /// Where, with the whole path.
+        to: Sub<Collector> = sub(&COLLECTOR, collector), Must();
+        /// Index or data stream of Elasticsearch or OpenSearch; the URL is then that of its `_bulk`. Each record is created
+        /// under its id, so that none is there twice.
+        bulk: Parsed<String> = parsed("name of an index", index), May("JSON lines");
+    }
+}
+
+pub(super) fn file(table: &Table<'_>) -> Option<LogFile> {
+    let (path, rotate_size) = (table.get(&FILE.path), table.get(&FILE.rotate_size));
+    let (rotate_every, rotate_keep) = (table.get(&FILE.rotate_every), table.get(&FILE.rotate_keep));
+    let gzip = table.get(&FILE.gzip);
+    Some(LogFile {
+        path: path?,
+        rotate_size: rotate_size?,
+        rotate_every: rotate_every?,
+        rotate_keep: rotate_keep?,
+        gzip: gzip?,
+    })
+}
+
+pub(super) fn syslog(table: &Table<'_>) -> Option<Syslog> {
+    let (address, over, tls) = (table.get(&SYSLOG.address), table.get(&SYSLOG.over), table.get(&SYSLOG.tls));
+    let (facility, app) = (table.get(&SYSLOG.facility), table.get(&SYSLOG.app));
+    let (id_element, longest) = (table.get(&SYSLOG.id_element), table.get(&SYSLOG.longest));
+    let (settle, patience) = (table.get(&SYSLOG.settle), table.get(&SYSLOG.patience));
+    let over = over?;
+    if over != Over::Tls && table.has(&SYSLOG.tls) {
+        table.warn(&SYSLOG.tls, Words::new("has no effect without `over = \"tls\"`"));
+    }
+    let (host, port) = address?;
+    Some(Syslog {
+        host,
+        port,
+        over: match over {
+            Over::Udp => SyslogOver::Udp,
+            Over::Tcp => SyslogOver::Tcp,
+            Over::Tls => SyslogOver::Tls(Box::new(tls?)),
+        },
+        facility: facility?,
+        app: app?,
+        id_element: id_element?,
+        longest: longest?,
+        settle: settle?,
+        patience: patience?,
+    })
+}
+
+pub(super) fn otlp(table: &Table<'_>) -> Option<Otlp> {
+    let (to, grpc, resource) = (table.get(&OTLP.to), table.get(&OTLP.protocol), table.get(&OTLP.resource));
+    if grpc == Some(true) && to.as_ref().is_some_and(|to| to.url.path() != "/") {
+        table.error(&OTLP.to, Words::new("has a path, and gRPC's paths are its own").expected("host and port alone"));
+        return None;
+    }
+    Some(Otlp { to: to?, grpc: grpc?, resource: resource? })
+}
+
+pub(super) fn loki(table: &Table<'_>) -> Option<Loki> {
+    let (to, labels, metadata) = (table.get(&LOKI.to), table.get(&LOKI.labels), table.get(&LOKI.metadata));
+    Some(Loki { to: to?, labels: labels?, metadata: metadata? })
+}
+
+pub(super) fn http(table: &Table<'_>) -> Option<HttpLines> {
+    let (to, bulk) = (table.get(&HTTP.to), table.get(&HTTP.bulk));
+    Some(HttpLines { to: to?, bulk: bulk? })
+}
+
+fn address(text: &str) -> Result<(String, u16), String> {
+    host_with_port(text).ok_or_else(|| "is no host with a port".into())
+}
+
+/// RFC 5424 §6: 1 to 48 visible characters.
+fn app(text: &str) -> Result<String, String> {
+    let good = (1..=48).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if good { Ok(text.to_owned()) } else { Err("is not 1 to 48 visible characters".into()) }
+}
+
+/// RFC 5424 §6.3.2: 1 to 32 visible characters but `=`, `]` and `"`.
+fn element(text: &str) -> Result<String, String> {
+    let good = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'=' | b']' | b'"');
+    let good = (1..=32).contains(&text.len()) && text.bytes().all(good);
+    if good { Ok(text.to_owned()) } else { Err("is no SD-ID".into()) }
+}
+
+fn index(text: &str) -> Result<String, String> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
+    let good = (1..=255).contains(&text.len()) && text.bytes().all(good) && !text.starts_with(['-', '_', '.']);
+    if good { Ok(text.to_owned()) } else { Err("is no name of an index".into()) }
+}

@@ -1,0 +1,66 @@
+//! The end of a shipper that the access log sees: a bounded ring in memory.
+//!
+//! Floor 5. Records come on the access log's thread, which never waits: what does not fit is dropped and counted.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::config::sink::Select;
+use crate::telemetry::access_log::Consumer;
+use crate::telemetry::metrics::{LogDrop, LogMetrics};
+use crate::telemetry::record::Record;
+use crate::telemetry::select;
+
+/// Records that wait to be shipped.
+#[derive(Debug)]
+pub(super) struct Intake {
+    select: Select,
+    ring: Mutex<VecDeque<Arc<Record>>>,
+    length: usize,
+    /// Told when there is something after nothing.
+    pub(super) filled: Notify,
+    metrics: Arc<LogMetrics>,
+}
+
+impl Intake {
+    pub(super) fn new(select: Select, length: usize, metrics: Arc<LogMetrics>) -> Self {
+        Self { select, ring: Mutex::default(), length, filled: Notify::new(), metrics }
+    }
+
+    /// Moves at most `most` records to `to`.
+    pub(super) fn draw(&self, most: usize, to: &mut Vec<Arc<Record>>) {
+        let mut ring = self.ring();
+        let most = most.min(ring.len());
+        to.extend(ring.drain(..most));
+    }
+
+    /// Records that wait.
+    pub(super) fn len(&self) -> usize {
+        self.ring().len()
+    }
+
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Record>>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Consumer for Intake {
+    fn take(&self, record: &Arc<Record>) {
+        if !select::wants(&self.select, record) {
+            return;
+        }
+        let mut ring = self.ring();
+        if ring.len() < self.length {
+            ring.push_back(Arc::clone(record));
+        } else {
+            drop(ring);
+            self.metrics.drop_record(LogDrop::SinkFull);
+        }
+    }
+
+    fn pause(&self) {
+        self.filled.notify_one();
+    }
+}

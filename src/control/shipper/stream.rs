@@ -1,0 +1,161 @@
+//! Syslog over datagrams, streams and TLS.
+//!
+//! Floor 5. One connection, made when something is to be sent. Syslog acknowledges nothing: that a connection is gone is all
+//! that is ever known, and whoever sends keeps what was sent lately for that case.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::config::sink::{Syslog, SyslogOver};
+use crate::control::transport::TransportError;
+use crate::telemetry::events::Chain;
+use crate::telemetry::parcel::{Entry, Wrap};
+use crate::tls;
+
+/// Longest wait for a server to close its end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connection to a syslog server.
+pub(super) struct Stream {
+    to: Syslog,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    connection: Option<Connection>,
+}
+
+enum Connection {
+    Datagrams(UdpSocket),
+    Bytes(Box<dyn Duplex>),
+}
+
+/// Bytes both ways.
+trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
+
+impl Stream {
+    /// Not connected yet. Reads the files that `to` names.
+    pub(super) fn new(to: &Syslog) -> Result<Self, TransportError> {
+        let tls = match &to.over {
+            SyslogOver::Udp | SyslogOver::Tcp => None,
+            SyslogOver::Tls(wanted) => {
+                let mut config = tls::client::load(wanted)?.as_ref().clone();
+                // RFC 5425 names no protocol.
+                config.alpn_protocols.clear();
+                let name = wanted.server_name.clone().unwrap_or_else(|| to.host.clone());
+                let name = ServerName::try_from(name.clone()).map_err(|_| TransportError::Name(name))?;
+                Some((TlsConnector::from(Arc::new(config)), name))
+            }
+        };
+        Ok(Self { to: to.clone(), tls, connection: None })
+    }
+
+    /// Sends entries; an error ends the connection and says why.
+    pub(super) async fn send(&mut self, entries: &[Entry]) -> Result<(), String> {
+        let patience = self.to.patience;
+        if !self.is_alive() {
+            self.connection = None;
+            return Err("the server has closed the connection".to_owned());
+        }
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => match timeout(patience, self.connect()).await {
+                Ok(connected) => connected.map_err(|error| Chain(&error).to_string())?,
+                Err(_) => return Err(format!("no connection within {patience:?}")),
+            },
+        };
+        match timeout(patience, connection.write(entries)).await {
+            Ok(Ok(())) => {
+                self.connection = Some(connection);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(Chain(&error).to_string()),
+            Err(_) => Err(format!("nothing written within {patience:?}")),
+        }
+    }
+
+    /// Whether the connection, if there is one, is not known to be gone.
+    pub(super) fn is_alive(&mut self) -> bool {
+        let Some(Connection::Bytes(stream)) = &mut self.connection else { return true };
+        let mut heard = [0; 64];
+        // What a server says means nothing; that it says no more is the news.
+        loop {
+            match stream.read(&mut heard).now_or_never() {
+                None => return true,
+                Some(Ok(0) | Err(_)) => return false,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Says that nothing more will come, and waits for the server's end; gives whether that came.
+    pub(super) async fn close(&mut self) -> bool {
+        let Some(Connection::Bytes(mut stream)) = self.connection.take() else { return true };
+        let closing = async {
+            stream.shutdown().await?;
+            while stream.read(&mut [0; 64]).await? > 0 {}
+            Ok::<(), io::Error>(())
+        };
+        matches!(timeout(FAREWELL, closing).await, Ok(Ok(())))
+    }
+
+    async fn connect(&self) -> io::Result<Connection> {
+        let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host((self.to.host.as_str(), self.to.port)).await? {
+            let connected = if self.to.over == SyslogOver::Udp {
+                let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let socket = UdpSocket::bind(any).await?;
+                socket.connect(address).await.map(|()| Connection::Datagrams(socket))
+            } else {
+                match TcpStream::connect(address).await {
+                    Ok(stream) => self.secure(stream).await.map(Connection::Bytes),
+                    Err(refused) => Err(refused),
+                }
+            };
+            match connected {
+                Ok(connection) => return Ok(connection),
+                Err(failed) => error = failed,
+            }
+        }
+        Err(error)
+    }
+
+    async fn secure(&self, stream: TcpStream) -> io::Result<Box<dyn Duplex>> {
+        stream.set_nodelay(true)?;
+        Ok(match &self.tls {
+            None => Box::new(stream),
+            Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
+        })
+    }
+}
+
+impl Connection {
+    async fn write(&mut self, entries: &[Entry]) -> io::Result<()> {
+        match self {
+            Self::Datagrams(socket) => {
+                for entry in entries {
+                    socket.send(&entry.payload).await?;
+                }
+                Ok(())
+            }
+            Self::Bytes(stream) => {
+                stream.write_all(&Wrap::Counted.body(entries)).await?;
+                stream.flush().await
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("to", &self.to).field("connected", &self.connection.is_some()).finish()
+    }
+}

@@ -1,0 +1,61 @@
+//! Events of the access log and its sinks.
+
+use tracing::{debug, error, info, warn};
+
+use super::Chain;
+use crate::telemetry::metrics::LogMetrics;
+
+/// The access log cannot be written; it is tried again. Written once for each streak, counted each time.
+pub fn access_log_failing(metrics: &LogMetrics, target: &str, first: bool, error: &std::io::Error) {
+    metrics.fail(&error.to_string());
+    if first {
+        error!(access_log.target = target, error = %Chain(error), "access log failing, records wait and then drop");
+    }
+}
+
+/// The access log can be written again.
+pub fn access_log_recovered(metrics: &LogMetrics, target: &str, failures: u64) {
+    metrics.recover();
+    info!(access_log.target = target, failures, "access log recovered");
+}
+
+/// The access log's file was rotated, or opened anew because it was asked for or had been moved away.
+pub fn access_log_reopened(target: &str, why: &'static str) {
+    debug!(access_log.target = target, why, "access log reopened");
+}
+
+/// A receiver does not take records; they wait. Written once for each streak, counted each time.
+pub fn sink_failing(metrics: &LogMetrics, sink: &str, first: bool, why: &str) {
+    metrics.fail(why);
+    if first {
+        warn!(sink, error = why, "log sink failing, records wait");
+    }
+}
+
+/// The receiver takes records again.
+pub fn sink_recovered(metrics: &LogMetrics, sink: &str, failures: u64) {
+    metrics.recover();
+    info!(sink, failures, records.spooled = metrics.waiting().spool_records, "log sink recovered");
+}
+
+/// Records were lost since the last event of this kind.
+pub fn records_lost(sink: &str, cause: &'static str, records: u64) {
+    warn!(sink, cause, records, "records lost");
+}
+
+/// The spool cannot be used; records wait in memory. Written once for each streak.
+pub fn spool_failing(metrics: &LogMetrics, sink: &str, first: bool, error: &std::io::Error) {
+    metrics.fail(&format!("spool: {error}"));
+    if first {
+        error!(sink, error = %Chain(error), "spool cannot be used, records wait in memory");
+    }
+}
+
+/// The spool is open; what an earlier process left will be sent.
+pub fn spool_opened(sink: &str, records: u64, torn: u64, foreign: u64) {
+    if torn > 0 || foreign > 0 {
+        warn!(sink, records, bytes.torn = torn, records.foreign = foreign, "spool opened, not all of it is of use");
+    } else if records > 0 {
+        info!(sink, records, "spool opened");
+    }
+}

@@ -1,0 +1,153 @@
+//! What the access log and its sinks count.
+//!
+//! Floor 2. One set for the queues of the workers, labelled `-`, and one for each sink. Handles and their samples together.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::cells::{Causes, Count};
+use super::encode::by_cause;
+use super::families as f;
+use super::page::{Page, family};
+use super::{Inner, LogDrop};
+use crate::lexicon::SinkName;
+
+/// The access log, or one of its sinks.
+#[derive(Debug, Default)]
+pub struct LogMetrics {
+    /// Records written, or taken by a receiver.
+    pub written: Count,
+    /// Failed writes, opens, rotations, connections and deliveries.
+    pub errors: Count,
+    dropped: Causes<LogDrop>,
+    queue: AtomicU64,
+    spool_bytes: AtomicU64,
+    spool_records: AtomicU64,
+    oldest: AtomicU64,
+    failing: AtomicBool,
+    last_error: Mutex<Option<String>>,
+}
+
+/// What waits in a sink.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Waiting {
+    /// Records in memory.
+    pub queue: u64,
+    /// Bytes on disk.
+    pub spool_bytes: u64,
+    /// Records on disk.
+    pub spool_records: u64,
+    /// When the oldest was made, in nanoseconds of Unix time; 0 when nothing waits.
+    pub oldest: u64,
+}
+
+impl Waiting {
+    /// How old the oldest is.
+    pub fn age(&self) -> Duration {
+        match self.oldest {
+            0 => Duration::ZERO,
+            oldest => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                now.saturating_sub(Duration::from_nanos(oldest))
+            }
+        }
+    }
+}
+
+impl LogMetrics {
+    /// A record was lost.
+    pub fn drop_record(&self, cause: LogDrop) {
+        self.dropped.inc(cause);
+    }
+
+    /// So many were lost.
+    pub fn drop_records(&self, cause: LogDrop, records: u64) {
+        self.dropped.add(cause, records);
+    }
+
+    /// Records lost for this cause.
+    pub fn dropped(&self, cause: LogDrop) -> u64 {
+        self.dropped.get(cause)
+    }
+
+    /// What waits now.
+    pub fn show(&self, waiting: Waiting) {
+        self.queue.store(waiting.queue, Ordering::Relaxed);
+        self.spool_bytes.store(waiting.spool_bytes, Ordering::Relaxed);
+        self.spool_records.store(waiting.spool_records, Ordering::Relaxed);
+        self.oldest.store(waiting.oldest, Ordering::Relaxed);
+    }
+
+    /// What waited when it was last shown.
+    pub fn waiting(&self) -> Waiting {
+        Waiting {
+            queue: self.queue.load(Ordering::Relaxed),
+            spool_bytes: self.spool_bytes.load(Ordering::Relaxed),
+            spool_records: self.spool_records.load(Ordering::Relaxed),
+            oldest: self.oldest.load(Ordering::Relaxed),
+        }
+    }
+
+    /// It fails, for this reason. Counted.
+    pub fn fail(&self, why: &str) {
+        self.failing.store(true, Ordering::Relaxed);
+        self.note(why);
+    }
+
+    /// Something failed, and the rest goes on. Counted.
+    pub fn note(&self, why: &str) {
+        self.errors.inc();
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    /// It works again.
+    pub fn recover(&self) {
+        self.failing.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it fails at the moment.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Why it failed last.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a gauge shows of a sink.
+type Shown = fn(&LogMetrics) -> u64;
+
+/// The label of what is lost before any sink sees it.
+const WORKERS: &str = "-";
+
+pub(super) fn encode(inner: &Inner, page: &mut Page<'_>) -> fmt::Result {
+    let sinks: Vec<(SinkName, Arc<LogMetrics>)> = inner.sinks.alive();
+    let of = |sink: &(SinkName, Arc<LogMetrics>), value: Shown| value(&sink.1);
+    family(page, &f::LOG_RECORDS, |samples| {
+        sinks.iter().try_for_each(|sink| samples.counter(&[sink.0.as_str()], of(sink, |log| log.written.get())))
+    })?;
+    family(page, &f::LOG_DROPPED, |samples| {
+        by_cause(samples, &[WORKERS], |cause| inner.log.dropped(cause))?;
+        sinks.iter().try_for_each(|(name, log)| by_cause(samples, &[name.as_str()], |cause| log.dropped(cause)))
+    })?;
+    family(page, &f::LOG_ERRORS, |samples| {
+        sinks.iter().try_for_each(|sink| samples.counter(&[sink.0.as_str()], of(sink, |log| log.errors.get())))
+    })?;
+    let gauges: [(_, Shown); 5] = [
+        (&f::LOG_FAILING, |log| log.is_failing().into()),
+        (&f::LOG_QUEUE, |log| log.waiting().queue),
+        (&f::LOG_SPOOL, |log| log.waiting().spool_bytes),
+        (&f::LOG_SPOOL_RECORDS, |log| log.waiting().spool_records),
+        (&f::LOG_OLDEST, |log| log.waiting().age().as_secs()),
+    ];
+    for (gauge, value) in gauges {
+        family(page, gauge, |samples| {
+            sinks.iter().try_for_each(|sink| samples.gauge(&[sink.0.as_str()], of(sink, value)))
+        })?;
+    }
+    family(page, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
+}

@@ -1,0 +1,182 @@
+//! Records as receivers want them.
+//!
+//! Floor 2, pure. In: a [`Record`] and what a sink is. Out: an [`Entry`], the record's own bytes, which can wait on a disk;
+//! and of many entries one body. What is the same for all of a body (the labels of Loki, the resource of OpenTelemetry) is
+//! added when it is made, so that an entry that waited goes under the settings of the day.
+
+mod otlp;
+mod syslog;
+
+use std::time::UNIX_EPOCH;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use super::format::Encoder;
+use super::format::stamp::{Pattern, Stamp};
+use super::record::Record;
+use super::redact::Redactor;
+use crate::config::sink::{Destination, Sink};
+use otlp::Otlp;
+pub use syslog::Machine;
+use syslog::Syslog;
+
+/// A record as one receiver wants it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// When the record's request came, in nanoseconds of Unix time.
+    pub at: u64,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+/// Makes entries of records.
+#[derive(Debug)]
+pub struct Packer {
+    encoder: Encoder,
+    style: Style,
+    stamp: Stamp,
+    line: Vec<u8>,
+    whole: Vec<u8>,
+}
+
+/// Makes bodies of entries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Wrap {
+    /// Entries with a line end behind each.
+    Lines,
+    /// Entries as they are: each ends itself.
+    Plain,
+    /// Each with its length before it (RFC 6587 §3.4.1).
+    Counted,
+    /// OTLP's request; what comes before the records is the resource.
+    Otlp(Bytes),
+    /// Loki's push; what comes before the values is the stream's labels.
+    Loki(Bytes),
+}
+
+#[derive(Debug)]
+enum Style {
+    Line,
+    Syslog(Syslog),
+    Otlp(Box<Otlp>),
+    Loki { metadata: bool },
+    Bulk { index: String },
+}
+
+impl Packer {
+    /// A packer for `sink`, run on `machine`.
+    pub fn new(sink: &Sink, redactor: Redactor, machine: &Machine) -> Self {
+        let style = match &sink.to {
+            Destination::Stdout | Destination::File(_) => Style::Line,
+            Destination::Syslog(syslog) => Style::Syslog(Syslog::new(syslog, machine)),
+            Destination::Otlp(_) => Style::Otlp(Box::new(Otlp::new(redactor.clone()))),
+            Destination::Loki(loki) => Style::Loki { metadata: loki.metadata },
+            Destination::Http(http) => {
+                http.bulk.as_ref().map_or(Style::Line, |index| Style::Bulk { index: index.clone() })
+            }
+        };
+        Self {
+            encoder: Encoder::new(sink.format.clone(), redactor),
+            style,
+            stamp: Stamp::new(Pattern::Rfc3339),
+            line: Vec::new(),
+            whole: Vec::new(),
+        }
+    }
+
+    /// The entry for `record`; `None` if its format has no line for it.
+    pub fn pack(&mut self, record: &Record) -> Option<Entry> {
+        let since = record.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        if let Style::Otlp(otlp) = &mut self.style {
+            return Some(Entry { at, payload: otlp.pack(record, at) });
+        }
+        self.line.clear();
+        self.encoder.encode(record, &mut self.line);
+        let line = self.line.strip_suffix(b"\n")?;
+        let out = &mut self.whole;
+        out.clear();
+        match &mut self.style {
+            Style::Line | Style::Otlp(_) => out.extend_from_slice(line),
+            Style::Syslog(syslog) => syslog.message(record, &mut self.stamp, line, out),
+            Style::Loki { metadata } => {
+                out.extend_from_slice(format!("[\"{at}\",").as_bytes());
+                // What is no UTF-8 by now came in the format `combined`, which is ASCII, or in a template.
+                put_json(&String::from_utf8_lossy(line), out);
+                if *metadata {
+                    out.extend_from_slice(format!(",{{\"record_id\":\"{}\"}}", record.id).as_bytes());
+                }
+                out.push(b']');
+            }
+            Style::Bulk { index } => {
+                // Created, so that a record that comes twice is refused the second time.
+                let id = record.id;
+                let action = format!("{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"{id}\"}}}}\n{{\"@timestamp\":\"");
+                out.extend_from_slice(action.as_bytes());
+                self.stamp.write(record.at, out);
+                out.extend_from_slice(b"\",");
+                out.extend_from_slice(line.get(1..).unwrap_or_default());
+                out.push(b'\n');
+            }
+        }
+        Some(Entry { at, payload: Bytes::copy_from_slice(out) })
+    }
+}
+
+impl Wrap {
+    /// What `to` wants.
+    pub fn new(to: &Destination) -> Self {
+        match to {
+            Destination::Stdout | Destination::File(_) => Self::Lines,
+            Destination::Syslog(_) => Self::Counted,
+            Destination::Otlp(otlp) => Self::Otlp(otlp::resource(&otlp.resource)),
+            Destination::Loki(loki) => {
+                let labels = serde_json::to_vec(&loki.labels).unwrap_or_default();
+                Self::Loki(Bytes::from(labels))
+            }
+            Destination::Http(http) if http.bulk.is_some() => Self::Plain,
+            Destination::Http(_) => Self::Lines,
+        }
+    }
+
+    /// One body of all entries.
+    pub fn body(&self, entries: &[Entry]) -> Bytes {
+        let size: usize = entries.iter().map(|entry| entry.payload.len() + 16).sum();
+        let mut out = BytesMut::with_capacity(size + 128);
+        match self {
+            Self::Plain => entries.iter().for_each(|entry| out.put_slice(&entry.payload)),
+            Self::Lines => entries.iter().for_each(|entry| {
+                out.put_slice(&entry.payload);
+                out.put_u8(b'\n');
+            }),
+            Self::Counted => entries.iter().for_each(|entry| {
+                out.put_slice(entry.payload.len().to_string().as_bytes());
+                out.put_u8(b' ');
+                out.put_slice(&entry.payload);
+            }),
+            Self::Otlp(resource) => otlp::request(resource, entries, &mut out),
+            Self::Loki(labels) => {
+                out.put_slice(b"{\"streams\":[{\"stream\":");
+                out.put_slice(labels);
+                out.put_slice(b",\"values\":[");
+                for (at, entry) in entries.iter().enumerate() {
+                    if at > 0 {
+                        out.put_u8(b',');
+                    }
+                    out.put_slice(&entry.payload);
+                }
+                out.put_slice(b"]}]}");
+            }
+        }
+        out.freeze()
+    }
+}
+
+/// Appends a JSON string.
+fn put_json(text: &str, out: &mut Vec<u8>) {
+    // Writing to a Vec does not fail.
+    let _infallible = serde_json::to_writer(out, text);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! What goes over the wire, read with other eyes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use prost::Message as _;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::Config;
+use crate::config::sink::{LogFormat, Syslog as To, SyslogOver};
+use crate::telemetry::record::RecordId;
+use crate::telemetry::samples;
+
+fn machine() -> Machine {
+    Machine { host: "proxy-1".into(), process: 42 }
+}
+
+/// A sink as a configuration has it.
+fn sink(keys: &str) -> Sink {
+    let text = format!(
+        "[[listeners]]\naddress = '127.0.0.1:1'\n[pools.p]\nendpoints = ['127.0.0.1:1']\n\
+         [[access_log.sinks]]\nname = 's'\n{keys}\n"
+    );
+    let config = Config::parse(&text, std::path::Path::new("a.toml")).unwrap_or_else(|f| panic!("{}", f.render(false)));
+    config.config.access_log.sinks[0].clone()
+}
+
+fn packed(sink: &Sink, records: &[Record]) -> Vec<Entry> {
+    let redactor = Redactor::new(&["token".to_owned(), "code".to_owned()]);
+    let mut packer = Packer::new(sink, redactor, &machine());
+    records.iter().filter_map(|record| packer.pack(record)).collect()
+}
+
+fn records(count: usize) -> Vec<Record> {
+    let mut id = RecordId::first();
+    (0..count).map(|_| Record { id: id.take(), ..samples::exchange() }).collect()
+}
+
+#[test]
+fn syslog_messages_are_as_rfc_5424_has_them() {
+    let mut to = sink("syslog = { address = 'a:514', over = 'tcp', id_element = 'record@1' }\nformat = 'combined'");
+    let mut record = records(1).remove(0);
+    let ok = packed(&to, std::slice::from_ref(&record)).remove(0);
+    let id = record.id;
+    let text = String::from_utf8(ok.payload.to_vec()).unwrap();
+    let expected = format!("<134>1 2026-11-22T21:38:13.007042Z proxy-1 sluicegate 42 exchange [record@1 id=\"{id}\"] ");
+    let line = text.strip_prefix(&expected).unwrap_or_else(|| panic!("{text}\n{expected}"));
+    assert!(line.starts_with("203.0.113.9 - - ["), "{text}");
+
+    record.status = Some(503);
+    if let Destination::Syslog(to) = &mut to.to {
+        (to.id_element, to.longest) = (None, 100);
+    }
+    let failed = packed(&to, &[record]).remove(0);
+    assert!(failed.payload.starts_with(b"<131>1 ") && failed.payload.len() == 100);
+    let counted = Wrap::new(&to.to).body(&[failed.clone(), failed]);
+    assert_eq!((counted.len(), &counted[..9]), (208, &b"100 <131>"[..]));
+}
+
+#[test]
+fn a_host_without_a_name_is_a_dash() {
+    let to = To {
+        host: "a".into(),
+        port: 1,
+        over: SyslogOver::Udp,
+        facility: 0,
+        app: "app".into(),
+        id_element: None,
+        longest: 1_000,
+        settle: Duration::ZERO,
+        patience: Duration::ZERO,
+    };
+    let sink = samples::sink(Destination::Syslog(to));
+    let mut packer = Packer::new(&sink, Redactor::default(), &Machine::default());
+
+    let entry = packer.pack(&samples::exchange()).unwrap();
+
+    assert!(String::from_utf8_lossy(&entry.payload).contains("Z - app 0 exchange - {\"v\":1,"));
+}
+
+#[test]
+fn otlp_is_what_others_decode() {
+    let sink = sink("otlp = { to = { url = 'http://a' }, resource = { 'deployment.environment.name' = 'test' } }");
+    let records = records(3);
+    let entries = packed(&sink, &records);
+
+    let body = Wrap::new(&sink.to).body(&entries);
+
+    let request = ExportLogsServiceRequest::decode(body).unwrap();
+    let [logs] = &request.resource_logs[..] else { panic!("{request:?}") };
+    let value = |key: &str, all: &[opentelemetry_proto::tonic::common::v1::KeyValue]| {
+        all.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone()?.value)
+    };
+    let text = |text: &str| Some(Any::StringValue(text.to_owned()));
+    let resource = &logs.resource.as_ref().unwrap().attributes;
+    assert_eq!(value("service.name", resource), text("sluicegate"));
+    assert_eq!(value("deployment.environment.name", resource), text("test"));
+    let scope = &logs.scope_logs[0];
+    assert_eq!(scope.scope.as_ref().unwrap().name, "sluicegate");
+    assert_eq!(scope.log_records.len(), 3);
+    let log = &scope.log_records[1];
+    assert_eq!(log.time_unix_nano, 1_795_383_493_007_042_999);
+    assert_eq!((log.severity_number, log.trace_id.len(), log.span_id.len(), log.flags), (9, 16, 8, 1));
+    assert_eq!(value("log.record.uid", &log.attributes), text(&records[1].id.to_string()));
+    assert_eq!(value("http.response.status_code", &log.attributes), Some(Any::IntValue(200)));
+    assert_eq!(value("network.protocol.version", &log.attributes), text("2"));
+    assert_eq!(value("url.original", &log.attributes), text("/api/v1/chart/data?token=***&x=1"));
+    assert!(log.attributes.iter().all(|pair| !pair.key.is_empty()));
+}
+
+#[test]
+fn loki_gets_one_stream_with_ids_as_metadata() {
+    let sink = sink("loki = { to = { url = 'http://a' }, labels = { job = 'x', env = 'y' } }\nformat = 'logfmt'");
+    let records = records(2);
+
+    let body = Wrap::new(&sink.to).body(&packed(&sink, &records));
+
+    let push: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(push["streams"][0]["stream"], json!({ "job": "x", "env": "y" }));
+    let values = push["streams"][0]["values"].as_array().unwrap();
+    assert_eq!(values.len(), 2);
+    assert_eq!(values[0][0], "1795383493007042999");
+    assert!(values[0][1].as_str().unwrap().contains(" status=200 "), "{values:?}");
+    assert_eq!(values[1][2]["record_id"], records[1].id.to_string());
+}
+
+#[test]
+fn a_bulk_creates_each_record_under_its_id() {
+    let sink = sink("http = { to = { url = 'http://a/_bulk' }, bulk = 'logs-superset' }");
+    let records = records(2);
+
+    let body = Wrap::new(&sink.to).body(&packed(&sink, &records));
+
+    let lines: Vec<Value> = body.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[2], json!({ "create": { "_index": "logs-superset", "_id": records[1].id.to_string() } }));
+    assert_eq!(lines[3]["@timestamp"], lines[3]["time"]);
+    assert!(body.ends_with(b"}\n"));
+}
+
+#[test]
+fn formats_that_have_names_have_them_all() {
+    let record = &records(1)[0];
+    let line = |format: LogFormat| {
+        let mut out = Vec::new();
+        Encoder::new(format, Redactor::new(&["token".to_owned()])).encode(record, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+
+    let otel: BTreeMap<String, Value> = serde_json::from_str(&line(LogFormat::Otel)).unwrap();
+    assert_eq!(otel["http.response.status_code"], 200);
+    assert_eq!(otel["sluicegate.attempts"], json!(["10.0.0.1:8088=connect"]));
+    assert_eq!((&otel["network.protocol.version"], &otel["sluicegate.schema"]), (&json!("2"), &json!(1)));
+    let logfmt = line(LogFormat::Logfmt);
+    assert!(logfmt.starts_with("v=1 id=") && logfmt.ends_with('\n') && logfmt.lines().count() == 1, "{logfmt}");
+    assert!(logfmt.contains(" user_agent=\"Mozilla/5.0 \\\"x\\\"\" ") && logfmt.contains(" total_ms=1083.450 "));
+    let template = sink("stdout = true\ntemplate = '{client} {{{status}}} {fault} {path} {user_agent}'").format;
+    assert_eq!(line(template), "203.0.113.9 {200} - /api/v1/chart/data?token=***&x=1 Mozilla/5.0 \\\"x\\\"\n");
+}

@@ -1,0 +1,292 @@
+"""Takes receivers away from a proxy under load, kills the proxy meanwhile, brings all back, and counts.
+
+Receivers: rsyslog over TLS with client certificates; OTLP over gRPC and over HTTP, decoded by OpenTelemetry's own
+package; JSON lines over HTTP. What the proxy's own file says is the truth.
+"""
+
+import gzip
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent import futures
+
+import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
+
+BINARY, AWAY = sys.argv[1], float(sys.argv[2])
+CLIENTS, PACE = 4, 0.01
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def sh(*command, cwd):
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True)
+
+
+def certificates(place):
+    sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+       "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Authority", cwd=place)
+    for name in ("server", "client"):
+        (place / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        sh("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+           "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}", cwd=place)
+        sh("openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
+           "-CAcreateserial", "-extfile", "ext", "-out", f"{name}.pem", cwd=place)
+
+
+class Endpoint(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class Rsyslog:
+    """The daemon itself."""
+
+    def __init__(self, place):
+        self.place, self.port, self.out = place, free_port(), place / "rsyslog.records"
+        self.process = None
+        text = (pathlib.Path(__file__).parent / "../../docker/shipping/rsyslog.conf").read_text()
+        text = text.replace("/etc/rsyslog.d", str(place)).replace('"6514"', f'"{self.port}"')
+        text = text.replace("/var/log/sluicegate/records.log", str(self.out))
+        (place / "rsyslog.conf").write_text(text)
+
+    def start(self):
+        command = ["rsyslogd", "-n", "-f", str(self.place / "rsyslog.conf"), "-i", str(self.place / "rsyslog.pid")]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        (self.place / "rsyslog.pid").unlink(missing_ok=True)
+
+    def ids(self):
+        lines = self.out.read_text().splitlines() if self.out.exists() else []
+        found = []
+        for line in lines:
+            # The first space is RFC 5424's, before the message.
+            try:
+                found.append(json.loads(line)["id"])
+            except ValueError:
+                pass
+        return found
+
+
+class Lines:
+    """Takes JSON lines."""
+
+    def __init__(self):
+        self.port, self.seen, self.server = free_port(), [], None
+
+    def start(self):
+        seen = self.seen
+
+        class Take(Endpoint):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                take(self.path, body, seen)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        self.server = Server(("127.0.0.1", self.port), Take)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def kill(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def ids(self):
+        return self.seen
+
+
+def take(path, body, seen):
+    if path == "/v1/logs":
+        otlp(logs_service_pb2.ExportLogsServiceRequest.FromString(body), seen)
+    else:
+        seen.extend(json.loads(line)["id"] for line in body.splitlines())
+
+
+def otlp(request, seen):
+    for resource in request.resource_logs:
+        for scope in resource.scope_logs:
+            for record in scope.log_records:
+                uid = [pair for pair in record.attributes if pair.key == "log.record.uid"]
+                seen.append(uid[0].value.string_value)
+
+
+class Grpc(logs_service_pb2_grpc.LogsServiceServicer):
+    """Takes OTLP over gRPC, with TLS."""
+
+    def __init__(self, place):
+        self.place, self.port, self.seen, self.server = place, free_port(), [], None
+
+    def Export(self, request, context):
+        otlp(request, self.seen)
+        return logs_service_pb2.ExportLogsServiceResponse()
+
+    def start(self):
+        read = lambda name: (self.place / name).read_bytes()
+        security = grpc.ssl_server_credentials([(read("server.key"), read("server.pem"))], read("ca.pem"), True)
+        self.server = grpc.server(futures.ThreadPoolExecutor(4))
+        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(self, self.server)
+        self.server.add_secure_port(f"127.0.0.1:{self.port}", security)
+        self.server.start()
+
+    def kill(self):
+        self.server.stop(0).wait()
+
+    def ids(self):
+        return self.seen
+
+
+def configuration(place, listen, admin, endpoint, sinks):
+    tls = 'tls = { authorities = "ca.pem", certificate = "client.pem", key = "client.key" }'
+    spool = f'spool = {{ dir = "{place}/spool", size = "1GiB" }}\n'
+    return (
+        f'[process]\nworkers = 2\nlog_json = true\n[admin]\naddress = "127.0.0.1:{admin}"\n'
+        f'[[listeners]]\naddress = "127.0.0.1:{listen}"\n'
+        f'[pools.app]\nendpoints = ["127.0.0.1:{endpoint}"]\nhealth = false\n[[routes]]\npool = "app"\n'
+        f'[access_log]\npath = "{place}/truth"\nrotate_size = 0\n'
+        f'[[access_log.sinks]]\nname = "rsyslog"\n{spool}'
+        f'syslog = {{ address = "localhost:{sinks["rsyslog"].port}", {tls} }}\n'
+        f'[[access_log.sinks]]\nname = "otlp-grpc"\n{spool}'
+        f'otlp = {{ protocol = "grpc", to = {{ url = "https://localhost:{sinks["otlp-grpc"].port}", gzip = true, {tls} }} }}\n'
+        f'[[access_log.sinks]]\nname = "otlp-http"\n{spool}'
+        f'otlp = {{ to = {{ url = "http://127.0.0.1:{sinks["otlp-http"].port}" }} }}\n'
+        f'[[access_log.sinks]]\nname = "lines"\n{spool}'
+        f'http = {{ to = {{ url = "http://127.0.0.1:{sinks["lines"].port}/", gzip = true }} }}\n'
+    )
+
+
+class Load:
+    def __init__(self, port):
+        self.port, self.stop, self.asked, self.slowest = port, threading.Event(), 0, 0.0
+        self.threads = [threading.Thread(target=self.ask, daemon=True) for _ in range(CLIENTS)]
+        for thread in self.threads:
+            thread.start()
+
+    def ask(self):
+        link = None
+        while not self.stop.is_set():
+            try:
+                link = link or http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+                began = time.monotonic()
+                link.request("GET", "/superset/welcome/")
+                link.getresponse().read()
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                self.asked += 1
+            except (OSError, http.client.HTTPException):
+                link = None
+            time.sleep(PACE)
+
+    def end(self):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def status(admin):
+    link = http.client.HTTPConnection("127.0.0.1", admin, timeout=5)
+    link.request("GET", "/status")
+    return {sink["name"]: sink for sink in json.loads(link.getresponse().read())["sinks"]}
+
+
+def proxy(place, admin):
+    process = subprocess.Popen([BINARY, "run", "--config", str(place / "sluicegate.toml")],
+                               stderr=open(place / "events", "ab"))
+    while True:
+        try:
+            status(admin)
+            return process
+        except OSError:
+            time.sleep(0.05)
+
+
+def main():
+    place = pathlib.Path(tempfile.mkdtemp(prefix="sinks-"))
+    certificates(place)
+    upstream = Server(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    sinks = {"rsyslog": Rsyslog(place), "otlp-grpc": Grpc(place), "otlp-http": Lines(), "lines": Lines()}
+    listen, admin = free_port(), free_port()
+    text = configuration(place, listen, admin, upstream.server_address[1], sinks)
+    (place / "sluicegate.toml").write_text(text)
+    for sink in sinks.values():
+        sink.start()
+    process = proxy(place, admin)
+    load = Load(listen)
+    time.sleep(5)
+    print(f"receivers killed for {AWAY:.0f} s; the proxy gets SIGKILL halfway", flush=True)
+    for sink in sinks.values():
+        sink.kill()
+    time.sleep(AWAY / 2)
+    load.end()
+    first = load
+    # What is in memory alone would be lost with a kill: 0.1 s at most while receivers are away.
+    while any(sink["queue"] for sink in status(admin).values()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process = proxy(place, admin)
+    load = Load(listen)
+    time.sleep(AWAY / 2)
+    for name, sink in status(admin).items():
+        if name != "local":
+            print(f"{name:>10}: {sink['spool_records']} records, {sink['spool_bytes'] >> 10} KiB spooled, oldest "
+                  f"{sink['oldest_age_seconds']} s, {sink['retried']} attempts since the kill", flush=True)
+    began = time.monotonic()
+    for sink in sinks.values():
+        sink.start()
+    time.sleep(5)
+    load.end()
+    while any(s["queue"] or s["spool_records"] or s["state"] != "working" for s in status(admin).values()):
+        time.sleep(0.1)
+    print(f"caught up {time.monotonic() - began:.1f} s after the receivers were back, 5 s of load among them")
+    last = status(admin)
+    process.terminate()
+    process.wait()
+    sinks["rsyslog"].process.terminate()
+    sinks["rsyslog"].process.wait()
+    truth = {json.loads(line)["id"] for line in (place / "truth").read_text().splitlines()}
+    asked = first.asked + load.asked
+    print(f"{asked} requests answered, slowest {max(first.slowest, load.slowest) * 1000:.0f} ms; {len(truth)} records")
+    wrong = len(truth) < asked
+    for name, sink in sinks.items():
+        ids = sink.ids()
+        missing, dropped = truth - set(ids), last[name]["dropped"]
+        wrong |= bool(missing) or bool(dropped)
+        print(f"{name:>10}: {len(set(ids))} of {len(truth)} there, {len(missing)} missing, "
+              f"{len(ids) - len(set(ids))} twice, dropped {dropped or 0}")
+    os._exit(1 if wrong else 0)
+
+
+main()
