@@ -131,7 +131,7 @@ class Load(threading.Thread):
                     await self.exchange(reader, writer, *self.request(dice))
                     await asyncio.sleep(dice.uniform(0, 0.05))
                 writer.close()
-            except (OSError, asyncio.IncompleteReadError, EOFError):
+            except (OSError, asyncio.IncompleteReadError, EOFError, ValueError):
                 await asyncio.sleep(0.1)
 
     @staticmethod
