@@ -74,7 +74,8 @@ pub const RECORD_FIELDS: &[&str] = &[
     "v", "id", "time", "kind", "request_id", "traceparent", "client", "client_port", "connection",
     "listener", "protocol", "tls", "ja4", "method", "host", "path", "status", "bytes_in",
     "bytes_out", "receive_ms", "queue_ms", "connect_ms", "first_byte_ms", "total_ms", "route",
-    "pool", "endpoint", "attempts", "end", "fault", "limits", "verdicts", "user_agent", "referer",
+    "pool", "endpoint", "attempts", "end", "fault",
+    "clock", "limits", "verdicts", "user_agent", "referer",
     "messages_in", "messages_out",
 ];
 

@@ -1,10 +1,10 @@
 //! Everything that is counted: the handles through which it is counted and the exposition.
 //!
 //! Floor 2. A listener, route, pool or endpoint gets its handle once, when a snapshot is built; an exchange then costs a
-//! handful of relaxed additions on its worker's own cache lines, and no lookup. [`Metrics`] keeps weak references: the
-//! series of a name live as long as somebody holds its handle, so those of a removed pool end with its last exchange
-//! and a name that stays keeps its counts over reloads. Gauges are read from state at the scrape through [`Gauges`].
-//! Deliberately absent: client-supplied text; labels are names of the configuration or members of closed lists.
+//! handful of relaxed additions on its worker's own cache lines, and no lookup. [`Metrics`] keeps weak references: a series
+//! lives as long as somebody holds its handle, so those of a removed pool end with its last exchange, and a name that stays
+//! keeps its counts. Gauges are read from state at the scrape through [`Gauges`]. Deliberately absent: client-supplied
+//! text; labels are names of the configuration or members of closed lists.
 
 mod causes;
 mod cells;
