@@ -89,7 +89,7 @@ pub(super) async fn dispatch(
                 let hasty = config.retry.per_try.filter(|_| repeatable && has_another(pool, &tried, endpoint.id));
                 let first_byte = hasty.map_or(limits.first_byte, |hasty| hasty.min(limits.first_byte));
                 let limits = Limits { first_byte, ..limits };
-                // Who leaves has spent the attempt: nobody gives up one wait without being sure of another.
+                // Who leaves has paid for the repeat, and somebody is left to ask; when all of them are full it waits in line.
                 let hangs = || {
                     hung(pool, &endpoint)
                         && has_another(pool, &tried, endpoint.id)
