@@ -15,6 +15,8 @@ const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// The certificate's subject of a client that showed one.
+pub const CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-client-certificate-subject");
 
 /// Facts for the forwarded family.
 #[derive(Clone, Debug)]
@@ -36,8 +38,8 @@ pub struct Forwarding<'a> {
 
 /// Replaces what only a proxy may say.
 ///
-/// Removed are the identity fields in `strip`, every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`, and all of these with
-/// underscores for hyphens, which WSGI and CGI cannot tell apart. Framing fields written with underscores go likewise,
+/// Removed are the identity fields in `strip`, every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`, [`CLIENT_SUBJECT`], and
+/// all of these with underscores for hyphens, which WSGI and CGI cannot tell apart. Framing fields written with underscores go likewise,
 /// and so does whatever else `is_doomed`, so that nobody has to search for it. Of the forwarded family exactly one of
 /// each field that has a value comes back.
 pub fn set_forwarded(
@@ -67,7 +69,11 @@ fn is_ours(name: &str, strip: &[HeaderName]) -> bool {
     const STARTS: &str = "x-forwarded-";
     // Nearly all names are told by their first letter.
     let family = match name.as_bytes() {
-        [b'x', ..] => name.get(..STARTS.len()).is_some_and(|start| same(start, STARTS)) || same(name, "x-real-ip"),
+        [b'x', ..] => {
+            name.get(..STARTS.len()).is_some_and(|start| same(start, STARTS))
+                || same(name, REAL_IP.as_str())
+                || same(name, CLIENT_SUBJECT.as_str())
+        }
         [b'f', ..] => same(name, "forwarded"),
         _ => false,
     };

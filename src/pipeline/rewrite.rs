@@ -17,9 +17,6 @@ use crate::message::Connection;
 use super::fault::Fault;
 use super::identify::{Identity, REQUEST_ID, TRACEPARENT, TRACESTATE};
 
-/// The certificate's subject of a client that showed one.
-const CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-client-certificate-subject");
-
 /// Makes a request ready for an endpoint.
 ///
 /// # Errors
@@ -52,13 +49,13 @@ pub(super) fn request(
     };
     let is_doomed = |name: &HeaderName| {
         // RFC 9110 §10.1.1: `Expect` is answered here, once the request is admitted.
-        *name == EXPECT || *name == CLIENT_SUBJECT || (*name == TRACESTATE && !identity.continues)
+        *name == EXPECT || (*name == TRACESTATE && !identity.continues)
     };
     headers::set_forwarded(&mut head.headers, &clients.strip, is_doomed, facts);
     // An HTTP/1.0 request, or one with an absolute target, may have come without.
     head.headers.entry(HOST).or_insert_with(|| host.as_value().clone());
     if let Some(subject) = connection.tls.as_ref().and_then(|tls| tls.client_subject.as_ref()) {
-        head.headers.insert(CLIENT_SUBJECT, subject.clone());
+        head.headers.insert(headers::CLIENT_SUBJECT, subject.clone());
     }
     // RFC 9110 §7.6.3: a gateway says so in each request.
     head.headers.append(
