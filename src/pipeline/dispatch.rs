@@ -1,5 +1,6 @@
 //! Leases an endpoint, asks it, and tries again where that is safe.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,41 +104,46 @@ pub(super) async fn dispatch(
                     limits,
                     hangs: repeatable.then_some(&hangs as &(dyn Fn() -> bool + Sync)),
                 };
-                let first = link.exchange(exchange, home(pool, &endpoint, idle));
                 let delay = forward.may_be_hedged().then(|| hedge::delay(route)).flatten();
-                let outcome = match delay.filter(|delay| *delay < first_byte && left > 0) {
-                    None => first.await,
-                    Some(delay) => {
-                        let present = [&tried[..], &[endpoint.id]].concat();
-                        let (head, interim) = (forward.head, forward.interim);
-                        let started = story.started();
-                        let second = Hedge { head, interim, pool, idle, limits, asked: &present, started };
-                        match hedge::race(first, delay, second).await {
-                            Raced::First(outcome, other) => {
-                                if let Some((other, attempt)) = other {
-                                    story.record().attempts.push(attempt);
-                                    tried.push(other.endpoint().id);
-                                    left = left.saturating_sub(1);
-                                }
-                                outcome
-                            }
-                            Raced::Second(second) => {
-                                story.waited(&endpoint, asked.elapsed());
-                                story.attempt_failed(&lease, "hedge", None);
-                                tried.push(endpoint.id);
-                                left = left.saturating_sub(1);
-                                if let Some((failure, sent)) = second.failed {
-                                    story.attempt_failed(&lease, failure.code(), failure.clock());
-                                    if let Some(live) = told(&failure, sent) {
-                                        pool.note_live(&endpoint, live, now_ms());
-                                    }
-                                }
-                                (lease, endpoint, counts) = (second.lease, second.endpoint, second.counts);
-                                story.record().attempts.push(second.attempt);
-                                story.take_endpoint(&lease, Arc::clone(&counts));
-                                Ok(second.outcome)
+                let raced = {
+                    // Pinned where it is: it is large, and either way below would copy it.
+                    let first = pin!(link.exchange(exchange, home(pool, &endpoint, idle)));
+                    match delay.filter(|delay| *delay < first_byte && left > 0) {
+                        None => Raced::First(first.await, None),
+                        Some(delay) => {
+                            let present = [&tried[..], &[endpoint.id]].concat();
+                            let (head, interim) = (forward.head, forward.interim);
+                            let started = story.started();
+                            let second = Hedge { head, interim, pool, idle, limits, asked: &present, started };
+                            // In a box of its own: few routes want it, and every exchange would have to carry its room.
+                            Box::pin(hedge::race(first, delay, second)).await
+                        }
+                    }
+                };
+                let outcome = match raced {
+                    Raced::First(outcome, other) => {
+                        if let Some((other, attempt)) = other {
+                            story.record().attempts.push(attempt);
+                            tried.push(other.endpoint().id);
+                            left = left.saturating_sub(1);
+                        }
+                        outcome
+                    }
+                    Raced::Second(second) => {
+                        story.waited(&endpoint, asked.elapsed());
+                        story.attempt_failed(&lease, "hedge", None);
+                        tried.push(endpoint.id);
+                        left = left.saturating_sub(1);
+                        if let Some((failure, sent)) = second.failed {
+                            story.attempt_failed(&lease, failure.code(), failure.clock());
+                            if let Some(live) = told(&failure, sent) {
+                                pool.note_live(&endpoint, live, now_ms());
                             }
                         }
+                        (lease, endpoint, counts) = (second.lease, second.endpoint, second.counts);
+                        story.record().attempts.push(second.attempt);
+                        story.take_endpoint(&lease, Arc::clone(&counts));
+                        Ok(second.outcome)
                     }
                 };
                 let waited = asked.elapsed();

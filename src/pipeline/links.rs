@@ -37,7 +37,8 @@ pub(super) async fn obtain(
     }
     story.reach(Stage::Connect);
     let since = Instant::now();
-    let link = open(pool, endpoint, metrics).await;
+    // In a box of its own: nearly every exchange finds a connection, and would have to carry room for a handshake.
+    let link = Box::pin(open(pool, endpoint, metrics)).await;
     let how = if link.is_ok() { record::Link::Opened } else { record::Link::None };
     story.connected(endpoint, how, since.elapsed());
     link

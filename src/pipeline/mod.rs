@@ -23,11 +23,13 @@ mod shield;
 mod steer;
 mod tunnel;
 
-use std::panic::AssertUnwindSafe;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::header::ACCEPT;
 use http::{Method, request, response};
 use tokio::time::Instant;
@@ -95,8 +97,7 @@ pub struct Parts {
 
 impl Handler for Pipeline {
     fn handle(&self, request: Request) -> Answering {
-        let pipeline = self.clone();
-        Box::pin(async move { pipeline.answer(request).await })
+        Box::pin(self.clone().answer(request))
     }
 
     fn refuse(&self, refused: Refused) -> Answer {
@@ -161,12 +162,18 @@ impl Pipeline {
         let accept = request.head.headers.get(ACCEPT).cloned();
         let is_head = request.head.method == Method::HEAD;
 
-        // A panic is one exchange's misfortune, not the connection's.
-        let forwarded = AssertUnwindSafe(self.forward(request, &identity, &snapshot, &mut story)).catch_unwind().await;
-        let done = forwarded.unwrap_or_else(|_| {
-            events::panic_caught(&self.0.metrics);
-            Err(Fault::Internal)
-        });
+        let done = {
+            // Pinned where it is: it is large, and each step that took it by value would copy it.
+            let mut forwarding = pin!(self.forward(request, &identity, &snapshot, &mut story));
+            // A panic is one exchange's misfortune, not the connection's.
+            poll_fn(|cx| {
+                catch_unwind(AssertUnwindSafe(|| forwarding.as_mut().poll(cx))).unwrap_or_else(|_| {
+                    events::panic_caught(&self.0.metrics);
+                    Poll::Ready(Err(Fault::Internal))
+                })
+            })
+            .await
+        };
 
         let (mut answer, lease) = match done {
             Ok(Done::Tunnel(opened)) => return self.tunnel(*opened, story, &identity, &connection),
@@ -241,7 +248,7 @@ impl Pipeline {
             Some(login) => {
                 let user = login.user_of(&body);
                 let counted = Counted::of(&head.headers, identity, snapshot, route, &passed.limits);
-                Some(self.guard_login(login, user, counted, story).await?) // no password is tried for who guesses
+                Some(Box::pin(self.guard_login(login, user, counted, story)).await?) // no password is tried for who guesses
             }
         };
         let client = self.0.tunnels.key(identity.client.ip());
@@ -310,7 +317,7 @@ impl Pipeline {
             _ => return Ok(Outgoing::Stream(Some(body))),
         };
         let since = Instant::now();
-        let collected = collect(body, bounds, &self.0.vault).await;
+        let collected = Box::pin(collect(body, bounds, &self.0.vault)).await;
         story.record().stages.receive = since.elapsed();
         match collected {
             Ok(Collected::Whole(kept)) if is_login && kept.length() > LOGIN_BODY.max => Err(Fault::BodyTooLarge),
