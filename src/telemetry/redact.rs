@@ -8,8 +8,10 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
+use memchr::memmem::Finder;
 use percent_encoding::percent_decode;
 
 use crate::config::sink::Anonymise;
@@ -171,8 +173,10 @@ impl Redactor {
 
 /// Whether a JSON Web Token is in `text`: the beginning of an object and a second part, in base64url (RFC 7519 §3).
 fn has_token(text: &[u8]) -> bool {
+    // Made once: making it takes longer than looking through most values.
+    static BEGINNING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"eyJ"));
     let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    memchr::memmem::find_iter(text, b"eyJ").any(|at| {
+    BEGINNING.find_iter(text).any(|at| {
         let rest = text.get(at..).unwrap_or_default();
         let head = rest.iter().take_while(|byte| letter(byte)).count();
         let payload = rest.get(head + 1..).unwrap_or_default().iter().take_while(|byte| letter(byte)).count();

@@ -101,6 +101,11 @@ impl Check {
         }
     }
 
+    /// Whether one request is enough to tell; the others add up, or are asked about elsewhere.
+    pub(super) const fn is_about_one(self) -> bool {
+        !matches!(self, Self::DenyList | Self::Misses | Self::Pages | Self::RapidReset | Self::Flood)
+    }
+
     /// How a request that it finds is answered.
     pub(super) const fn status(self) -> StatusCode {
         match self {

@@ -8,6 +8,8 @@
 pub struct Glob {
     /// What comes before the first star.
     literal: Box<[u8]>,
+    /// What comes behind the last star; the whole, when there is none.
+    ending: Box<[u8]>,
     /// The rest; empty when there is no star.
     rest: Box<[Element]>,
 }
@@ -19,6 +21,15 @@ enum Element {
     Within,
     /// Any bytes.
     Across,
+}
+
+impl Element {
+    const fn byte(&self) -> Option<u8> {
+        match self {
+            Self::Byte(byte) => Some(*byte),
+            Self::Within | Self::Across => None,
+        }
+    }
 }
 
 /// Elements behind the first star at most; what is longer is cut there and fits everything that follows.
@@ -57,12 +68,22 @@ impl Glob {
             rest.truncate(MAX - 1);
             rest.push(Element::Across);
         }
-        Self { literal: literal.into(), rest: rest.into() }
+        // Not of the pattern: what was too long was cut.
+        let ending = match rest.iter().rposition(|element| !matches!(element, Element::Byte(_))) {
+            Some(star) => rest.iter().skip(star.saturating_add(1)).filter_map(Element::byte).collect(),
+            None => literal.into(),
+        };
+        Self { literal: literal.into(), ending, rest: rest.into() }
     }
 
     /// What every text that fits begins with.
     pub fn literal(&self) -> &[u8] {
         &self.literal
+    }
+
+    /// What every text that fits ends with.
+    pub fn ending(&self) -> &[u8] {
+        &self.ending
     }
 
     /// Whether the pattern has no star.
@@ -76,19 +97,9 @@ impl Glob {
         match &*self.rest {
             [] => rest.is_empty(),
             [Element::Across] => true,
-            _ => self.may_end(rest) && self.follow(rest),
+            // Most texts that do not fit are told by their end.
+            _ => rest.ends_with(&self.ending) && self.follow(rest),
         }
-    }
-
-    /// Whether `text` ends as the pattern does behind its last star: most texts that do not fit are told by it.
-    fn may_end(&self, text: &[u8]) -> bool {
-        let mut both = self.rest.iter().rev().zip(text.iter().rev());
-        let differs = both.find_map(|(element, byte)| match element {
-            Element::Byte(wanted) if wanted == byte => None,
-            Element::Byte(_) => Some(true),
-            Element::Within | Element::Across => Some(false),
-        });
-        differs != Some(true)
     }
 
     fn follow(&self, text: &[u8]) -> bool {

@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderName;
 
-use super::Facts;
 use super::networks::{Networks, wide};
 use super::rule::{Compiled, Path, bit};
+use super::{Facts, Glob};
 use crate::lexicon::AgentClass;
 
 /// The tables of all rules.
@@ -26,8 +26,10 @@ pub(super) struct Index {
     /// Hosts from their end on: `*.example.com` is a beginning then.
     hosts: Beginnings,
     networks: Ranges,
-    headers: Vec<Needed>,
+    /// Fingerprints from their end on: nearly all of them begin alike.
+    fingerprints: Beginnings,
     with_fingerprint: Box<[u64]>,
+    headers: Vec<Needed>,
 }
 
 /// Rows of bits.
@@ -65,8 +67,8 @@ const MAX_RANGES: usize = 8 * 1024;
 /// The first address of IPv4 mapped into IPv6.
 const MAPPED: u128 = 0xffff << 32;
 
-/// Bytes of a host that are turned round without an allocation.
-const LONGEST_HOST: usize = 256;
+/// Fields that are looked for one by one; of more, what hints cannot tell.
+const FEW: usize = 4;
 
 /// A field that rules want.
 #[derive(Debug)]
@@ -89,7 +91,8 @@ impl Index {
             agents.push(&whole(&|rule| rule.agents == 0 || rule.agents & class.bit() != 0));
         }
         let paths = rules.iter().map(|rule| rule.paths.iter().map(Path::literal).map(Into::into).collect());
-        let hosts = rules.iter().map(|rule| rule.hosts.iter().map(|host| backwards(host)).collect());
+        let hosts = rules.iter().map(|rule| rule.hosts.iter().map(|host| backwards(ending(host))).collect());
+        let fingerprints = rules.iter().map(|rule| rule.fingerprints.iter().map(Glob::ending).map(backwards).collect());
         let mut headers: Vec<Needed> = Vec::new();
         for (name, _) in rules.iter().flat_map(|rule| &rule.headers) {
             if !headers.iter().any(|known| known.name == name) {
@@ -104,8 +107,9 @@ impl Index {
             paths: Beginnings::new(words, paths),
             hosts: Beginnings::new(words, hosts),
             networks: Ranges::new(words, rules),
-            headers,
+            fingerprints: Beginnings::new(words, fingerprints),
             with_fingerprint: whole(&|rule| !rule.fingerprints.is_empty()),
+            headers,
         }
     }
 
@@ -121,6 +125,7 @@ impl Index {
             agent: facts.agent as usize,
             path: self.paths.find(facts.path.as_bytes()),
             host: None,
+            fingerprint: None,
             network: None,
             hints: None,
         }
@@ -139,6 +144,7 @@ pub(super) struct Candidates<'a> {
     path: usize,
     /// Looked up for the first rule that wants to know.
     host: Option<usize>,
+    fingerprint: Option<usize>,
     network: Option<usize>,
     hints: Option<u64>,
 }
@@ -157,19 +163,27 @@ impl Candidates<'_> {
             left &= row(&index.networks.rows, at);
         }
         if left != 0 && index.hosts.used {
-            let at = *self.host.get_or_insert_with(|| index.hosts.find_backwards(facts.host));
+            let at = *self.host.get_or_insert_with(|| index.hosts.find_backwards(facts.host.as_bytes()));
             left &= row(&index.hosts.rows, at);
         }
-        if facts.fingerprint.is_none() {
-            left &= !index.with_fingerprint.get(word).copied().unwrap_or_default();
+        match facts.fingerprint {
+            Some(seen) if left != 0 && index.fingerprints.used => {
+                let find = || index.fingerprints.find_backwards(seen.as_str().as_bytes());
+                let at = *self.fingerprint.get_or_insert_with(find);
+                left &= row(&index.fingerprints.rows, at);
+            }
+            Some(_) => {}
+            None => left &= !index.with_fingerprint.get(word).copied().unwrap_or_default(),
         }
         for needed in &index.headers {
             let by = needed.by.get(word).copied().unwrap_or_default();
             if left & by == 0 {
                 continue;
             }
-            let hints = *self.hints.get_or_insert_with(|| facts.fields.keys().fold(0, |all, name| all | hint(name)));
-            if hints & needed.hint == 0 || !facts.fields.contains_key(&needed.name) {
+            let fields = facts.fields;
+            let hints = || fields.keys().fold(0, |all, name| all | hint(name));
+            let told = index.headers.len() > FEW && *self.hints.get_or_insert_with(hints) & needed.hint == 0;
+            if told || !fields.contains_key(&needed.name) {
                 left &= !by;
             }
         }
@@ -234,28 +248,26 @@ impl Beginnings {
     /// Whatever `text` begins with sorts before it, and all that sorts between the two begins with it as well: the
     /// last one that sorts before `text` leads to all of them.
     fn find(&self, text: &[u8]) -> usize {
-        let mut at = self.texts.partition_point(|beginning| *beginning.text <= *text).saturating_sub(1);
+        self.find_by(|beginning| *beginning <= *text, |beginning| text.starts_with(beginning))
+    }
+
+    /// The same of `text` from its end on, which is not turned round for it: most texts differ in a byte or two.
+    fn find_backwards(&self, text: &[u8]) -> usize {
+        let backwards = || text.iter().rev();
+        let begins =
+            |beginning: &[u8]| beginning.len() <= text.len() && beginning.iter().eq(backwards().take(beginning.len()));
+        self.find_by(|beginning| beginning.iter().le(backwards()), begins)
+    }
+
+    fn find_by(&self, sorts_before: impl Fn(&[u8]) -> bool, begins: impl Fn(&[u8]) -> bool) -> usize {
+        let mut at = self.texts.partition_point(|beginning| sorts_before(&beginning.text)).saturating_sub(1);
         while let Some(beginning) = self.texts.get(at).filter(|_| at > 0) {
-            if text.starts_with(&beginning.text) {
+            if begins(&beginning.text) {
                 break;
             }
             at = beginning.above;
         }
         at
-    }
-}
-
-impl Beginnings {
-    fn find_backwards(&self, text: &str) -> usize {
-        let mut space = [0; LONGEST_HOST];
-        match space.get_mut(..text.len()) {
-            Some(space) => {
-                space.iter_mut().zip(text.bytes().rev()).for_each(|(into, byte)| *into = byte);
-                self.find(space)
-            }
-            // No name of DNS is as long.
-            None => self.find(&backwards(text)),
-        }
     }
 }
 
@@ -300,9 +312,13 @@ fn row(words: usize, bits: impl Iterator<Item = bool>) -> Box<[u64]> {
     row.into()
 }
 
-/// A pattern of hosts, or a host, from its end on, without its star.
-fn backwards(host: &str) -> Box<[u8]> {
-    host.strip_prefix('*').unwrap_or(host).bytes().rev().collect()
+/// What every host that fits a pattern ends with.
+fn ending(host: &str) -> &[u8] {
+    host.strip_prefix('*').unwrap_or(host).as_bytes()
+}
+
+fn backwards(text: &[u8]) -> Box<[u8]> {
+    text.iter().rev().copied().collect()
 }
 
 /// A bit that names of the same length and the same first and last byte share: most names that are not there are told

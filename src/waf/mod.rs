@@ -109,6 +109,8 @@ pub struct Shield {
     index: Index,
     /// By place in [`Check::ALL`].
     modes: [Option<Mode>; Check::ALL.len()],
+    /// Those of them that each request is asked about.
+    asked: Vec<(Check, Mode)>,
     names: Vec<(RuleName, &'static str)>,
 }
 
@@ -131,13 +133,16 @@ impl Shield {
         let checks = Check::ALL.iter().map(|check| (RuleName::new(check.as_str()), check.action()));
         let named = config.rules.iter().map(|rule| (rule.name.clone(), rule.action.as_str()));
         let rules: Vec<Compiled> = config.rules.iter().map(Compiled::new).collect();
+        let modes = Check::ALL.map(|check| match (check.mode(config.profile), config.mode) {
+            (Some(_), Mode::Observe) if check != Check::DenyList => Some(Mode::Observe),
+            (mode, _) => mode,
+        });
+        let asked = Check::ALL.iter().zip(modes).filter(|(check, _)| check.is_about_one());
         Self {
             exempt: Networks::new(config.exempt.iter().copied()),
             lists,
-            modes: Check::ALL.map(|check| match (check.mode(config.profile), config.mode) {
-                (Some(_), Mode::Observe) if check != Check::DenyList => Some(Mode::Observe),
-                (mode, _) => mode,
-            }),
+            modes,
+            asked: asked.filter_map(|(check, mode)| Some((*check, mode?))).collect(),
             index: Index::new(&rules),
             rules,
             names: checks.chain(named).collect(),
@@ -194,12 +199,11 @@ impl Shield {
     }
 
     fn ask_checks(&self, facts: &Facts<'_>, inspection: &mut Inspection) {
-        for (rule, (check, mode)) in Check::ALL.iter().zip(self.modes).enumerate() {
-            let Some(mode) = mode.filter(|_| check.finds(facts, &self.lists)) else { continue };
+        for (check, mode) in self.asked.iter().filter(|(check, _)| check.finds(facts, &self.lists)) {
             // Whoever is still being asked about has the benefit of the doubt.
             let doubted = *check == Check::Crawler && facts.proof == Proof::Pending;
-            let mode = if doubted { Mode::Observe } else { mode };
-            inspection.hits.push(Hit { rule, mode });
+            let mode = if doubted { Mode::Observe } else { *mode };
+            inspection.hits.push(Hit { rule: *check as usize, mode });
             if mode == Mode::Enforce {
                 inspection.ruling = Ruling::Deny(check.status());
                 return;
