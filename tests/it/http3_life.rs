@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use futures_util::StreamExt as _;
 use http::{Method, StatusCode};
 use sluicegate::h3::frame;
 
 use crate::rig::h3::{reply, request};
-use crate::rig::rough::{self, Outcome, Rough};
+use crate::rig::rough::{self, Outcome, Rough, framed};
 use crate::rig::upstream::named;
 use crate::rig::{Gate, H3, Rig, Upstream, soon};
+use crate::websockets::echo;
 
 async fn gated(gate: &Gate) -> Upstream {
     let gate = gate.clone();
@@ -158,7 +159,7 @@ async fn drain_finishes_what_is_under_way_and_takes_nothing_new() {
         loop {
             let Ok(mut stream) = client.try_start(request(Method::GET, "/late")).await else { return };
             drop(stream.finish().await);
-            match tokio::time::timeout(std::time::Duration::from_millis(100), stream.recv_response()).await {
+            match tokio::time::timeout(Duration::from_millis(100), stream.recv_response()).await {
                 Ok(Err(error)) => {
                     let error = format!("{error:?}");
                     assert!(error.contains("REJECTED") || error.contains("267") || error.contains("0x10b"), "{error}");
@@ -305,30 +306,8 @@ async fn reload_and_new_certificate_touch_no_connection_and_are_seen_by_new_ones
     assert!(H3::connect(rig.secure, old.client("h3", false)).await.is_err(), "the old authority still vouches");
 }
 
-#[tokio::test]
-async fn websocket_passes_both_ways() {
-    let upstream = Upstream::playing(|mut peer, seen| async move {
-        let Some(request) = peer.request().await else { return };
-        let key = request.head.get("sec-websocket-key").unwrap_or_default();
-        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-        seen.note(request);
-        peer.send(format!(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-        ))
-        .await;
-        let role = tungstenite::protocol::Role::Server;
-        let mut socket = tokio_tungstenite::WebSocketStream::from_raw_socket(peer.into_io(), role, None).await;
-        while let Some(Ok(message)) = socket.next().await {
-            use futures_util::SinkExt as _;
-            if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
-                return;
-            }
-        }
-    })
-    .await;
-    let rig = rig(&upstream).await;
-    let (_endpoint, quic) = crate::rig::h3::quic(rig.secure, rig.pki.client("h3", false)).await.unwrap();
-    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+/// The request for a WebSocket (RFC 9220 §3).
+fn websocket() -> Vec<u8> {
     let mut section = bytes::BytesMut::new();
     sluicegate::h3::qpack::begin(&mut section);
     for (name, value) in [
@@ -342,18 +321,24 @@ async fn websocket_passes_both_ways() {
     ] {
         sluicegate::h3::qpack::put_line(&mut section, name, value.as_bytes(), false);
     }
-    let framed = |kind, payload: &[u8]| {
-        let mut bytes = Vec::new();
-        frame::put_head(&mut bytes, kind, payload.len());
-        [bytes, payload.to_vec()].concat()
-    };
+    framed(frame::HEADERS, &section)
+}
 
-    send.write_all(&framed(frame::HEADERS, &section)).await.unwrap();
-    // A short masked text frame, "hi", and a Close (RFC 6455 §5.2).
+/// A masked Close (RFC 6455 §5.5.1).
+const CLOSE: [u8; 8] = [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xe8 ^ 2];
+
+#[tokio::test]
+async fn websocket_passes_both_ways() {
+    let upstream = echo().await;
+    let rig = rig(&upstream).await;
+    let (_endpoint, quic) = crate::rig::h3::quic(rig.secure, rig.pki.client("h3", false)).await.unwrap();
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+
+    send.write_all(&websocket()).await.unwrap();
+    // A short masked text frame, "hi" (RFC 6455 §5.2).
     let text = [0x81, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2];
     send.write_all(&framed(frame::DATA, &text)).await.unwrap();
-    let close = [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xe8 ^ 2];
-    send.write_all(&framed(frame::DATA, &close)).await.unwrap();
+    send.write_all(&framed(frame::DATA, &CLOSE)).await.unwrap();
     send.finish().unwrap();
     let answer = soon("the end of the tunnel", recv.read_to_end(10_000)).await.unwrap();
 
@@ -362,4 +347,36 @@ async fn websocket_passes_both_ways() {
     let end = rig.record_where("its end", |record| record["kind"] == "tunnel_end").await;
     assert_eq!((&end["messages_in"], &end["messages_out"]), (&1.into(), &1.into()));
     assert_eq!(upstream.requests()[0].head.get("upgrade").as_deref(), Some("websocket"));
+}
+
+#[tokio::test]
+async fn websocket_that_is_read_below_the_least_rate_of_responses_stays_open() {
+    let upstream = echo().await;
+    let secure = "http3 = true\ntimeouts = { write_idle = \"500ms\" }\nlimits = { min_response_rate = \"1MiB\" }";
+    let rig = Rig::setup().secure(secure).endpoint(&upstream).start().await;
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(quinn::VarInt::from_u32(4_096));
+    let tls = rig.pki.client("h3", false);
+    let (_endpoint, quic) = crate::rig::h3::quic_with(rig.secure, tls, transport).await.unwrap();
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+    // One message of 60,000 bytes under the mask 0.
+    let message = [&[0x82, 0xfe][..], &60_000_u16.to_be_bytes(), &[0; 4], &[7; 60_000]].concat();
+
+    send.write_all(&websocket()).await.unwrap();
+    send.write_all(&framed(frame::DATA, &message)).await.unwrap();
+    // Three spans of the clock and more, far below the rate.
+    let since = tokio::time::Instant::now();
+    let mut sevens = 0;
+    while sevens < 60_000 {
+        let piece = soon("a piece", recv.read_chunk(4_096, true)).await.unwrap().expect("an open tunnel");
+        sevens += piece.bytes.iter().filter(|byte| **byte == 7).count();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    send.write_all(&framed(frame::DATA, &CLOSE)).await.unwrap();
+    send.finish().unwrap();
+    soon("the end of the tunnel", recv.read_to_end(1_000)).await.unwrap();
+
+    assert!(since.elapsed() > Duration::from_millis(1_400), "it was slow: {:?}", since.elapsed());
+    let end = rig.record_where("its end", |record| record["kind"] == "tunnel_end").await;
+    assert_eq!((&end["messages_out"], &end["fault"]), (&1.into(), &serde_json::Value::Null));
 }

@@ -6,7 +6,7 @@ use crate::rig::upstream::named;
 use crate::rig::{Gate, Peer, Response, Rig, Upstream};
 
 /// Any client address may be claimed by a PROXY header from loopback.
-const PROXIED: &str = "proxy_protocol = [\"127.0.0.0/8\"]";
+pub(crate) const PROXIED: &str = "proxy_protocol = [\"127.0.0.0/8\"]";
 
 /// GET on a connection of its own from `address`, with further fields.
 pub(crate) async fn get_from(rig: &Rig, address: &str, path: &str, fields: &str) -> Response {

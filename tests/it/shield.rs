@@ -8,7 +8,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::limits::{from, get_from};
+use crate::limits::{PROXIED, from, get_from};
+use crate::rig::countries::database;
 use crate::rig::dns::{NameServer, Told};
 use crate::rig::h2::{request, try_reply};
 use crate::rig::{Peer, Rig, Upstream, soon};
@@ -128,6 +129,33 @@ async fn list_in_a_file_is_read_again_when_it_changes() {
 
     assert_eq!(rig.get("/denied").await.status, 403);
     assert_eq!(rig.record("/denied").await["verdicts"][0]["rule"], "shield.deny_list");
+}
+
+#[tokio::test]
+async fn rule_for_a_country_meets_its_clients_and_follows_the_database_when_it_changes() {
+    let upstream = Upstream::named("a").await;
+    let shared = tempfile::tempdir().unwrap();
+    let file = shared.path().join("countries.mmdb");
+    fs::write(&file, database(&[([203, 0, 113, 0], 24, "DE"), ([198, 51, 100, 0], 24, "FR")])).unwrap();
+    let rest = format!(
+        "[[routes]]\npool = \"app\"\n[shield]\ncountry_database = {:?}\n\
+         [[rules]]\nname = \"not-from-there\"\ncountry = [\"FR\", \"IT\"]\naction = \"deny\"\n",
+        file.display().to_string(),
+    );
+    let rig = Rig::setup().plain(PROXIED).endpoint(&upstream).rest(&rest).start().await;
+
+    assert_eq!(get_from(&rig, "203.0.113.7", "/", "").await.status, 200);
+    assert_eq!(get_from(&rig, "192.0.2.7", "/", "").await.status, 200, "of no country");
+    assert_eq!(get_from(&rig, "198.51.100.7", "/denied", "").await.status, 403);
+    assert_eq!(rig.record("/denied").await["verdicts"][0]["rule"], "not-from-there");
+
+    let next = shared.path().join("next.mmdb");
+    fs::write(&next, database(&[([203, 0, 113, 0], 24, "FR")])).unwrap();
+    fs::rename(&next, &file).unwrap();
+    rig.status_where("the second generation", |status| status["generation"] == 2).await;
+
+    assert_eq!(get_from(&rig, "203.0.113.7", "/", "").await.status, 403);
+    assert_eq!(get_from(&rig, "198.51.100.7", "/", "").await.status, 200);
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use crate::rig::h2::request;
 use crate::rig::peer::Io;
 use crate::rig::{Rig, Upstream, soon};
 
-/// An endpoint that echoes messages and notes nothing.
-async fn echo() -> Upstream {
+/// An endpoint that echoes messages.
+pub(crate) async fn echo() -> Upstream {
     Upstream::playing(|mut peer, seen| async move {
         let Some(request) = peer.request().await else { return };
         let key = request.head.get("sec-websocket-key").unwrap_or_default();
