@@ -240,6 +240,11 @@ impl Fingerprint {
         // It is ASCII, so this always succeeds.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// Its characters.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Fingerprint {

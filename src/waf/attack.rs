@@ -8,6 +8,7 @@ use std::sync::{LazyLock, OnceLock};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
+use memchr::memmem::Finder;
 
 /// First segments that belong to other software, in lower case.
 const PLACES: [&str; 33] = [
@@ -91,7 +92,7 @@ pub fn is_injected_query(query: &str) -> bool {
 pub fn is_injected_field(fields: &HeaderMap) -> bool {
     fields.iter().any(|(name, value)| {
         let value = value.as_bytes();
-        (has_mark(value) && has_lookup(value) && name != COOKIE && name != AUTHORIZATION) || value.starts_with(b"() {")
+        (has_lookup(value) && name != COOKIE && name != AUTHORIZATION) || value.starts_with(b"() {")
     })
 }
 
@@ -181,10 +182,15 @@ const LOOKUPS: [&[u8]; 9] = [b"jndi:", b"${", b"lower:", b"upper:", b"::-", b"en
 
 /// Whether there is a `${jndi:`, as it is or escaped once, in any of its disguises (CVE-2021-44228).
 fn has_lookup(bytes: &[u8]) -> bool {
+    // Most escapes are of something else, and to look at each takes longer than to look for this one.
+    static DOLLAR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("%24"));
+    if !has_mark(bytes) || (memchr::memchr(b'$', bytes).is_none() && DOLLAR.find(bytes).is_none()) {
+        return false;
+    }
     let mut rest = bytes;
     while let Some(at) = memchr::memchr2(b'$', b'%', rest) {
         rest = rest.get(at..).unwrap_or_default();
-        // A dollar, as it is or escaped; most escapes are of something else.
+        // A dollar, as it is or escaped.
         if let [b'$', after @ ..] | [b'%', b'2', b'4', after @ ..] = rest {
             let mut decoded = Decoded(after);
             if decoded.next() == Some(b'{') {

@@ -168,7 +168,7 @@ impl Candidates<'_> {
         }
         match facts.fingerprint {
             Some(seen) if left != 0 && index.fingerprints.used => {
-                let find = || index.fingerprints.find_backwards(seen.as_str().as_bytes());
+                let find = || index.fingerprints.find_backwards(seen.as_bytes());
                 let at = *self.fingerprint.get_or_insert_with(find);
                 left &= row(&index.fingerprints.rows, at);
             }

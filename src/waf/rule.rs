@@ -76,7 +76,7 @@ impl Compiled {
             && (self.fingerprints.is_empty()
                 || facts
                     .fingerprint
-                    .is_some_and(|seen| self.fingerprints.iter().any(|glob| glob.fits(seen.as_str().as_bytes()))))
+                    .is_some_and(|seen| self.fingerprints.iter().any(|glob| glob.fits(seen.as_bytes()))))
             && (self.countries.is_empty() || country(facts.client).is_some_and(|code| self.countries.contains(&code)))
     }
 }
