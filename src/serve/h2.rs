@@ -231,7 +231,8 @@ where
         })
         .await;
         drop(streams);
-        self.cut().await;
+        // In a box of its own: a connection that lives, and rests, has no use for the room.
+        Box::pin(self.cut()).await;
     }
 
     /// Asks the client to leave (RFC 9113 §6.8): streams that are open, or on their way, are still served.

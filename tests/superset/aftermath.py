@@ -112,7 +112,8 @@ def nothing_held(*_) -> str:
         if line and not line.startswith("#"):
             sample = SAMPLE.fullmatch(line)
             assert sample, f"not a sample: {line}"
-            assert float(sample[1]) >= 0, line
+            # Of a budget more than all can be spent: on a slow machine, that of latency.
+            assert float(sample[1]) >= 0 or line.startswith("sluicegate_slo_budget_left_ratio"), line
             sums[re.split(r"[ {]", line, maxsplit=1)[0]] += float(sample[1])
     assert sums["sluicegate_panics_total"] == 0, "a panic"
     ends = sums["sluicegate_exchange_ends_total"]
