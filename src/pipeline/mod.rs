@@ -253,7 +253,15 @@ impl Pipeline {
         };
         let client = self.0.tunnels.key(identity.client.ip());
         let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only, client };
-        let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
+        let (outcome, lease) = match dispatch(forward, route, pool, &self.0.idle, story).await {
+            Ok(answered) => answered,
+            Err(fault) => {
+                if let Some(attempt) = attempt {
+                    attempt.void(&self.0); // nobody has judged it
+                }
+                return Err(fault);
+            }
+        };
         match (outcome, handshake) {
             (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.would_open(head.status) => {
                 Err(Fault::UpstreamMalformed)
