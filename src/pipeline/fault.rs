@@ -21,6 +21,8 @@ pub enum Fault {
     Ambiguous(&'static str),
     /// A transfer coding other than `chunked`.
     UnknownCoding,
+    /// A tunnel of a protocol that we do not carry.
+    UnknownProtocol,
     /// A version of HTTP that we do not speak.
     UnknownVersion,
     /// The head exceeds its bound; says which.
@@ -120,6 +122,7 @@ impl Fault {
             Self::Malformed(_)          => row(StatusCode::BAD_REQUEST,                     "malformed",          Client,   Request, false),
             Self::Ambiguous(_)          => row(StatusCode::BAD_REQUEST,                     "ambiguous_framing",  Client,   Request, false),
             Self::UnknownCoding         => row(StatusCode::NOT_IMPLEMENTED,                 "unknown_coding",     Client,   Request, false),
+            Self::UnknownProtocol       => row(StatusCode::NOT_IMPLEMENTED,                 "unknown_protocol",   Client,   Request, false),
             Self::UnknownVersion        => row(StatusCode::HTTP_VERSION_NOT_SUPPORTED,      "unknown_version",    Client,   Request, false),
             Self::HeadTooLarge(_)       => row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large",     Client,   Request, false),
             Self::UriTooLong            => row(StatusCode::URI_TOO_LONG,                    "uri_too_long",       Client,   Request, false),
@@ -214,6 +217,7 @@ impl From<Refusal> for Fault {
             Refusal::HeadTooLarge(what) => Self::HeadTooLarge(what),
             Refusal::UriTooLong => Self::UriTooLong,
             Refusal::UnknownCoding => Self::UnknownCoding,
+            Refusal::UnknownProtocol => Self::UnknownProtocol,
             Refusal::UnknownVersion => Self::UnknownVersion,
             Refusal::Late(clock) => Self::ClientLate(clock),
             Refusal::Crowded => Self::TooManyStreams,
