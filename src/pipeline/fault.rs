@@ -232,6 +232,7 @@ impl From<&BodyError> for Fault {
             BodyError::Malformed(_) => Self::BodyMalformed,
             BodyError::Late(clock) => Self::ClientLate(*clock),
             BodyError::TooLarge(_) => Self::BodyTooLarge,
+            BodyError::Untyped => Self::ContentType,
             BodyError::Buffer(_) => Self::BufferFull,
         }
     }

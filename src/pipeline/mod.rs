@@ -227,7 +227,7 @@ impl Pipeline {
         }
         let route = route?; // limits below are the route's
         story.take_route(route);
-        admit::content_type(&head, &body, &route.config)?;
+        let body = admit::typed(&head, body, &route.config)?;
         let counted = Counted::of(&head.headers, identity, snapshot, route, &passed.limits);
         self.count(true, counted, story).await?; // before its body
         let login = Login::find(&head, &route.config, snapshot); // by its path as the client wrote it

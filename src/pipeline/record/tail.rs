@@ -58,7 +58,9 @@ impl Tail {
             story.blame(match error {
                 BodyError::Late(clock) => clock.as_str(),
                 BodyError::Malformed(_) => "upstream_malformed",
-                BodyError::Gone(_) | BodyError::TooLarge(_) | BodyError::Buffer(_) => "upstream_closed",
+                BodyError::Gone(_) | BodyError::TooLarge(_) | BodyError::Untyped | BodyError::Buffer(_) => {
+                    "upstream_closed"
+                }
             });
             story.close();
         }
