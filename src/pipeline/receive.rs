@@ -82,6 +82,8 @@ pub struct Kept {
     file: Option<Arc<File>>,
     in_memory: u64,
     in_file: u64,
+    /// Memory of what is gathered for the file.
+    gathered: u64,
     trailers: Option<HeaderMap>,
     vault: Arc<Vault>,
 }
@@ -99,8 +101,15 @@ pub enum Collected {
 /// # Errors
 /// What the client's side says, or [`BodyError::Buffer`] when neither memory nor disk is left.
 pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>) -> Result<Collected, BodyError> {
-    let mut kept =
-        Kept { memory: Vec::new(), file: None, in_memory: 0, in_file: 0, trailers: None, vault: Arc::clone(vault) };
+    let mut kept = Kept {
+        memory: Vec::new(),
+        file: None,
+        in_memory: 0,
+        in_file: 0,
+        gathered: 0,
+        trailers: None,
+        vault: Arc::clone(vault),
+    };
     let mut pending = BytesMut::new();
     loop {
         match body.frame().await {
@@ -163,8 +172,11 @@ impl Kept {
             }
             return Ok(());
         }
+        // Without room to gather it is written as it comes, piece by piece: slower, and within the bound.
+        let has_room = self.vault.memory.take(length);
+        self.gathered += if has_room { length } else { 0 };
         pending.extend_from_slice(&content);
-        if pending.len() >= SLICE { self.write(pending).await } else { Ok(()) }
+        if pending.len() >= SLICE || !has_room { self.write(pending).await } else { Ok(()) }
     }
 
     /// Writes what is pending to the file, off the worker.
@@ -190,8 +202,9 @@ impl Kept {
             file.write_all_at(&bytes, offset)?;
             Ok(file)
         });
-        self.file =
-            Some(written.await.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?);
+        let written = written.await;
+        self.vault.memory.give_back(std::mem::take(&mut self.gathered));
+        self.file = Some(written.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?);
         Ok(())
     }
 }
@@ -201,7 +214,7 @@ const SMALL: usize = 4 * 1024;
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.vault.memory.give_back(self.in_memory);
+        self.vault.memory.give_back(self.in_memory.saturating_add(self.gathered));
         self.vault.disk.give_back(self.in_file);
     }
 }
@@ -300,6 +313,20 @@ mod tests {
         }
     }
 
+    /// Pieces after which nothing comes, and no end.
+    struct Stalled(Pieces);
+
+    impl Source for Stalled {
+        fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+            let polled = self.0.poll_frame(cx);
+            if matches!(polled, Poll::Ready(None)) { Poll::Pending } else { polled }
+        }
+
+        fn remaining(&self) -> Option<u64> {
+            None
+        }
+    }
+
     fn pieces(count: usize, size: usize) -> Body {
         Body::stream(Pieces((0..count).map(|at| Bytes::from(vec![u8::try_from(at % 251).unwrap(); size])).collect()))
     }
@@ -341,6 +368,27 @@ mod tests {
 
         assert!(kept.length() < 6000);
         assert_eq!(read(kept.body_before(Some(rest))).await, read(pieces(100, 300)).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_gathered_for_the_file_counts_as_memory_and_is_given_back() {
+        let vault = vault(100_000, 1 << 20);
+        let bounds = RequestBuffer { memory: 1000, max: 1 << 20 };
+        let endless = || Body::stream(Stalled(Pieces((0..30).map(|_| Bytes::from(vec![0; 1000])).collect())));
+
+        let mut one = Box::pin(collect(endless(), &bounds, &vault));
+        assert!(futures_util::poll!(&mut one).is_pending());
+        assert_eq!((vault.in_memory(), vault.on_disk()), (30_000, 0));
+        let others: Vec<_> = (0..3).map(|_| Box::pin(collect(endless(), &bounds, &vault))).collect();
+        let mut others = futures_util::future::join_all(others);
+        while vault.on_disk() == 0 {
+            assert!(futures_util::poll!(&mut others).is_pending());
+            tokio::task::yield_now().await;
+        }
+
+        assert!(vault.in_memory() <= 100_000, "who finds no room writes at once");
+        drop((one, others));
+        assert_eq!((vault.in_memory(), vault.on_disk()), (0, 0));
     }
 
     #[tokio::test]
