@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::balance::Endpoint;
 use crate::config::pool::UpstreamClocks;
@@ -53,8 +53,13 @@ pub(super) fn reused(idle: &Idle, way: Way, endpoint: &Arc<Endpoint>, metrics: &
 
 /// A new connection to `endpoint`.
 pub(super) async fn open(pool: &Pool, endpoint: &Endpoint, metrics: &EndpointMetrics) -> Result<Link, Failure> {
-    let addresses = endpoint.vitals.addresses();
     let clocks = &pool.upstream.config.clocks;
+    let mut addresses = endpoint.vitals.addresses();
+    if addresses.is_empty() {
+        // It may have come with a reload this moment, in place of all others. A name that does not resolve waits no longer.
+        drop(timeout(clocks.connect, endpoint.vitals.asked()).await);
+        addresses = endpoint.vitals.addresses();
+    }
     let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
     metrics.connection(match &link {
         Ok(_) => ConnectResult::Opened,
