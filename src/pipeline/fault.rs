@@ -245,7 +245,7 @@ impl From<&Failure> for Fault {
             Failure::Connect(_) => Self::Connect,
             Failure::Tls(_) => Self::UpstreamTls,
             Failure::Late(clock) => Self::UpstreamLate(*clock),
-            Failure::Hangs => Self::UpstreamLate(Clock::FirstByte),
+            Failure::Hangs | Failure::Slow => Self::UpstreamLate(Clock::FirstByte),
             Failure::Closed(_) => Self::UpstreamClosed,
             Failure::Malformed(_) => Self::UpstreamMalformed,
             Failure::HeadTooLarge => Self::UpstreamHead,

@@ -170,7 +170,7 @@ async fn try_once(
         interim: hedge.interim,
         upgrade: false,
         limits: hedge.limits,
-        hangs: None,
+        leave: None,
     };
     link.exchange(exchange, home(hedge.pool, endpoint, hedge.idle)).await
 }

@@ -6,6 +6,7 @@
 
 mod admit;
 mod dispatch;
+mod doubt;
 pub mod fault;
 mod forward;
 mod hedge;
