@@ -42,7 +42,7 @@ pub(super) async fn dispatch(
         write_idle: config.clocks.write_idle,
         first_byte: route.config.clocks.first_byte,
         between_bytes: route.config.clocks.between_bytes,
-        deadline: route.config.clocks.exchange.map(|whole| story.started() + whole),
+        deadline: story.deadline(&route.config),
         head_bytes: config.head_bytes,
     };
     let mut tried: Vec<EndpointId> = Vec::new();
@@ -66,7 +66,7 @@ pub(super) async fn dispatch(
                 Some(lease) => (lease, Duration::ZERO),
                 None => return settle(kept, last.unwrap_or(Fault::NoEndpoint), GaveUp::Nobody, story),
             },
-            None => match lease(pool, forward.wish(&tried), since, story, last).await {
+            None => match lease(pool, forward.wish(&tried, limits.deadline), since, story, last).await {
                 Ok(leased) => leased,
                 Err(fault) => return settle(kept, fault, GaveUp::Nobody, story),
             },
@@ -79,8 +79,10 @@ pub(super) async fn dispatch(
         let mut rested = None;
         let sendable = !forward.upgrade && !forward.body.is_stream();
         let reuse = !refreshed && sendable && (forward.read_only || !config.fresh_writes);
-        let (failure, sent) = match obtain(pool, &lease, idle, reuse, &counts, story).await {
+        let (failure, sent) = match obtain(pool, &lease, idle, reuse, limits.deadline, &counts, story).await {
             Err(failure) => (failure, Sent::Nothing),
+            // What has come too late must not leave, or the endpoint would work for nobody.
+            Ok(_) if limits.is_over() => (Failure::Late(Clock::Exchange), Sent::Nothing),
             Ok(link) => {
                 lease.settle();
                 story.reach(Stage::Head);
@@ -251,7 +253,8 @@ pub(super) async fn dispatch(
         let repeat = if sent == Sent::Nothing { 0 } else { config.retry.attempts.saturating_sub(left) };
         let wait = back_off(repeat, config.retry.back_off, fastrand::f64());
         if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+            let until = Instant::now() + wait;
+            tokio::time::sleep_until(limits.deadline.map_or(until, |end| end.min(until))).await;
         }
     }
 }
@@ -320,6 +323,7 @@ async fn lease(
     last: Option<Fault>,
 ) -> Result<(Lease, Duration), Fault> {
     story.reach(Stage::Queue);
+    let until = wish.until;
     let lease = pool.upstream.lease(wish).await;
     let queued = since.elapsed();
     story.record().stages.queue += queued;
@@ -327,6 +331,7 @@ async fn lease(
         (Ok(lease), _) => Ok((lease, queued)),
         // The fault of the attempt says more than that there is nobody else to ask.
         (Err(NoLease::NoneUntried | NoLease::NoneUp), Some(fault)) => Err(fault),
+        (Err(NoLease::QueueLate), _) if until.is_some_and(|until| Instant::now() >= until) => Err(Fault::ExchangeLate),
         (Err(none), _) => Err(Fault::from(none)),
     }
 }

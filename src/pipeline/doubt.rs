@@ -56,7 +56,7 @@ pub(super) fn settle(
     why: GaveUp,
     story: &mut Story,
 ) -> Result<(Outcome, Lease), Fault> {
-    story.record().gave_up = Some(why);
+    story.record().gave_up = Some(if fault == Fault::ExchangeLate { GaveUp::Late } else { why });
     let Doubted { outcome, lease, counts, .. } = kept.ok_or(fault)?;
     story.take_endpoint(&lease, counts);
     Ok((outcome, lease))

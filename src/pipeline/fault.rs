@@ -93,6 +93,8 @@ pub enum Fault {
     UpstreamHead,
     /// The endpoint was too slow.
     UpstreamLate(Clock),
+    /// The whole exchange has taken too long, whoever was waited for.
+    ExchangeLate,
     /// The endpoint closed a tunnel's handshake without an answer, as superset-websocket does with a bad token.
     TunnelRefused(StatusCode),
     /// A defect of the proxy.
@@ -158,6 +160,7 @@ impl Fault {
             Self::UpstreamMalformed     => row(StatusCode::BAD_GATEWAY,                     "upstream_malformed", Upstream, Head,    false),
             Self::UpstreamHead          => row(StatusCode::BAD_GATEWAY,                     "upstream_head",      Upstream, Head,    false),
             Self::UpstreamLate(clock)   => row(StatusCode::GATEWAY_TIMEOUT,                 clock.as_str(),       Upstream, match clock { Clock::Connect => Connect, _ => Head }, false),
+            Self::ExchangeLate          => row(StatusCode::GATEWAY_TIMEOUT,                 Clock::Exchange.as_str(), Proxy, Head,   false),
             Self::TunnelRefused(status) => row(*status,                                     "tunnel_refused",     Upstream, Tunnel,  false),
             Self::Internal              => row(StatusCode::INTERNAL_SERVER_ERROR,           "internal",           Proxy,    Request, false),
         }
@@ -191,6 +194,7 @@ impl Fault {
         match self {
             Self::ClientLate(clock) | Self::UpstreamLate(clock) => Some(*clock),
             Self::QueueLate => Some(Clock::Queue),
+            Self::ExchangeLate => Some(Clock::Exchange),
             _ => None,
         }
     }
@@ -200,6 +204,7 @@ impl Fault {
         match self {
             Self::Malformed(what) | Self::Ambiguous(what) | Self::HeadTooLarge(what) => Some(what),
             Self::ClientLate(clock) | Self::UpstreamLate(clock) => Some(clock.as_str()),
+            Self::ExchangeLate => Some(Clock::Exchange.as_str()),
             _ => None,
         }
     }
@@ -244,6 +249,7 @@ impl From<&Failure> for Fault {
             Failure::Unresolved => Self::Unresolved,
             Failure::Connect(_) => Self::Connect,
             Failure::Tls(_) => Self::UpstreamTls,
+            Failure::Late(Clock::Exchange) => Self::ExchangeLate,
             Failure::Late(clock) => Self::UpstreamLate(*clock),
             Failure::Hangs | Failure::Slow => Self::UpstreamLate(Clock::FirstByte),
             Failure::Closed(_) => Self::UpstreamClosed,

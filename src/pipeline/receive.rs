@@ -18,10 +18,21 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::body::{Body, BodyError, Frame, Source};
+use crate::config;
 use crate::config::process::Process;
 use crate::config::route::RequestBuffer;
+use crate::limit::login::LONGEST as LONGEST_LOGIN;
+
+use super::Pipeline;
+use super::fault::Fault;
+use super::forward::Outgoing;
+use super::record::Story;
+
+/// A login's body is collected in memory, or refused.
+const LOGIN_BODY: RequestBuffer = RequestBuffer { memory: LONGEST_LOGIN, max: LONGEST_LOGIN as u64 };
 
 /// Bytes written to, and read from, a temporary file at a time.
 const SLICE: usize = 256 * 1024;
@@ -128,6 +139,48 @@ pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>)
     }
     kept.write(&mut pending).await?;
     Ok(Collected::Whole(Arc::new(kept)))
+}
+
+impl Pipeline {
+    /// Collects the body as far as the route wants it.
+    pub(super) async fn receive(
+        &self,
+        body: Body,
+        route: &config::Route,
+        is_login: bool,
+        story: &mut Story,
+    ) -> Result<Outgoing, Fault> {
+        if body.is_end() {
+            return Ok(Outgoing::Empty);
+        }
+        if is_login && body.remaining().is_some_and(|length| length > LOGIN_BODY.max) {
+            return Err(Fault::BodyTooLarge);
+        }
+        let bounds = match &route.request_buffer {
+            // It is read whatever the route says, and never long.
+            _ if is_login => &LOGIN_BODY,
+            // What would not fit anyway streams from its beginning.
+            Some(bounds) if body.remaining().is_none_or(|length| length <= bounds.max) => bounds,
+            _ => return Ok(Outgoing::Stream(Some(body))),
+        };
+        let since = Instant::now();
+        let end = story.deadline(route);
+        let collecting = async {
+            match end {
+                None => Ok(collect(body, bounds, &self.0.vault).await),
+                Some(end) => timeout_at(end, collect(body, bounds, &self.0.vault)).await,
+            }
+        };
+        let collected = Box::pin(collecting).await;
+        story.record().stages.receive = since.elapsed();
+        match collected.map_err(|_| Fault::ExchangeLate)? {
+            Ok(Collected::Whole(kept)) if is_login && kept.length() > LOGIN_BODY.max => Err(Fault::BodyTooLarge),
+            Ok(Collected::Whole(kept)) => Ok(Outgoing::Kept(kept)),
+            Ok(Collected::Beginning(..)) if is_login => Err(Fault::BodyTooLarge),
+            Ok(Collected::Beginning(kept, rest)) => Ok(Outgoing::Stream(Some(kept.body_before(Some(rest))))),
+            Err(error) => Err(Fault::from(&error)),
+        }
+    }
 }
 
 impl Kept {

@@ -26,7 +26,8 @@ pub(super) enum Next {
 /// changes nothing (a safe method, or a POST that an operator listed as read-only) and that its body is at hand.
 pub(super) const fn verdict(failure: &Failure, sent: Sent, repeatable: bool) -> Next {
     match (failure, sent) {
-        (Failure::Request(_), _) => Next::Never,
+        // Our own end of the exchange holds for every endpoint.
+        (Failure::Request(_) | Failure::Late(Clock::Exchange), _) => Next::Never,
         (Failure::Closed(_), Sent::Nothing) => Next::Afresh,
         // Not a byte has left: safe for any method.
         (_, Sent::Nothing) => Next::Elsewhere,
