@@ -34,7 +34,7 @@ async fn request_waits_for_the_first_answer_about_names_that_replace_all_endpoin
     let before = generation(&rig.status().await);
 
     dns.hold(true);
-    let name = format!("new.test.:{}", new.address.port());
+    let name = format!("new.test:{}", new.address.port());
     rig.write_config(&rig.config().replace(&old.address.to_string(), &name));
     rig.signal("HUP").await;
     rig.status_where("the next generation", |status| generation(status) == before + 1).await;
