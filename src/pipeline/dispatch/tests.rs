@@ -64,6 +64,19 @@ fn nobody_leaves_for_who_is_not_known_to_be_up() {
 }
 
 #[test]
+fn nobody_leaves_for_who_is_down_though_a_pool_in_panic_would_ask_him() {
+    let (pool, [slow, other]) = two("panic_threshold = 50");
+    for endpoint in [&slow, &other] {
+        endpoint.vitals.set_standing(Standing::Down, "");
+    }
+
+    assert!(pool.upstream.try_lease(&[slow.id]).is_some());
+    assert!(way_out(&pool, &[], &slow, true).is_none());
+
+    assert_eq!((other.vitals.in_flight(), spent(&pool)), (0, 0));
+}
+
+#[test]
 fn answer_in_doubt_counts_on_its_endpoint_though_nobody_waits_for_a_better_one() {
     let (pool, [first, other]) = two("health = false");
 
