@@ -38,6 +38,9 @@ pub enum BodyError {
     /// The body exceeds the route's limit, in bytes.
     #[error("body exceeds {0} bytes")]
     TooLarge(u64),
+    /// Content came that nobody announced, of no type.
+    #[error("content without a type")]
+    Untyped,
     /// A temporary file could not be written or read.
     #[error("request buffer")]
     Buffer(#[source] io::Error),

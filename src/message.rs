@@ -136,6 +136,8 @@ pub enum Refusal {
     UriTooLong,
     /// A transfer coding other than `chunked` (RFC 9112 §6.1).
     UnknownCoding,
+    /// Extended CONNECT with a `:protocol` other than `websocket` (RFC 9220 §3).
+    UnknownProtocol,
     /// A version other than 1.0, 1.1, 2 (RFC 9110 §15.6.6).
     UnknownVersion,
     /// The head did not come in time.

@@ -59,7 +59,7 @@ pub(super) const fn refusal_status(refusal: Refusal) -> StatusCode {
         Refusal::MalformedHead(_) | Refusal::AmbiguousFraming(_) => StatusCode::BAD_REQUEST,
         Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
-        Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+        Refusal::UnknownCoding | Refusal::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
         Refusal::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         Refusal::Late(_) => StatusCode::REQUEST_TIMEOUT,
         Refusal::Crowded => StatusCode::TOO_MANY_REQUESTS,

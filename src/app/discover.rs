@@ -11,7 +11,7 @@ use crate::control::discovery::Discovered;
 use crate::control::drains::Drains;
 use crate::control::resolver::Unanswered;
 use crate::lexicon::PoolName;
-use crate::snapshot::Live;
+use crate::snapshot::{Live, Pool};
 use crate::telemetry::events;
 use crate::telemetry::metrics::DiscoveryResult;
 
@@ -53,9 +53,11 @@ impl Discovered for Finder {
         self.live.load().config.process.nameservers.clone()
     }
 
-    fn found(&self, pool: &PoolName, endpoints: Vec<Endpoint>) {
+    fn found(&self, pool: &PoolName, rules: &Discover, endpoints: Vec<Endpoint>) {
         let snapshot = self.live.load();
-        let Some(known) = snapshot.pool(pool) else { return };
+        // A reload may have come between question and answer.
+        let still = |known: &&Arc<Pool>| known.upstream.config.discover.as_ref() == Some(rules);
+        let Some(known) = snapshot.pool(pool).filter(still) else { return };
         let changes = known.upstream.discover(endpoints);
         if changes.added.is_empty() && changes.removed.is_empty() {
             return;

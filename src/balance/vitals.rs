@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::keepalive::KeepAlive;
 use super::load::{Load, Reached};
@@ -36,6 +37,8 @@ struct Shared {
     reason: ArcSwap<Arc<str>>,
     bench_reason: ArcSwap<Arc<str>>,
     addresses: ArcSwap<Arc<[SocketAddr]>>,
+    /// Whether the name was asked for, whatever came of it; an IP address needs no asking.
+    asked: watch::Sender<bool>,
     keep_alive: KeepAlive,
 }
 
@@ -99,6 +102,7 @@ impl Vitals {
             reason: ArcSwap::from_pointee(Arc::from("")),
             bench_reason: ArcSwap::from_pointee(Arc::from("")),
             addresses: ArcSwap::from_pointee(Arc::from(addresses)),
+            asked: watch::Sender::new(!addresses.is_empty()),
             keep_alive: KeepAlive::default(),
         }))
     }
@@ -177,6 +181,18 @@ impl Vitals {
     /// Stores what the name resolved to.
     pub fn set_addresses(&self, addresses: &[SocketAddr]) {
         self.0.addresses.store(Arc::new(Arc::from(addresses)));
+        self.note_asked();
+    }
+
+    /// Notes that the name was asked for, whatever came of it.
+    pub fn note_asked(&self) {
+        self.0.asked.send_if_modified(|asked| !std::mem::replace(asked, true));
+    }
+
+    /// Waits until the name was asked for once. An endpoint that has just come is leased before its first answer.
+    pub async fn asked(&self) {
+        // The sender lives as long as these vitals.
+        drop(self.0.asked.subscribe().wait_for(|asked| *asked).await);
     }
 
     /// Notes how an exchange of live traffic went; says what a row it makes. `now` in milliseconds since any fixed

@@ -169,6 +169,7 @@ fn gave_up(word: &str) -> &str {
         "attempts" => "nobody else was asked: as many attempts were made as may be (`retry.attempts`)",
         "budget" => "nobody else was asked: the pool's budget of retries is spent (`retry.budget_percent`)",
         "nobody" => "nobody else was there to ask, or free at once",
+        "late" => "nobody else was asked: the time of the whole exchange was over (`timeouts.exchange`)",
         other => other,
     }
 }

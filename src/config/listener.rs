@@ -95,7 +95,7 @@ pub struct RequestLimits {
     pub head_bytes: usize,
     /// Request target in bytes. Default 32 KiB. Beyond: 414 `uri_too_long`.
     pub uri_bytes: usize,
-    /// Header fields. Default 100 (Gunicorn's own limit). Beyond: 431 `head_too_large`.
+    /// Header fields; 10 to 256. Default 100 (Gunicorn's own limit). Beyond: 431 `head_too_large`.
     pub fields: usize,
     /// Trailer section in bytes. Default 8 KiB.
     pub trailer_bytes: usize,

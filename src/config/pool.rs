@@ -262,11 +262,12 @@ pub struct UpstreamTls {
 pub struct Retry {
     /// Further attempts per exchange, beside those of which not a byte was sent. Default 1; 0 to 5.
     pub attempts: u32,
-    /// Longest wait for the response head in an attempt that may be repeated elsewhere. Default: none, the route's
-    /// `first_byte` alone counts, since a slow query that is asked for twice runs twice.
+    /// Wait for the response head after which an attempt that may be repeated goes elsewhere, if another endpoint is free at
+    /// once and the budget allows it. Default: none, the route's `first_byte` alone counts, since a slow query that is asked
+    /// for twice runs twice.
     pub per_try: Option<Duration>,
     /// How long an endpoint must have been down, accepting checks and not answering them, before exchanges that wait for it
-    /// and may be repeated are asked elsewhere. Default 60 s; 0 waits for `first_byte` in any case.
+    /// and may be repeated are asked elsewhere, once another is free. Default 60 s; 0 waits for `first_byte` in any case.
     pub hung_after: Duration,
     /// Wait before the second repeat; doubled for each further one, and varied by up to half. The first goes elsewhere
     /// at once. Default 25 ms.

@@ -103,7 +103,7 @@ pub struct RouteClocks {
     pub first_byte: Duration,
     /// Longest pause in a response body. Default 120 s. The response is broken off visibly.
     pub between_bytes: Duration,
-    /// Whole exchange, head to last byte. Default none. 504 `exchange` before the head, broken off after.
+    /// Whole exchange, request head to last byte. Default none. 504 `exchange` before the head, broken off after.
     pub exchange: Option<Duration>,
 }
 

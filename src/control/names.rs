@@ -138,6 +138,7 @@ where
                     }
                 }
                 Err(error) => {
+                    endpoints.iter().for_each(|(_, endpoint)| endpoint.vitals.note_asked());
                     if self.failing.insert(host) {
                         for (pool, endpoint) in &endpoints {
                             self.observer.unresolved(pool, endpoint, &error);
@@ -258,10 +259,15 @@ mod tests {
 
     #[tokio::test]
     async fn name_without_any_answer_leaves_the_round_incomplete() {
-        let (mut names, _, heard) = rig(&[]);
+        let (mut names, one, heard) = rig(&[]);
+
+        let asked = one.1.endpoints()[0].vitals.clone();
+        let mut asked = std::pin::pin!(asked.asked());
+        assert!(futures_util::poll!(&mut asked).is_pending());
 
         assert!(!names.round().await);
 
         assert!(heard.renamed.lock().unwrap().is_empty());
+        assert!(futures_util::poll!(&mut asked).is_ready(), "who waited for the name waits no longer");
     }
 }

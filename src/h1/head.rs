@@ -272,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn no_configuration_allows_more_fields_than_there_is_room_for() {
+        for (fields, taken) in [(MAX_FIELDS, true), (MAX_FIELDS + 1, false)] {
+            let text = format!(
+                "[[listeners]]\naddress = \"127.0.0.1:1\"\nlimits = {{ fields = {fields} }}\n\
+                 [pools.p]\nendpoints = [\"127.0.0.1:1\"]\n"
+            );
+            assert_eq!(crate::config::Config::parse(&text, "a.toml".as_ref()).is_ok(), taken, "{fields}");
+        }
+    }
+
+    #[test]
     fn odd_responses_are_refused() {
         let cases: [&'static [u8]; 7] = [
             b"HTTP/1.1 20 OK\r\n\r\n",

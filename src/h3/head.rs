@@ -132,7 +132,8 @@ fn take_field(fields: &mut HeaderMap, name: &Bytes, value: Bytes) -> Result<(), 
     }
     // RFC 9114 §10.3: CR, LF, NUL and other control characters.
     let value = HeaderValue::from_maybe_shared(value).map_err(|_| malformed("field value"))?;
-    fields.append(name, value);
+    // The map itself holds no more than some ten thousands of names.
+    fields.try_append(name, value).map_err(|_| Bad::Refused(Refusal::HeadTooLarge("too many fields")))?;
     Ok(())
 }
 

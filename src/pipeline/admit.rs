@@ -42,18 +42,42 @@ pub(super) fn is_read_only(head: &request::Parts, route: &config::Route) -> bool
                 .any(|path| head.uri.path().trim_end_matches('/') == path.trim_end_matches('/')))
 }
 
-/// Checks that the body is of a type that the route takes.
+/// The body, which is of a type that the route takes.
 ///
 /// # Errors
 /// [`Fault::ContentType`].
-pub(super) fn content_type(head: &request::Parts, body: &Body, route: &config::Route) -> Result<(), Fault> {
+pub(super) fn typed(head: &request::Parts, body: Body, route: &config::Route) -> Result<Body, Fault> {
     if route.content_types.is_empty() || body.is_end() {
-        return Ok(());
+        return Ok(body);
+    }
+    // Over HTTP/2 and HTTP/3 the end may come a packet after the head.
+    if head.method.is_safe() && body.remaining().is_none() && !head.headers.contains_key(CONTENT_TYPE) {
+        return Ok(Body::stream(Bare(body)));
     }
     let written = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let media = written.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let taken = route.content_types.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(media));
-    if taken { Ok(()) } else { Err(Fault::ContentType) }
+    if taken { Ok(body) } else { Err(Fault::ContentType) }
+}
+
+/// A body without content, or it is refused.
+struct Bare(Body);
+
+impl Source for Bare {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        match self.0.poll_frame(cx) {
+            Poll::Ready(Some(Ok(Frame::Data(_)))) => Poll::Ready(Some(Err(BodyError::Untyped))),
+            polled => polled,
+        }
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.0.remaining()
+    }
+
+    fn is_end(&self) -> bool {
+        self.0.is_end()
+    }
 }
 
 /// The body, counted and bounded as the route says.

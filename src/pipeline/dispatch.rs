@@ -1,7 +1,7 @@
 //! Leases an endpoint, asks it, and tries again where that is safe.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,13 +10,14 @@ use tokio::time::Instant;
 use crate::balance::{Endpoint, EndpointId, Live as LiveResult, Standing};
 use crate::lexicon::Clock;
 use crate::snapshot::{Pool, Route};
-use crate::telemetry::metrics::{EndpointMetrics, RaceOutcome, RetryCause};
+use crate::telemetry::metrics::{RaceOutcome, RetryCause};
 use crate::telemetry::record::{GaveUp, Stage, Why};
 use crate::upstream::idle;
-use crate::upstream::link::{Exchange, Limits};
+use crate::upstream::link::{Exchange, Leave, Limits};
 use crate::upstream::pool::NoLease;
 use crate::upstream::{Failure, Idle, Lease, Outcome, Sent, Wish};
 
+use super::doubt::{Doubted, Said, settle};
 use super::fault::Fault;
 use super::forward::Forward;
 use super::hedge::{self, Hedge, Raced};
@@ -41,7 +42,7 @@ pub(super) async fn dispatch(
         write_idle: config.clocks.write_idle,
         first_byte: route.config.clocks.first_byte,
         between_bytes: route.config.clocks.between_bytes,
-        deadline: route.config.clocks.exchange.map(|whole| story.started() + whole),
+        deadline: story.deadline(&route.config),
         head_bytes: config.head_bytes,
     };
     let mut tried: Vec<EndpointId> = Vec::new();
@@ -51,7 +52,7 @@ pub(super) async fn dispatch(
     let mut refreshed = false;
     let mut leased: Option<Lease> = None;
     // An answer in doubt, kept until there is a better one.
-    let mut kept: Option<Doubted> = None;
+    let mut kept: Option<Doubted<'_>> = None;
     let mut why = Why::First;
     let now = now_ms();
     pool.upstream.budget.note_exchange(now);
@@ -63,11 +64,11 @@ pub(super) async fn dispatch(
             // Nobody waits in line for a better answer.
             None if kept.is_some() => match pool.upstream.try_lease(&tried) {
                 Some(lease) => (lease, Duration::ZERO),
-                None => return settle(pool, kept, last.unwrap_or(Fault::NoEndpoint), GaveUp::Nobody, story),
+                None => return settle(kept, last.unwrap_or(Fault::NoEndpoint), GaveUp::Nobody, story),
             },
-            None => match lease(pool, forward.wish(&tried), since, story, last).await {
+            None => match lease(pool, forward.wish(&tried, limits.deadline), since, story, last).await {
                 Ok(leased) => leased,
-                Err(fault) => return settle(pool, kept, fault, GaveUp::Nobody, story),
+                Err(fault) => return settle(kept, fault, GaveUp::Nobody, story),
             },
         };
         let mut endpoint = Arc::clone(lease.endpoint());
@@ -78,37 +79,33 @@ pub(super) async fn dispatch(
         let mut rested = None;
         let sendable = !forward.upgrade && !forward.body.is_stream();
         let reuse = !refreshed && sendable && (forward.read_only || !config.fresh_writes);
-        let (failure, sent) = match obtain(pool, &lease, idle, reuse, &counts, story).await {
+        let (failure, sent) = match obtain(pool, &lease, idle, reuse, limits.deadline, &counts, story).await {
             Err(failure) => (failure, Sent::Nothing),
+            // What has come too late must not leave, or the endpoint would work for nobody.
+            Ok(_) if limits.is_over() => (Failure::Late(Clock::Exchange), Sent::Nothing),
             Ok(link) => {
                 lease.settle();
                 story.reach(Stage::Head);
                 let asked = Instant::now();
                 rested = link.rest_before();
-                // An attempt that can be repeated may have a shorter clock; the last one has the route's.
                 let repeatable = forward.read_only && sendable && left > 0;
-                let hasty = config.retry.per_try.filter(|_| repeatable && has_another(pool, &tried, endpoint.id));
-                let first_byte = hasty.map_or(limits.first_byte, |hasty| hasty.min(limits.first_byte));
-                let limits = Limits { first_byte, ..limits };
-                // Who leaves has paid for the repeat, and somebody is left to ask; when all of them are full it waits in line.
-                let hangs = || {
-                    hung(pool, &endpoint)
-                        && has_another(pool, &tried, endpoint.id)
-                        && pool.upstream.budget.try_retry(now_ms())
-                };
+                // Who leaves has the next endpoint in hand.
+                let next = OnceLock::new();
+                let asks = |slow| way_out(pool, &tried, &endpoint, slow).is_some_and(|lease| next.set(lease).is_ok());
+                let leave = Leave { after: config.retry.per_try, asks: &asks };
                 let exchange = Exchange {
                     head: forward.head,
                     body: forward.body.body(),
                     interim: forward.interim,
                     upgrade: forward.upgrade,
                     limits,
-                    hangs: repeatable.then_some(&hangs as &(dyn Fn() -> bool + Sync)),
+                    leave: repeatable.then_some(leave),
                 };
                 let delay = forward.may_be_hedged().then(|| hedge::delay(route)).flatten();
                 let raced = {
                     // Pinned where it is: it is large, and either way below would copy it.
                     let first = pin!(link.exchange(exchange, home(pool, &endpoint, idle)));
-                    match delay.filter(|delay| *delay < first_byte && left > 0) {
+                    match delay.filter(|delay| *delay < limits.first_byte && left > 0) {
                         None => Raced::First(first.await, None),
                         Some(delay) => {
                             let present = [&tried[..], &[endpoint.id]].concat();
@@ -162,8 +159,9 @@ pub(super) async fn dispatch(
                         };
                         story.answered(&endpoint, status);
                         let doubted = forward.doubt(&outcome, &route.config);
-                        if let Some(mut kept) = kept.take() {
-                            kept.judge(pool, doubted.is_none() && said == LiveResult::Answered);
+                        match kept.take() {
+                            Some(kept) if doubted.is_none() && said == LiveResult::Answered => kept.said.alone(),
+                            other => drop(other),
                         }
                         let left = match doubted {
                             None => {
@@ -184,32 +182,24 @@ pub(super) async fn dispatch(
                         };
                         let cause = if doubted == Some(Doubt::Asset) { "asset" } else { "status" };
                         story.attempt_failed(&lease, cause, None);
-                        kept = Some(Doubted { outcome, lease, counts, said: Some(said) });
+                        let said = Said::new(pool, Arc::clone(&endpoint), said);
+                        kept = Some(Doubted { outcome, lease, counts, said });
                         leased = Some(next);
                         refreshed = false;
                         continue;
                     }
-                    Err((Failure::Late(Clock::FirstByte), _)) if first_byte < route.config.clocks.first_byte => {
-                        // Slow once is nothing; slow again and again, without an answer in between, is hanging.
-                        pool.note_live(&endpoint, LiveResult::Silent, now_ms());
-                        story.attempt_failed(&lease, "per_try", Some(Clock::FirstByte));
-                        tried.push(endpoint.id);
-                        // Nobody else to ask: who is only slow deserves no second question.
-                        let fault = Fault::UpstreamLate(Clock::FirstByte);
-                        if let Err(why) = spend(pool, &mut left) {
-                            return settle(pool, kept, fault, why, story);
+                    Err((failure @ (Failure::Hangs | Failure::Slow), sent)) => {
+                        if matches!(failure, Failure::Slow) {
+                            // Once is nothing; again and again, without an answer in between, is hanging.
+                            pool.note_live(&endpoint, LiveResult::Silent, now_ms());
                         }
-                        pool.metrics.retry(RetryCause::Slow);
-                        last = Some(fault);
-                        refreshed = false;
-                        continue;
-                    }
-                    Err((failure @ Failure::Hangs, sent)) => {
                         left = left.saturating_sub(1);
                         story.attempt_failed(&lease, failure.code(), failure.clock());
                         pool.metrics.retry(retry_cause(&failure, sent));
                         tried.push(endpoint.id);
                         last = Some(Fault::from(&failure));
+                        // Not where a second question has just failed.
+                        leased = next.into_inner().filter(|lease| !tried.contains(&lease.endpoint().id));
                         refreshed = false;
                         continue;
                     }
@@ -234,10 +224,10 @@ pub(super) async fn dispatch(
         let at_hand = forward.body.is_at_hand();
         let next = verdict(&failure, sent, forward.read_only && at_hand);
         if next == Next::Never || !at_hand {
-            if sent == Sent::OnReused {
+            if sent == Sent::OnReused && matches!(failure, Failure::Closed(_)) {
                 pool.metrics.race(RaceOutcome::Lost);
             }
-            return settle(pool, kept, fault, GaveUp::Unsafe, story);
+            return settle(kept, fault, GaveUp::Unsafe, story);
         }
         if next == Next::Afresh && !refreshed {
             // The endpoint did nothing wrong, and a fresh connection is no second chance it must earn.
@@ -252,7 +242,7 @@ pub(super) async fn dispatch(
         if sent != Sent::Nothing
             && let Err(why) = spend(pool, &mut left)
         {
-            return settle(pool, kept, fault, why, story);
+            return settle(kept, fault, why, story);
         }
         refreshed = false;
         pool.metrics.retry(retry_cause(&failure, sent));
@@ -263,27 +253,9 @@ pub(super) async fn dispatch(
         let repeat = if sent == Sent::Nothing { 0 } else { config.retry.attempts.saturating_sub(left) };
         let wait = back_off(repeat, config.retry.back_off, fastrand::f64());
         if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+            let until = Instant::now() + wait;
+            tokio::time::sleep_until(limits.deadline.map_or(until, |end| end.min(until))).await;
         }
-    }
-}
-
-/// An answer that another endpoint may know better.
-struct Doubted {
-    outcome: Outcome,
-    lease: Lease,
-    counts: Arc<EndpointMetrics>,
-    /// What it says about its endpoint, until that is noted.
-    said: Option<LiveResult>,
-}
-
-impl Doubted {
-    /// Notes what the answer says about its endpoint, now that another one was asked the same. An error that only it
-    /// gives is no matter of the request: it says as much as that the endpoint cannot serve.
-    fn judge(&mut self, pool: &Pool, alone: bool) {
-        let Some(said) = self.said.take() else { return };
-        let said = if alone && said == LiveResult::Erred { LiveResult::Unserved } else { said };
-        pool.note_live(self.lease.endpoint(), said, now_ms());
     }
 }
 
@@ -294,30 +266,24 @@ fn hung(pool: &Pool, endpoint: &Endpoint) -> bool {
     since.is_some_and(|since| u128::from(now_ms().saturating_sub(since)) >= most.as_millis())
 }
 
-/// The end when there is no better answer: the one in doubt, else the fault.
-fn settle(
-    pool: &Pool,
-    kept: Option<Doubted>,
-    fault: Fault,
-    why: GaveUp,
-    story: &mut Story,
-) -> Result<(Outcome, Lease), Fault> {
-    story.record().gave_up = Some(why);
-    let mut kept = kept.ok_or(fault)?;
-    kept.judge(pool, false);
-    let Doubted { outcome, lease, counts, .. } = kept;
-    story.take_endpoint(&lease, counts);
-    Ok((outcome, lease))
-}
-
-/// Whether somebody is left to ask who is not known to be down.
-fn has_another(pool: &Pool, tried: &[EndpointId], present: EndpointId) -> bool {
-    pool.upstream.roster().endpoints().iter().any(|other| {
-        other.id != present
-            && !tried.contains(&other.id)
-            && !other.is_disabled()
-            && other.vitals.standing() != Standing::Down
-    })
+/// The endpoint to go to from one that keeps a request waiting, with the repeat paid for. Nobody leaves for one that is
+/// down, nor to wait in line; who is `slow` is asked once, who hangs again and again.
+fn way_out(pool: &Pool, tried: &[EndpointId], present: &Endpoint, slow: bool) -> Option<Lease> {
+    if !slow && !hung(pool, present) {
+        return None;
+    }
+    let asked = [tried, &[present.id]].concat();
+    let lease = pool.upstream.try_lease(&asked)?;
+    if lease.endpoint().vitals.standing() == Standing::Down {
+        return None;
+    }
+    if !pool.upstream.budget.try_retry(now_ms()) {
+        if slow {
+            pool.metrics.retry_refused();
+        }
+        return None;
+    }
+    Some(lease)
 }
 
 /// Takes one further attempt from what the exchange and the pool may still spend.
@@ -357,6 +323,7 @@ async fn lease(
     last: Option<Fault>,
 ) -> Result<(Lease, Duration), Fault> {
     story.reach(Stage::Queue);
+    let until = wish.until;
     let lease = pool.upstream.lease(wish).await;
     let queued = since.elapsed();
     story.record().stages.queue += queued;
@@ -364,6 +331,7 @@ async fn lease(
         (Ok(lease), _) => Ok((lease, queued)),
         // The fault of the attempt says more than that there is nobody else to ask.
         (Err(NoLease::NoneUntried | NoLease::NoneUp), Some(fault)) => Err(fault),
+        (Err(NoLease::QueueLate), _) if until.is_some_and(|until| Instant::now() >= until) => Err(Fault::ExchangeLate),
         (Err(none), _) => Err(Fault::from(none)),
     }
 }
@@ -375,3 +343,6 @@ fn refused_tunnel(forward: &Forward<'_>, route: &Route, failure: &Failure, sent:
     let websocket = route.config.websocket.as_ref().filter(|_| silent)?;
     Some(Fault::TunnelRefused(websocket.on_silent_close))
 }
+
+#[cfg(test)]
+mod tests;

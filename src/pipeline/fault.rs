@@ -21,6 +21,8 @@ pub enum Fault {
     Ambiguous(&'static str),
     /// A transfer coding other than `chunked`.
     UnknownCoding,
+    /// A tunnel of a protocol that we do not carry.
+    UnknownProtocol,
     /// A version of HTTP that we do not speak.
     UnknownVersion,
     /// The head exceeds its bound; says which.
@@ -91,6 +93,8 @@ pub enum Fault {
     UpstreamHead,
     /// The endpoint was too slow.
     UpstreamLate(Clock),
+    /// The whole exchange has taken too long, whoever was waited for.
+    ExchangeLate,
     /// The endpoint closed a tunnel's handshake without an answer, as superset-websocket does with a bad token.
     TunnelRefused(StatusCode),
     /// A defect of the proxy.
@@ -120,6 +124,7 @@ impl Fault {
             Self::Malformed(_)          => row(StatusCode::BAD_REQUEST,                     "malformed",          Client,   Request, false),
             Self::Ambiguous(_)          => row(StatusCode::BAD_REQUEST,                     "ambiguous_framing",  Client,   Request, false),
             Self::UnknownCoding         => row(StatusCode::NOT_IMPLEMENTED,                 "unknown_coding",     Client,   Request, false),
+            Self::UnknownProtocol       => row(StatusCode::NOT_IMPLEMENTED,                 "unknown_protocol",   Client,   Request, false),
             Self::UnknownVersion        => row(StatusCode::HTTP_VERSION_NOT_SUPPORTED,      "unknown_version",    Client,   Request, false),
             Self::HeadTooLarge(_)       => row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large",     Client,   Request, false),
             Self::UriTooLong            => row(StatusCode::URI_TOO_LONG,                    "uri_too_long",       Client,   Request, false),
@@ -155,6 +160,7 @@ impl Fault {
             Self::UpstreamMalformed     => row(StatusCode::BAD_GATEWAY,                     "upstream_malformed", Upstream, Head,    false),
             Self::UpstreamHead          => row(StatusCode::BAD_GATEWAY,                     "upstream_head",      Upstream, Head,    false),
             Self::UpstreamLate(clock)   => row(StatusCode::GATEWAY_TIMEOUT,                 clock.as_str(),       Upstream, match clock { Clock::Connect => Connect, _ => Head }, false),
+            Self::ExchangeLate          => row(StatusCode::GATEWAY_TIMEOUT,                 Clock::Exchange.as_str(), Proxy, Head,   false),
             Self::TunnelRefused(status) => row(*status,                                     "tunnel_refused",     Upstream, Tunnel,  false),
             Self::Internal              => row(StatusCode::INTERNAL_SERVER_ERROR,           "internal",           Proxy,    Request, false),
         }
@@ -188,6 +194,7 @@ impl Fault {
         match self {
             Self::ClientLate(clock) | Self::UpstreamLate(clock) => Some(*clock),
             Self::QueueLate => Some(Clock::Queue),
+            Self::ExchangeLate => Some(Clock::Exchange),
             _ => None,
         }
     }
@@ -197,6 +204,7 @@ impl Fault {
         match self {
             Self::Malformed(what) | Self::Ambiguous(what) | Self::HeadTooLarge(what) => Some(what),
             Self::ClientLate(clock) | Self::UpstreamLate(clock) => Some(clock.as_str()),
+            Self::ExchangeLate => Some(Clock::Exchange.as_str()),
             _ => None,
         }
     }
@@ -214,6 +222,7 @@ impl From<Refusal> for Fault {
             Refusal::HeadTooLarge(what) => Self::HeadTooLarge(what),
             Refusal::UriTooLong => Self::UriTooLong,
             Refusal::UnknownCoding => Self::UnknownCoding,
+            Refusal::UnknownProtocol => Self::UnknownProtocol,
             Refusal::UnknownVersion => Self::UnknownVersion,
             Refusal::Late(clock) => Self::ClientLate(clock),
             Refusal::Crowded => Self::TooManyStreams,
@@ -228,6 +237,7 @@ impl From<&BodyError> for Fault {
             BodyError::Malformed(_) => Self::BodyMalformed,
             BodyError::Late(clock) => Self::ClientLate(*clock),
             BodyError::TooLarge(_) => Self::BodyTooLarge,
+            BodyError::Untyped => Self::ContentType,
             BodyError::Buffer(_) => Self::BufferFull,
         }
     }
@@ -239,8 +249,9 @@ impl From<&Failure> for Fault {
             Failure::Unresolved => Self::Unresolved,
             Failure::Connect(_) => Self::Connect,
             Failure::Tls(_) => Self::UpstreamTls,
+            Failure::Late(Clock::Exchange) => Self::ExchangeLate,
             Failure::Late(clock) => Self::UpstreamLate(*clock),
-            Failure::Hangs => Self::UpstreamLate(Clock::FirstByte),
+            Failure::Hangs | Failure::Slow => Self::UpstreamLate(Clock::FirstByte),
             Failure::Closed(_) => Self::UpstreamClosed,
             Failure::Malformed(_) => Self::UpstreamMalformed,
             Failure::HeadTooLarge => Self::UpstreamHead,

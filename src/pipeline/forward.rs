@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request;
+use tokio::time::Instant;
 
 use crate::balance::{ClaimKind, EndpointId};
 use crate::body::Body;
@@ -31,8 +32,8 @@ pub(super) struct Forward<'a> {
 }
 
 impl<'a> Forward<'a> {
-    /// The endpoint it wants, after those it has `tried`.
-    pub(super) fn wish<'w>(&self, tried: &'w [EndpointId]) -> Wish<'w>
+    /// The endpoint it wants until then, after those it has `tried`.
+    pub(super) fn wish<'w>(&self, tried: &'w [EndpointId], until: Option<Instant>) -> Wish<'w>
     where
         'a: 'w,
     {
@@ -42,6 +43,7 @@ impl<'a> Forward<'a> {
             expendable: self.read_only && self.body.is_at_hand(),
             client: self.client,
             path: self.head.uri.path(),
+            until,
         }
     }
 

@@ -156,7 +156,7 @@ async fn try_once(
         }
         None => {
             let since = Instant::now();
-            let opened = open(hedge.pool, endpoint, counts).await;
+            let opened = open(hedge.pool, endpoint, hedge.limits.deadline, counts).await;
             attempt.connect = since.elapsed();
             let link = opened.map_err(|failure| (failure, Sent::Nothing))?;
             attempt.link = record::Link::Opened;
@@ -170,7 +170,7 @@ async fn try_once(
         interim: hedge.interim,
         upgrade: false,
         limits: hedge.limits,
-        hangs: None,
+        leave: None,
     };
     link.exchange(exchange, home(hedge.pool, endpoint, hedge.idle)).await
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::balance::Endpoint;
 use crate::config::pool::UpstreamClocks;
@@ -18,12 +18,14 @@ use crate::upstream::{Failure, Idle, Lease, Link};
 
 use super::record::Story;
 
-/// A connection for the attempt on the leased endpoint; with `reuse` an idle one will do.
+/// A connection for the attempt on the leased endpoint before the exchange has its `end`; with `reuse` an idle one will
+/// do.
 pub(super) async fn obtain(
     pool: &Pool,
     lease: &Lease,
     idle: &Idle,
     reuse: bool,
+    end: Option<Instant>,
     metrics: &EndpointMetrics,
     story: &mut Story,
 ) -> Result<Link, Failure> {
@@ -38,7 +40,7 @@ pub(super) async fn obtain(
     story.reach(Stage::Connect);
     let since = Instant::now();
     // In a box of its own: nearly every exchange finds a connection, and would have to carry room for a handshake.
-    let link = Box::pin(open(pool, endpoint, metrics)).await;
+    let link = Box::pin(open(pool, endpoint, end, metrics)).await;
     let how = if link.is_ok() { record::Link::Opened } else { record::Link::None };
     story.connected(endpoint, how, since.elapsed());
     link
@@ -51,11 +53,23 @@ pub(super) fn reused(idle: &Idle, way: Way, endpoint: &Arc<Endpoint>, metrics: &
     Some(link)
 }
 
-/// A new connection to `endpoint`.
-pub(super) async fn open(pool: &Pool, endpoint: &Endpoint, metrics: &EndpointMetrics) -> Result<Link, Failure> {
-    let addresses = endpoint.vitals.addresses();
+/// A new connection to `endpoint` before the exchange has its `end`.
+pub(super) async fn open(
+    pool: &Pool,
+    endpoint: &Endpoint,
+    end: Option<Instant>,
+    metrics: &EndpointMetrics,
+) -> Result<Link, Failure> {
     let clocks = &pool.upstream.config.clocks;
-    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks).await;
+    let mut addresses = endpoint.vitals.addresses();
+    if addresses.is_empty() {
+        // It may have come with a reload this moment, in place of all others. A name that does not resolve waits no longer.
+        let late = Instant::now() + clocks.connect;
+        let until = end.map_or(late, |end| end.min(late));
+        drop(timeout_at(until, endpoint.vitals.asked()).await);
+        addresses = endpoint.vitals.addresses();
+    }
+    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks, end).await;
     metrics.connection(match &link {
         Ok(_) => ConnectResult::Opened,
         Err(Failure::Late(_)) => ConnectResult::Timeout,

@@ -145,12 +145,15 @@ impl Attempt {
                 LoginResult::Succeeded
             }
             Outcome::Failed => LoginResult::Failed,
-            Outcome::Void => {
-                self.give_back(parts);
-                LoginResult::Void
-            }
+            Outcome::Void => return self.void(parts),
         };
         parts.metrics.login(self.way == Way::Form, result);
+    }
+
+    /// Nobody has judged the login: no endpoint, or none that answered. An outage must not lock its users out.
+    pub(super) fn void(self, parts: &Parts) {
+        self.give_back(parts);
+        parts.metrics.login(self.way == Way::Form, LoginResult::Void);
     }
 
     fn give_back(&self, parts: &Parts) {

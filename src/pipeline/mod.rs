@@ -6,6 +6,7 @@
 
 mod admit;
 mod dispatch;
+mod doubt;
 pub mod fault;
 mod forward;
 mod hedge;
@@ -35,12 +36,10 @@ use http::{Method, request, response};
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::config;
-use crate::config::route::{RequestBuffer, WebSocket};
+use crate::config::route::WebSocket;
 use crate::fleet::Fleet;
 use crate::lexicon::{Fingerprint, Protocol};
 use crate::lifecycle::Life;
-use crate::limit::login::LONGEST as LONGEST_LOGIN;
 use crate::limit::{Bans, Clients, Keyring, Permit};
 use crate::message::{Answer, Answering, Connection, Handler, Refused, Request, Sign, Tunnel, Upgrade};
 use crate::net::io::UpstreamIo;
@@ -53,11 +52,11 @@ use crate::waf::Proofs;
 
 use dispatch::dispatch;
 use fault::Fault;
-use forward::{Forward, Outgoing};
+use forward::Forward;
 use identify::Identity;
 use login::Login;
 use quota::Counted;
-use receive::{Collected, Vault, collect};
+use receive::Vault;
 use record::{Story, Tail};
 use tunnel::Handshake;
 
@@ -227,7 +226,7 @@ impl Pipeline {
         }
         let route = route?; // limits below are the route's
         story.take_route(route);
-        admit::content_type(&head, &body, &route.config)?;
+        let body = admit::typed(&head, body, &route.config)?;
         let counted = Counted::of(&head.headers, identity, snapshot, route, &passed.limits);
         self.count(true, counted, story).await?; // before its body
         let login = Login::find(&head, &route.config, snapshot); // by its path as the client wrote it
@@ -253,7 +252,15 @@ impl Pipeline {
         };
         let client = self.0.tunnels.key(identity.client.ip());
         let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only, client };
-        let (outcome, lease) = dispatch(forward, route, pool, &self.0.idle, story).await?;
+        let (outcome, lease) = match dispatch(forward, route, pool, &self.0.idle, story).await {
+            Ok(answered) => answered,
+            Err(fault) => {
+                if let Some(attempt) = attempt {
+                    attempt.void(&self.0); // nobody has judged it
+                }
+                return Err(fault);
+            }
+        };
         match (outcome, handshake) {
             (Outcome::Response { head, .. }, Some((handshake, ..))) if handshake.would_open(head.status) => {
                 Err(Fault::UpstreamMalformed)
@@ -295,39 +302,6 @@ impl Pipeline {
         story
     }
 
-    /// Collects the body as far as the route wants it.
-    async fn receive(
-        &self,
-        body: Body,
-        route: &config::Route,
-        is_login: bool,
-        story: &mut Story,
-    ) -> Result<Outgoing, Fault> {
-        if body.is_end() {
-            return Ok(Outgoing::Empty);
-        }
-        if is_login && body.remaining().is_some_and(|length| length > LOGIN_BODY.max) {
-            return Err(Fault::BodyTooLarge);
-        }
-        let bounds = match &route.request_buffer {
-            // It is read whatever the route says, and never long.
-            _ if is_login => &LOGIN_BODY,
-            // What would not fit anyway streams from its beginning.
-            Some(bounds) if body.remaining().is_none_or(|length| length <= bounds.max) => bounds,
-            _ => return Ok(Outgoing::Stream(Some(body))),
-        };
-        let since = Instant::now();
-        let collected = Box::pin(collect(body, bounds, &self.0.vault)).await;
-        story.record().stages.receive = since.elapsed();
-        match collected {
-            Ok(Collected::Whole(kept)) if is_login && kept.length() > LOGIN_BODY.max => Err(Fault::BodyTooLarge),
-            Ok(Collected::Whole(kept)) => Ok(Outgoing::Kept(kept)),
-            Ok(Collected::Beginning(..)) if is_login => Err(Fault::BodyTooLarge),
-            Ok(Collected::Beginning(kept, rest)) => Ok(Outgoing::Stream(Some(kept.body_before(Some(rest))))),
-            Err(error) => Err(Fault::from(&error)),
-        }
-    }
-
     /// Checks whether a tunnel may be and puts our handshake into `head`.
     fn begin_tunnel<'r>(
         &self,
@@ -365,9 +339,6 @@ impl Pipeline {
         Answer { head, body: Body::empty(), tunnel: Some(tunnel), close: false, cut: false }
     }
 }
-
-/// A login's body is collected in memory, or refused.
-const LOGIN_BODY: RequestBuffer = RequestBuffer { memory: LONGEST_LOGIN, max: LONGEST_LOGIN as u64 };
 
 /// Milliseconds on a clock of the process, for the pure cores.
 pub(crate) fn now_ms() -> u64 {

@@ -18,10 +18,21 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::body::{Body, BodyError, Frame, Source};
+use crate::config;
 use crate::config::process::Process;
 use crate::config::route::RequestBuffer;
+use crate::limit::login::LONGEST as LONGEST_LOGIN;
+
+use super::Pipeline;
+use super::fault::Fault;
+use super::forward::Outgoing;
+use super::record::Story;
+
+/// A login's body is collected in memory, or refused.
+const LOGIN_BODY: RequestBuffer = RequestBuffer { memory: LONGEST_LOGIN, max: LONGEST_LOGIN as u64 };
 
 /// Bytes written to, and read from, a temporary file at a time.
 const SLICE: usize = 256 * 1024;
@@ -82,6 +93,8 @@ pub struct Kept {
     file: Option<Arc<File>>,
     in_memory: u64,
     in_file: u64,
+    /// Memory of what is gathered for the file.
+    gathered: u64,
     trailers: Option<HeaderMap>,
     vault: Arc<Vault>,
 }
@@ -99,8 +112,15 @@ pub enum Collected {
 /// # Errors
 /// What the client's side says, or [`BodyError::Buffer`] when neither memory nor disk is left.
 pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>) -> Result<Collected, BodyError> {
-    let mut kept =
-        Kept { memory: Vec::new(), file: None, in_memory: 0, in_file: 0, trailers: None, vault: Arc::clone(vault) };
+    let mut kept = Kept {
+        memory: Vec::new(),
+        file: None,
+        in_memory: 0,
+        in_file: 0,
+        gathered: 0,
+        trailers: None,
+        vault: Arc::clone(vault),
+    };
     let mut pending = BytesMut::new();
     loop {
         match body.frame().await {
@@ -119,6 +139,48 @@ pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>)
     }
     kept.write(&mut pending).await?;
     Ok(Collected::Whole(Arc::new(kept)))
+}
+
+impl Pipeline {
+    /// Collects the body as far as the route wants it.
+    pub(super) async fn receive(
+        &self,
+        body: Body,
+        route: &config::Route,
+        is_login: bool,
+        story: &mut Story,
+    ) -> Result<Outgoing, Fault> {
+        if body.is_end() {
+            return Ok(Outgoing::Empty);
+        }
+        if is_login && body.remaining().is_some_and(|length| length > LOGIN_BODY.max) {
+            return Err(Fault::BodyTooLarge);
+        }
+        let bounds = match &route.request_buffer {
+            // It is read whatever the route says, and never long.
+            _ if is_login => &LOGIN_BODY,
+            // What would not fit anyway streams from its beginning.
+            Some(bounds) if body.remaining().is_none_or(|length| length <= bounds.max) => bounds,
+            _ => return Ok(Outgoing::Stream(Some(body))),
+        };
+        let since = Instant::now();
+        let end = story.deadline(route);
+        let collecting = async {
+            match end {
+                None => Ok(collect(body, bounds, &self.0.vault).await),
+                Some(end) => timeout_at(end, collect(body, bounds, &self.0.vault)).await,
+            }
+        };
+        let collected = Box::pin(collecting).await;
+        story.record().stages.receive = since.elapsed();
+        match collected.map_err(|_| Fault::ExchangeLate)? {
+            Ok(Collected::Whole(kept)) if is_login && kept.length() > LOGIN_BODY.max => Err(Fault::BodyTooLarge),
+            Ok(Collected::Whole(kept)) => Ok(Outgoing::Kept(kept)),
+            Ok(Collected::Beginning(..)) if is_login => Err(Fault::BodyTooLarge),
+            Ok(Collected::Beginning(kept, rest)) => Ok(Outgoing::Stream(Some(kept.body_before(Some(rest))))),
+            Err(error) => Err(Fault::from(&error)),
+        }
+    }
 }
 
 impl Kept {
@@ -163,8 +225,11 @@ impl Kept {
             }
             return Ok(());
         }
+        // Without room to gather it is written as it comes, piece by piece: slower, and within the bound.
+        let has_room = self.vault.memory.take(length);
+        self.gathered += if has_room { length } else { 0 };
         pending.extend_from_slice(&content);
-        if pending.len() >= SLICE { self.write(pending).await } else { Ok(()) }
+        if pending.len() >= SLICE || !has_room { self.write(pending).await } else { Ok(()) }
     }
 
     /// Writes what is pending to the file, off the worker.
@@ -190,8 +255,9 @@ impl Kept {
             file.write_all_at(&bytes, offset)?;
             Ok(file)
         });
-        self.file =
-            Some(written.await.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?);
+        let written = written.await;
+        self.vault.memory.give_back(std::mem::take(&mut self.gathered));
+        self.file = Some(written.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?);
         Ok(())
     }
 }
@@ -201,7 +267,7 @@ const SMALL: usize = 4 * 1024;
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.vault.memory.give_back(self.in_memory);
+        self.vault.memory.give_back(self.in_memory.saturating_add(self.gathered));
         self.vault.disk.give_back(self.in_file);
     }
 }
@@ -300,6 +366,20 @@ mod tests {
         }
     }
 
+    /// Pieces after which nothing comes, and no end.
+    struct Stalled(Pieces);
+
+    impl Source for Stalled {
+        fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+            let polled = self.0.poll_frame(cx);
+            if matches!(polled, Poll::Ready(None)) { Poll::Pending } else { polled }
+        }
+
+        fn remaining(&self) -> Option<u64> {
+            None
+        }
+    }
+
     fn pieces(count: usize, size: usize) -> Body {
         Body::stream(Pieces((0..count).map(|at| Bytes::from(vec![u8::try_from(at % 251).unwrap(); size])).collect()))
     }
@@ -341,6 +421,27 @@ mod tests {
 
         assert!(kept.length() < 6000);
         assert_eq!(read(kept.body_before(Some(rest))).await, read(pieces(100, 300)).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_gathered_for_the_file_counts_as_memory_and_is_given_back() {
+        let vault = vault(100_000, 1 << 20);
+        let bounds = RequestBuffer { memory: 1000, max: 1 << 20 };
+        let endless = || Body::stream(Stalled(Pieces((0..30).map(|_| Bytes::from(vec![0; 1000])).collect())));
+
+        let mut one = Box::pin(collect(endless(), &bounds, &vault));
+        assert!(futures_util::poll!(&mut one).is_pending());
+        assert_eq!((vault.in_memory(), vault.on_disk()), (30_000, 0));
+        let others: Vec<_> = (0..3).map(|_| Box::pin(collect(endless(), &bounds, &vault))).collect();
+        let mut others = futures_util::future::join_all(others);
+        while vault.on_disk() == 0 {
+            assert!(futures_util::poll!(&mut others).is_pending());
+            tokio::task::yield_now().await;
+        }
+
+        assert!(vault.in_memory() <= 100_000, "who finds no room writes at once");
+        drop((one, others));
+        assert_eq!((vault.in_memory(), vault.on_disk()), (0, 0));
     }
 
     #[tokio::test]

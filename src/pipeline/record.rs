@@ -14,6 +14,7 @@ use http::{HeaderValue, StatusCode, request};
 use tokio::time::Instant;
 
 use crate::balance::Endpoint;
+use crate::config;
 use crate::lexicon::{Choice, Clock};
 use crate::limit::Place;
 use crate::message::Connection;
@@ -119,6 +120,11 @@ impl Story {
     /// When the request's head was complete.
     pub(super) const fn started(&self) -> Instant {
         self.started
+    }
+
+    /// When the whole exchange has to be over, where `route` wants that.
+    pub(super) fn deadline(&self, route: &config::Route) -> Option<Instant> {
+        route.clocks.exchange.map(|whole| self.started + whole)
     }
 
     /// The client has a place among those that it may have at once.

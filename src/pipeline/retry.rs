@@ -26,14 +26,15 @@ pub(super) enum Next {
 /// changes nothing (a safe method, or a POST that an operator listed as read-only) and that its body is at hand.
 pub(super) const fn verdict(failure: &Failure, sent: Sent, repeatable: bool) -> Next {
     match (failure, sent) {
-        (Failure::Request(_), _) => Next::Never,
+        // Our own end of the exchange holds for every endpoint.
+        (Failure::Request(_) | Failure::Late(Clock::Exchange), _) => Next::Never,
         (Failure::Closed(_), Sent::Nothing) => Next::Afresh,
         // Not a byte has left: safe for any method.
         (_, Sent::Nothing) => Next::Elsewhere,
         (Failure::Closed(_), Sent::OnReused) if repeatable => Next::Afresh,
         (Failure::Closed(_), Sent::OnFresh) if repeatable => Next::Elsewhere,
-        // Not decided before an attempt and its share of the budget were taken for it.
-        (Failure::Hangs, _) => Next::Elsewhere,
+        // Not decided before an attempt, its share of the budget and another endpoint were taken for it.
+        (Failure::Hangs | Failure::Slow, _) => Next::Elsewhere,
         // A slow answer is not a lost one: a repetition would run the warehouse's query twice.
         (Failure::Late(Clock::FirstByte), _) => Next::Never,
         (_, Sent::OnReused | Sent::OnFresh) => Next::Never,
@@ -89,7 +90,9 @@ pub(super) const fn told(failure: &Failure, sent: Sent) -> Option<Live> {
         (Failure::Unresolved | Failure::Connect(_) | Failure::Tls(_) | Failure::Late(Clock::Connect), _) => {
             Some(Live::ConnectFailed)
         }
-        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite) | Failure::Hangs, _) => Some(Live::Silent),
+        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite) | Failure::Hangs | Failure::Slow, _) => {
+            Some(Live::Silent)
+        }
         // The close of an idle connection is everyday life.
         (Failure::Closed(_), Sent::Nothing | Sent::OnReused) => None,
         (Failure::Closed(_) | Failure::Malformed(_) | Failure::HeadTooLarge, _) => Some(Live::Broken),
@@ -102,6 +105,7 @@ pub(super) const fn retry_cause(failure: &Failure, sent: Sent) -> RetryCause {
     match (failure, sent) {
         (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite | Clock::Exchange), _) => RetryCause::Silent,
         (Failure::Hangs, _) => RetryCause::Hangs,
+        (Failure::Slow, _) => RetryCause::Slow,
         (_, Sent::Nothing) => RetryCause::Connect,
         (_, Sent::OnReused) => RetryCause::Race,
         (_, Sent::OnFresh) => RetryCause::Broken,

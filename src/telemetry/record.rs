@@ -194,6 +194,8 @@ pub enum GaveUp {
     Budget,
     /// There was nobody else to ask, or nobody was free at once where that was a condition.
     Nobody,
+    /// The time of the whole exchange was over.
+    Late,
 }
 
 impl GaveUp {
@@ -204,6 +206,7 @@ impl GaveUp {
             Self::Attempts => "attempts",
             Self::Budget => "budget",
             Self::Nobody => "nobody",
+            Self::Late => "late",
         }
     }
 }

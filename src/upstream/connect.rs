@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::config::pool::UpstreamClocks;
@@ -39,7 +40,8 @@ impl Security {
     }
 }
 
-/// Opens a connection to the first of `addresses` that accepts one, TLS included, within `clocks.connect`.
+/// Opens a connection to the first of `addresses` that accepts one, TLS included, within `clocks.connect` and before the
+/// end of the exchange.
 ///
 /// # Errors
 /// [`Failure::Unresolved`], [`Failure::Connect`], [`Failure::Tls`], [`Failure::Late`]: nothing was sent in any case.
@@ -48,10 +50,13 @@ pub async fn connect(
     host: &str,
     security: Option<&Security>,
     clocks: &UpstreamClocks,
+    end: Option<Instant>,
 ) -> Result<Link, Failure> {
-    match tokio::time::timeout(clocks.connect, establish(addresses, host, security, clocks)).await {
+    let late = Instant::now() + clocks.connect;
+    let until = end.map_or(late, |end| end.min(late));
+    match tokio::time::timeout_at(until, establish(addresses, host, security, clocks)).await {
         Ok(done) => done,
-        Err(_) => Err(Failure::Late(Clock::Connect)),
+        Err(_) => Err(Failure::Late(if until < late { Clock::Exchange } else { Clock::Connect })),
     }
 }
 

@@ -24,6 +24,9 @@ pub enum Failure {
     /// The endpoint has been down by its checks, which it accepts and does not answer, for too long to be waited for.
     #[error("the endpoint hangs")]
     Hangs,
+    /// The endpoint has taken longer for its response head than an attempt may that can be repeated elsewhere.
+    #[error("the endpoint is slow")]
+    Slow,
     /// The connection ended before the response head was whole.
     #[error("closed before the end of the response head")]
     Closed(#[source] Option<io::Error>),
@@ -54,6 +57,7 @@ impl Failure {
     pub const fn clock(&self) -> Option<Clock> {
         match self {
             Self::Late(clock) => Some(*clock),
+            Self::Slow => Some(Clock::FirstByte),
             _ => None,
         }
     }
@@ -66,6 +70,7 @@ impl Failure {
             Self::Tls(_) => "upstream_tls",
             Self::Late(clock) => clock.as_str(),
             Self::Hangs => "upstream_hangs",
+            Self::Slow => "per_try",
             Self::Closed(_) => "upstream_closed",
             Self::Malformed(_) => "upstream_malformed",
             Self::HeadTooLarge => "upstream_head",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TE};
-use http::{HeaderMap, Method, StatusCode, Version, request, response};
+use http::{HeaderMap, Method, StatusCode, Version, response};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Instant;
 
@@ -20,7 +20,6 @@ use crate::h1::encode::{self, Delimiting, Persistence};
 use crate::h1::{HeadScan, MalformedResponse, ResponseHead, head};
 use crate::headers;
 use crate::lexicon::Clock;
-use crate::message::Interim;
 use crate::net::io::UpstreamIo;
 use crate::net::outbox::Outbox;
 use crate::net::timer::Timer;
@@ -30,6 +29,10 @@ use super::error::{Failure, Sent};
 use super::idle::Way;
 use super::response::Response;
 use super::sending::{SendError, Sending};
+
+pub use asking::{Exchange, Leave, Limits};
+
+mod asking;
 
 /// Bytes asked of the socket at a time while content is read.
 pub(super) const READ: usize = 16 * 1024;
@@ -55,38 +58,6 @@ pub struct Link {
     reused: bool,
     /// What the kernel is to take for death again once a large request is over.
     silence: Option<Option<Duration>>,
-}
-
-/// What is asked of an endpoint.
-pub struct Exchange<'a> {
-    /// The head, as rewritten for the endpoint.
-    pub head: &'a request::Parts,
-    /// Content.
-    pub body: Body,
-    /// Takes the endpoint's interim responses.
-    pub interim: &'a Interim,
-    /// Whether a tunnel is asked for.
-    pub upgrade: bool,
-    /// Clocks and bounds.
-    pub limits: Limits,
-    /// Whether to wait for the response head no longer, since the endpoint hangs. Asked each time the wait looks up, which
-    /// is every few seconds at least.
-    pub hangs: Option<&'a (dyn Fn() -> bool + Sync)>,
-}
-
-/// Clocks and bounds of an exchange with an endpoint.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Longest pause while the endpoint takes the request.
-    pub write_idle: Duration,
-    /// From the last request byte to the response head.
-    pub first_byte: Duration,
-    /// Longest pause in the response body.
-    pub between_bytes: Duration,
-    /// End of the whole exchange.
-    pub deadline: Option<Instant>,
-    /// Longest response head, in bytes.
-    pub head_bytes: usize,
 }
 
 /// Where a connection goes when its exchange is over.
@@ -155,7 +126,7 @@ impl Link {
     /// # Errors
     /// The failure, and how much of the request had left. The connection is closed then.
     pub async fn exchange(mut self, exchange: Exchange<'_>, home: Home) -> Result<Outcome, (Failure, Sent)> {
-        let Exchange { head, body, interim, upgrade, limits, hangs } = exchange;
+        let Exchange { head, body, interim, upgrade, limits, leave } = exchange;
         let delimiting = Delimiting::of_request(&head.method, body.remaining());
         let persistence = match (upgrade, head.headers.contains_key(TE)) {
             (true, _) => Persistence::Upgrade,
@@ -171,6 +142,7 @@ impl Link {
         let mut scan = HeadScan::default();
         let mut interims = 0_u32;
         let mut clock = Clock::UpstreamWrite;
+        let mut hasty = leave.and_then(|leave| leave.after).filter(|after| *after < limits.first_byte);
         self.timer.disarm();
         let answered = poll_fn(|cx| {
             let mut deaf = None;
@@ -178,7 +150,9 @@ impl Link {
                 Poll::Ready(Err(SendError::Request(error))) => return Poll::Ready(Err(Failure::Request(error))),
                 // The endpoint may have answered before it stopped to listen: what it said counts.
                 Poll::Ready(Err(SendError::Io(error))) => deaf = Some(error),
-                Poll::Ready(Ok(())) => self.arm(&mut clock, Clock::FirstByte, limits.first_byte, &limits),
+                Poll::Ready(Ok(())) => {
+                    self.arm(&mut clock, Clock::FirstByte, hasty.unwrap_or(limits.first_byte), &limits);
+                }
                 // Who is waited for: the endpoint that takes no more, or the client that sends no more.
                 Poll::Pending if !self.outbox.is_empty() => {
                     self.arm(&mut clock, Clock::UpstreamWrite, limits.write_idle, &limits);
@@ -210,12 +184,22 @@ impl Link {
             if let Some(error) = deaf {
                 return Poll::Ready(Err(Failure::Closed(Some(error))));
             }
-            if self.timer.poll(cx).is_pending() {
-                let left = clock == Clock::FirstByte && hangs.is_some_and(|hangs| hangs());
-                return if left { Poll::Ready(Err(Failure::Hangs)) } else { Poll::Pending };
+            let waits = clock == Clock::FirstByte;
+            let leaves = |slow: bool| waits && leave.is_some_and(|leave| (leave.asks)(slow));
+            while self.timer.poll(cx).is_ready() {
+                if limits.is_over() {
+                    return Poll::Ready(Err(Failure::Late(Clock::Exchange)));
+                }
+                let Some(after) = hasty.take().filter(|_| waits) else {
+                    return Poll::Ready(Err(Failure::Late(clock)));
+                };
+                if leaves(true) {
+                    return Poll::Ready(Err(Failure::Slow));
+                }
+                // Nobody else to ask: who is only slow has all of its time.
+                self.arm_for(limits.first_byte.saturating_sub(after), limits.deadline);
             }
-            let over = limits.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            Poll::Ready(Err(Failure::Late(if over { Clock::Exchange } else { clock })))
+            if leaves(false) { Poll::Ready(Err(Failure::Hangs)) } else { Poll::Pending }
         })
         .await;
         self.timer.disarm();

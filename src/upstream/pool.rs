@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::balance::{Ask, Budget, Changes, Claim, ClaimKind, Endpoint, EndpointId, Pick, Roster, Rule};
 use crate::config;
@@ -74,6 +75,8 @@ pub struct Wish<'a> {
     pub client: IpAddr,
     /// Path of the request, for the lane it waits in.
     pub path: &'a str,
+    /// When it is wanted no longer.
+    pub until: Option<Instant>,
 }
 
 /// A claim on an endpoint for one exchange or tunnel; dropping it gives the claim back and serves who waits.
@@ -190,7 +193,9 @@ impl Pool {
         let (ticket, call) = self.lasting.queue.join(&ask, lane, wish.client, &bounds)?;
         let mut place = Place { lasting: &self.lasting, ticket, call, ending: Ending::Left };
         self.lasting.pump();
-        match tokio::time::timeout(config.timeout, &mut place.call).await {
+        let longest = Instant::now() + config.timeout;
+        let until = wish.until.map_or(longest, |until| until.min(longest));
+        match tokio::time::timeout_at(until, &mut place.call).await {
             Ok(Ok(claim)) => {
                 place.ending = Ending::Served;
                 Ok(self.leased(claim))

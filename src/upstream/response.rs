@@ -3,8 +3,6 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use tokio::time::Instant;
-
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::h1::{Decoded, Decoder, Framing};
 use crate::lexicon::Clock;
@@ -71,7 +69,7 @@ impl Source for Response {
                 return Poll::Ready(None);
             };
             // Asked here as well as below: content that is always at hand would never wait for the timer.
-            if self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if self.limits.is_over() {
                 return self.fail(BodyError::Late(Clock::Exchange));
             }
             if let Some(sending) = &mut self.sending {
@@ -120,8 +118,8 @@ impl Source for Response {
                         link.arm_for(self.limits.between_bytes, self.limits.deadline);
                     }
                     ready!(link.timer.poll(cx));
-                    let over = self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                    return self.fail(BodyError::Late(if over { Clock::Exchange } else { Clock::BetweenBytes }));
+                    let clock = if self.limits.is_over() { Clock::Exchange } else { Clock::BetweenBytes };
+                    return self.fail(BodyError::Late(clock));
                 }
             }
         }

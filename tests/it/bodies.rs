@@ -1,5 +1,6 @@
 //! Request bodies: collected before an endpoint is asked, repeated if need be, bounded; or streamed where that is wanted.
 
+use crate::rig::h2::{reply, request};
 use crate::rig::upstream::named;
 use crate::rig::{Rig, Upstream};
 
@@ -170,4 +171,21 @@ async fn chunked_upload_reaches_the_endpoint_with_its_length() {
     let seen = upstream.received(1).await;
     assert_eq!(seen[0].body, b"abcde");
     assert_eq!(seen[0].head.get("content-length").as_deref(), Some("5"));
+}
+
+#[tokio::test]
+async fn read_whose_end_comes_after_its_head_has_no_type_and_needs_none() {
+    let upstream = Upstream::named("a").await;
+    let rest = "[[routes]]\npool = \"app\"\ncontent_types = [\"application/json\"]";
+    let rig = Rig::setup().endpoint(&upstream).rest(rest).start().await;
+    let client = rig.h2().await;
+    let get = async |content: &'static [u8]| {
+        let (response, mut stream) = client.start(request(http::Method::GET, "/x"), false).await;
+        stream.send_data(bytes::Bytes::from_static(content), true).unwrap();
+        reply(response).await
+    };
+
+    assert_eq!(get(b"").await.status, 200);
+    assert_eq!(get(b"content").await.status, 415);
+    assert_eq!(upstream.requests().len(), 1);
 }

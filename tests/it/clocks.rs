@@ -1,6 +1,6 @@
 //! Every wait has a clock of its own, and the answer names the clock that ran out.
 
-use crate::rig::{Rig, Upstream};
+use crate::rig::{Gate, Rig, Upstream};
 
 async fn silent() -> Upstream {
     Upstream::playing(|mut peer, seen| async move {
@@ -129,6 +129,33 @@ async fn whole_exchange_has_a_clock_if_wanted() {
 
     assert_eq!(rig.get("/whole").await.status, 504);
     assert_eq!(rig.record("/whole").await["fault"], "exchange");
+}
+
+#[tokio::test]
+async fn clock_of_the_whole_exchange_holds_before_anything_is_sent() {
+    let gate = Gate::closed();
+    let upstream = Upstream::held("a", &gate).await;
+    let rest = "[[routes]]\npath = \"/short\"\npool = \"app\"\ntimeouts = { exchange = \"150ms\" }\n\
+                [[routes]]\npool = \"app\"";
+    let rig = Rig::setup().endpoint(&upstream).pool("max_in_flight = 1").rest(rest).start().await;
+    let mut first = rig.client().await;
+    first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    upstream.received(1).await;
+
+    let mut waiting = rig.client().await;
+    waiting.send("POST /short/line HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    assert_eq!(waiting.response().await.status, 504);
+    let mut sending = rig.client().await;
+    sending.send("POST /short/body HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh").await;
+    assert_eq!(sending.response().await.status, 504);
+
+    for path in ["/short/line", "/short/body"] {
+        let record = rig.record(path).await;
+        assert_eq!((&record["fault"], &record["end"]), (&"exchange".into(), &"PH".into()), "{path}");
+    }
+    gate.let_pass(1);
+    assert_eq!(first.response().await.text(), "a");
+    assert_eq!(upstream.requests().len(), 1, "nobody works for who has had an answer");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use crate::rig::dns::{NameServer, Told};
-use crate::rig::{Gate, Rig, Upstream, field};
+use crate::rig::{Gate, Rig, Upstream, field, soon};
 
 const NAME: &str = "superset.test";
 
@@ -161,4 +161,27 @@ async fn reload_keeps_what_was_found_with_its_health() {
     let after = rig.status().await;
     assert_eq!(names(&after), names(&before));
     assert_eq!(rig.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn answer_that_comes_after_its_question_was_taken_back_changes_nothing() {
+    let (a, b) = upstreams().await;
+    let dns = NameServer::start().await;
+    dns.tell(NAME, addresses(&[&a]));
+    let rig = discovering(&dns, a.address.port(), "").await;
+    assert_eq!(rig.get("/").await.text(), "a");
+
+    dns.tell(NAME, addresses(&[&a, &b]));
+    dns.hold(true);
+    dns.asked().await;
+    let config = rig.config();
+    let line = config.lines().find(|line| line.starts_with("discover = ")).unwrap();
+    rig.write_config(&config.replace(line, &format!("endpoints = [\"{}\"]", a.address)));
+    rig.status_where("the next generation", |status| status["generation"] == 2).await;
+    let answers = "sluicegate_discovery_answers_total{pool=\"app\",result=\"found\"}";
+    let before = rig.metric(answers).await;
+    dns.hold(false);
+    soon("the answer", async { while rig.metric(answers).await <= before {} }).await;
+
+    assert_eq!(names(&rig.status().await), [a.address.to_string()]);
 }

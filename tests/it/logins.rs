@@ -73,6 +73,20 @@ async fn guessing_from_one_address_ends_with_429_whatever_names_it_tries() {
 }
 
 #[tokio::test]
+async fn outage_locks_nobody_out() {
+    let nobody = Upstream::nobody().await;
+    let rest = "[login]\nper_address = \"3/h\"\nburst_per_address = 3\nper_user = \"3/h\"\nburst_per_user = 3\n\
+                [[routes]]\npool = \"app\"\n";
+    let rig = Rig::setup().plain(PROXIED).endpoint_at(nobody, 1).rest(rest).start().await;
+
+    for _ in 0..5 {
+        assert_eq!(form(&rig, "10.0.0.1", "alice", "right").await, 502, "no 429");
+    }
+
+    assert_eq!(rig.metric("sluicegate_logins_total{way=\"form\",result=\"void\"}").await, 5.0);
+}
+
+#[tokio::test]
 async fn guessing_one_name_from_many_addresses_ends_with_429_but_not_for_its_owner() {
     let (_upstream, rig) = guarded("[login]\nper_user = \"3/h\"\nburst_per_user = 3").await;
     assert_eq!(form(&rig, "192.0.2.1", "Alice", "right").await, 302);

@@ -1,5 +1,6 @@
 //! A reload takes effect at once and cuts nothing; one that fails changes nothing.
 
+use crate::rig::dns::{NameServer, Told};
 use crate::rig::{Gate, Rig, Upstream, soon};
 
 const NOT_LOADED: &str = "configuration not loaded, the old generation stays";
@@ -21,6 +22,28 @@ async fn signal_puts_the_new_configuration_in_place() {
     rig.status_where("the next generation", |status| generation(status) == before + 1).await;
 
     assert_eq!(rig.get("/").await.text(), "new");
+}
+
+#[tokio::test]
+async fn request_waits_for_the_first_answer_about_names_that_replace_all_endpoints() {
+    let (old, new) = (Upstream::named("old").await, Upstream::named("new").await);
+    let dns = NameServer::start().await;
+    dns.tell("new.test", Told::Addresses(vec![new.address.ip()], 60));
+    let process = format!("watch_files = false\nnameservers = [\"{}\"]", dns.address);
+    let rig = Rig::setup().process(&process).endpoint(&old).start().await;
+    let before = generation(&rig.status().await);
+
+    dns.hold(true);
+    let name = format!("new.test:{}", new.address.port());
+    rig.write_config(&rig.config().replace(&old.address.to_string(), &name));
+    rig.signal("HUP").await;
+    rig.status_where("the next generation", |status| generation(status) == before + 1).await;
+    let mut client = rig.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    rig.status_where("the request", |status| status["pools"][0]["endpoints"][0]["in_flight"] == 1).await;
+    dns.hold(false);
+
+    assert_eq!(client.response().await.text(), "new");
 }
 
 #[tokio::test]

@@ -192,6 +192,32 @@ async fn post_on_a_reused_connection_that_dies_is_not_repeated() {
     assert_eq!(client.response().await.status, 502);
     let posts = upstream.requests().iter().filter(|request| request.method() == "POST").count();
     assert_eq!(posts, 1);
+    assert_eq!(rig.metric("sluicegate_keepalive_races_total{pool=\"app\",outcome=\"lost\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn answer_on_a_reused_connection_that_is_no_http_is_no_lost_race() {
+    let upstream = Upstream::playing(|mut peer, seen| async move {
+        for answer in [named("first"), b"nonsense\r\n\r\n".to_vec()] {
+            let Some(request) = peer.request().await else { return };
+            seen.note(request);
+            peer.send(answer).await;
+        }
+        peer.rest().await;
+    })
+    .await;
+    let setup = Rig::setup().process("workers = 1").endpoint(&upstream);
+    let rig = setup.pool("fresh_writes = false").start().await;
+    let mut client = rig.client().await;
+
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.response().await;
+    client.send("POST /odd HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+
+    assert_eq!(client.response().await.status, 502);
+    assert_eq!(rig.record("/odd").await["fault"], "upstream_malformed");
+    assert_eq!(upstream.connections(), 1);
+    assert_eq!(rig.metric("sluicegate_keepalive_races_total{pool=\"app\",outcome=\"lost\"}").await, 0.0);
 }
 
 #[tokio::test]

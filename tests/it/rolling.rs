@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::rig::upstream::named;
-use crate::rig::{Rig, Upstream};
+use crate::rig::{Gate, Rig, Upstream};
 
 const ASSET: &str = "/static/assets/vendors.6a1b2c3d4e5f67890abc.entry.js";
 
@@ -109,18 +109,20 @@ async fn route_says_what_is_asked_for_again() {
     assert!(both.contains(&503) && both.contains(&200), "{both:?}");
 }
 
+/// An endpoint that takes more than half a second for each answer.
+async fn slow() -> Upstream {
+    Upstream::playing(|mut peer, seen| async move {
+        while let Some(request) = peer.request().await {
+            seen.note(request);
+            tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+            drop(peer.try_send(named("slow")).await);
+        }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn time_of_one_attempt_moves_a_read_on_and_leaves_the_last_endpoint_its_time() {
-    let slow = || async {
-        Upstream::playing(|mut peer, seen| async move {
-            while let Some(request) = peer.request().await {
-                seen.note(request);
-                tokio::time::sleep(std::time::Duration::from_millis(600)).await;
-                drop(peer.try_send(named("slow")).await);
-            }
-        })
-        .await
-    };
     let (lame, well) = (slow().await, Upstream::named("well").await);
     let rig = Rig::setup().endpoint(&lame).endpoint(&well).pool("retry = { per_try = \"100ms\" }").start().await;
     for _ in 0..4 {
@@ -131,4 +133,26 @@ async fn time_of_one_attempt_moves_a_read_on_and_leaves_the_last_endpoint_its_ti
     let alone = slow().await;
     let rig = Rig::setup().endpoint(&alone).pool("retry = { per_try = \"100ms\" }").start().await;
     assert_eq!(rig.get("/").await.text(), "slow");
+}
+
+#[tokio::test]
+async fn slow_attempt_keeps_its_endpoint_while_the_others_are_full() {
+    let gate = Gate::closed();
+    let (lame, full) = (slow().await, Upstream::held("full", &gate).await);
+    let pool = "retry = { per_try = \"100ms\" }\nmax_in_flight = 1\nqueue = { length = 0 }";
+    let rig = Rig::setup().endpoint(&lame).endpoint(&full).pool(pool).start().await;
+    let mut clients = [rig.client().await, rig.client().await];
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    }
+
+    let first = rig.record_where("the slow one", |record| record["kind"] == "exchange").await;
+    gate.let_pass(1);
+    let mut answers = Vec::new();
+    for mut client in clients {
+        answers.push(client.response().await.text());
+    }
+
+    answers.sort();
+    assert_eq!((answers, &first["status"]), (vec!["full".to_owned(), "slow".to_owned()], &200.into()));
 }

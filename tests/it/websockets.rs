@@ -7,7 +7,7 @@ use tokio_tungstenite::WebSocketStream;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message};
 
-use crate::rig::h2::request;
+use crate::rig::h2::{reply, request};
 use crate::rig::peer::Io;
 use crate::rig::{Rig, Upstream, soon};
 
@@ -110,6 +110,26 @@ async fn messages_pass_both_ways_over_http2() {
     assert!(seen[0].head.get("sec-websocket-key").is_some());
     let start = rig.record_where("its start", |record| record["kind"] == "tunnel_start").await;
     assert_eq!(start["protocol"], "h2");
+}
+
+#[tokio::test]
+async fn tunnel_of_an_unknown_protocol_is_refused_with_a_record() {
+    let upstream = echo().await;
+    let rig = Rig::setup().endpoint(&upstream).start().await;
+    let client = rig.h2().await;
+    client.get("/version").await;
+    let mut head = request(Method::CONNECT, "/udp");
+    head.extensions_mut().insert(h2::ext::Protocol::from_static("connect-udp"));
+    assert!(client.ready().await.is_extended_connect_protocol_enabled());
+
+    let (response, _send) = client.start(head, false).await;
+    let answer = reply(response).await;
+
+    assert_eq!(answer.status, 501);
+    let record = rig.record("/udp").await;
+    assert_eq!((&record["fault"], &record["status"]), (&"unknown_protocol".into(), &501.into()));
+    let sample = "sluicegate_faults_total{listener=\"secure\",code=\"unknown_protocol\"}";
+    assert_eq!(rig.metric(sample).await, 1.0);
 }
 
 #[tokio::test]

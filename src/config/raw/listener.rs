@@ -220,7 +220,7 @@ section! {
         /// Request target. Beyond it: 414 `uri_too_long`.
         uri_bytes: Bytes<usize> = bytes(KIB, MIB), Or("'32KiB'");
         /// Header fields. Beyond it: 431 `head_too_large`. Gunicorn's own limit is 100.
-        fields: Whole<usize> = whole(10, 1_000), Or("100");
+        fields: Whole<usize> = whole(10, 256), Or("100");
         /// Trailer section of a request, all fields.
         trailer_bytes: Bytes<usize> = bytes(0, MIB), Or("'8KiB'");
         /// Least average rate of a request body per second, after a grace of `timeouts.body_idle`. Below it: 408.

@@ -246,11 +246,13 @@ section! {
         /// Further attempts per exchange, beside those of which not a byte was sent: these go on while there is an
         /// endpoint to try.
         attempts: Whole<u32> = whole(0, 5), Or("1");
-        /// Longest wait for the response head in an attempt that may still be repeated elsewhere. Only where no query is
-        /// slower: one that is asked for twice runs twice.
+        /// Wait for the response head after which an attempt that may be repeated goes elsewhere, if another endpoint is
+        /// free at once and the budget allows it; else it stays. Only where no query is slower: one that is asked for
+        /// twice runs twice.
         per_try: Lasting = lasting(50, HOUR), May("no limit but the route's `first_byte`");
         /// How long an endpoint must have been down, accepting checks and not answering them, until exchanges that wait for
-        /// it and may be repeated are asked elsewhere, within attempts and budget. 0 waits for `first_byte` in any case.
+        /// it and may be repeated are asked elsewhere: once another is free, within attempts and budget. 0 waits for
+        /// `first_byte` in any case.
         hung_after: Lasting = lasting(0, HOUR), Or("'60s'");
         /// Wait before the second repeat; doubled for each further one, and varied by up to half. The first repeat goes
         /// to another endpoint at once.

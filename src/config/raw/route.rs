@@ -321,7 +321,7 @@ section! {
         first_byte: Lasting = lasting(100, DAY), Or("'300s'");
         /// Longest pause in a response body. The response is broken off visibly.
         between_bytes: Lasting = lasting(100, DAY), Or("'120s'");
-        /// Whole exchange, head to last byte. 504 `exchange` before the response head, broken off after it.
+        /// Whole exchange, request head to last byte. 504 `exchange` before the response head, broken off after it.
         exchange: Lasting = lasting(100, 7 * DAY), May("no limit");
     }
 }

@@ -41,8 +41,8 @@ pub trait Discovered: Send + Sync + 'static {
     /// Name servers of the configuration; none means the system's.
     fn servers(&self) -> Vec<SocketAddr>;
 
-    /// The endpoints of `pool` from now on.
-    fn found(&self, pool: &PoolName, endpoints: Vec<Endpoint>);
+    /// The endpoints of `pool` from now on, if it still discovers by these rules.
+    fn found(&self, pool: &PoolName, rules: &Discover, endpoints: Vec<Endpoint>);
 
     /// The answer gave nothing; `kept` says that the endpoints are as before. Called when a row of such answers begins.
     fn unanswered(&self, pool: &PoolName, name: &str, why: &Unanswered, kept: bool);
@@ -148,7 +148,7 @@ impl Discovery {
                 self.pools.unanswered(&pool, &rules.name, &why, step.endpoints.is_none());
             }
             if let Some(endpoints) = step.endpoints {
-                self.pools.found(&pool, endpoints);
+                self.pools.found(&pool, &rules, endpoints);
             }
         }
     }

@@ -29,10 +29,12 @@ pub(super) async fn check(
     tls: Option<Arc<ClientConfig>>,
     mut jar: Jar,
 ) -> Done {
-    let began = Instant::now();
     let (mut result, mut deep, mut took) = (Err(Why::Unresolved), None, Duration::ZERO);
     if let Some(health) = &pool.health {
         let host = authority(&endpoint);
+        // One that has just come is no worse for it that its name was not asked for yet.
+        drop(timeout(health.timeout, endpoint.vitals.asked()).await);
+        let began = Instant::now();
         match destination(&pool, &endpoint, tls) {
             Err(why) => result = Err(why),
             Ok(to) => {

@@ -121,3 +121,13 @@ fn response_head_is_a_frame_that_reads_back() {
     assert_eq!(lines.line().unwrap().unwrap().1, "application/json");
     assert_eq!(lines.line().unwrap().unwrap().1, "v".repeat(300));
 }
+
+#[test]
+fn more_names_than_a_map_holds_are_refused_and_not_a_panic() {
+    let names: Vec<String> = (0..40_000).map(|number| format!("{number:x}")).collect();
+    let fields: Vec<_> = names.iter().map(|name| (name.as_str(), b"".as_slice())).collect();
+    let too_large = Bad::Refused(Refusal::HeadTooLarge("too many fields"));
+
+    assert_eq!(request(encoded(&and(&fields)), 4 << 20).unwrap_err().0, too_large);
+    assert_eq!(trailers(encoded(&fields), 4 << 20).unwrap_err(), too_large);
+}

@@ -78,3 +78,22 @@ async fn body_is_bounded_by_what_it_says_and_by_what_comes() {
     assert!(matches!(more.frame().await, Some(Err(BodyError::TooLarge(1024)))));
     assert!(more.frame().await.is_none(), "nothing follows an error");
 }
+
+#[tokio::test]
+async fn read_without_type_and_length_passes_and_its_content_does_not() {
+    let route = route("content_types = [\"application/json\"]");
+    let pieces = |pieces: &[&'static [u8]]| Body::stream(Pieces(pieces.to_vec()));
+    let refused = |head: &request::Parts, body| typed(head, body, &route).unwrap_err();
+
+    let mut none = typed(&head("GET", "/"), pieces(&[]), &route).unwrap();
+    assert!(none.frame().await.is_none());
+    let mut some = typed(&head("GET", "/"), pieces(&[b"x"]), &route).unwrap();
+    let error = some.frame().await.unwrap().unwrap_err();
+    assert_eq!(Fault::from(&error), Fault::ContentType);
+
+    assert_eq!(refused(&head("POST", "/"), pieces(&[])), Fault::ContentType);
+    assert_eq!(refused(&head("GET", "/"), Body::full("x")), Fault::ContentType, "its length is announced");
+    let mut plain = head("GET", "/");
+    plain.headers.insert(CONTENT_TYPE, "text/plain".parse().unwrap());
+    assert_eq!(refused(&plain, pieces(&[])), Fault::ContentType);
+}

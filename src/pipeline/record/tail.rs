@@ -42,24 +42,25 @@ impl Tail {
     }
 
     fn broken(&mut self, error: &BodyError) {
+        // Our own end of the exchange says nothing about the endpoint.
+        let ours = matches!(error, BodyError::Late(Clock::Exchange));
         if let Some(lease) = self.lease.take()
+            && !ours
             && let Some(pool) = self.story.as_ref().and_then(|story| story.route.as_ref()?.pool.as_ref())
         {
             pool.note_live(lease.endpoint(), LiveResult::Broken, now_ms());
         }
         if let Some(mut story) = self.story.take() {
-            story.record.end = End { who: Who::Upstream, stage: Stage::Data };
+            story.record.end = End { who: if ours { Who::Proxy } else { Who::Upstream }, stage: Stage::Data };
             if let BodyError::Late(clock) = error {
                 story.record.clock = Some(*clock);
             }
-            story.record.fault = Some(match error {
-                BodyError::Late(clock @ Clock::Exchange) => {
-                    story.record.end.who = Who::Proxy;
-                    clock.as_str()
-                }
+            story.blame(match error {
                 BodyError::Late(clock) => clock.as_str(),
                 BodyError::Malformed(_) => "upstream_malformed",
-                BodyError::Gone(_) | BodyError::TooLarge(_) | BodyError::Buffer(_) => "upstream_closed",
+                BodyError::Gone(_) | BodyError::TooLarge(_) | BodyError::Untyped | BodyError::Buffer(_) => {
+                    "upstream_closed"
+                }
             });
             story.close();
         }

@@ -9,10 +9,12 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::*;
+use crate::balance::Vitals;
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::sink::{Destination, LogFile};
 use crate::config::{self, Config};
 use crate::lexicon::{ConnectionId, Protocol};
+use crate::pipeline::steer::steer;
 use crate::telemetry::access_log::{AccessLog, Local};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::redact::Redactor;
@@ -28,12 +30,13 @@ pub(in crate::pipeline) struct Told {
     local: Local,
     emitter: Emitter,
     snapshot: Arc<Snapshot>,
+    metrics: Metrics,
 }
 
 impl Told {
     fn new() -> Self {
-        let text =
-            "[[listeners]]\naddress = \"127.0.0.1:1\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\nhealth = false\n";
+        let text = "[[listeners]]\naddress = \"127.0.0.1:1\"\n[pools.p]\nendpoints = [\"127.0.0.1:1\"]\nhealth = false\n\
+             [[routes]]\npool = \"p\"\n";
         let config = Config::parse(text, Path::new("a.toml")).unwrap().config;
         let metrics = Metrics::new(1);
         let snapshot = Snapshot::build(config, None, &metrics).unwrap();
@@ -49,7 +52,7 @@ impl Told {
         let local = Local::start(to, Redactor::new(&[]), metrics.log()).unwrap();
         let log = AccessLog::start(64, vec![local.consumer()], metrics.log()).unwrap();
         let emitter = log.worker();
-        Self { folder, log, local, emitter, snapshot: Arc::new(snapshot) }
+        Self { folder, log, local, emitter, snapshot: Arc::new(snapshot), metrics }
     }
 
     fn open(&self) -> Box<Story> {
@@ -87,7 +90,11 @@ impl Told {
     }
 
     fn in_flight(&self) -> u32 {
-        self.snapshot.pools[0].upstream.roster().endpoints()[0].vitals.in_flight()
+        self.vitals().in_flight()
+    }
+
+    fn vitals(&self) -> Vitals {
+        self.snapshot.pools[0].upstream.roster().endpoints()[0].vitals.clone()
     }
 }
 
@@ -177,13 +184,15 @@ async fn client_that_leaves_in_the_middle_is_told_as_such() {
 
 #[tokio::test]
 async fn endpoint_that_breaks_off_is_told_and_noted() {
-    for (error, end, fault) in [
-        (BodyError::Gone(None), "UD", "upstream_closed"),
-        (BodyError::Malformed("x"), "UD", "upstream_malformed"),
-        (BodyError::Late(Clock::BetweenBytes), "UD", "between_bytes"),
-        (BodyError::Late(Clock::Exchange), "PD", "exchange"),
+    for (error, end, fault, counts) in [
+        (BodyError::Gone(None), "UD", "upstream_closed", true),
+        (BodyError::Malformed("x"), "UD", "upstream_malformed", true),
+        (BodyError::Late(Clock::BetweenBytes), "UD", "between_bytes", true),
+        // Our own clock: the endpoint did what it was asked.
+        (BodyError::Late(Clock::Exchange), "PD", "exchange", false),
     ] {
-        let (story, told) = story();
+        let (mut story, told) = story();
+        story.take_route(steer(&told.snapshot, "h", &"/x".parse().unwrap()).unwrap());
         let mut body = Tail::ride(frames(vec![data("abc"), Err(error)], Some(9)), story, Some(told.lease().await));
         while let Some(Ok(_)) = body.frame().await {}
 
@@ -192,6 +201,8 @@ async fn endpoint_that_breaks_off_is_told_and_noted() {
         let one = told.one();
         assert_eq!((&one["end"], &one["fault"]), (&end.into(), &fault.into()));
         assert_eq!(told.in_flight(), 0);
+        assert_eq!(told.vitals().tally().errors, u32::from(counts), "{fault}");
+        assert_eq!(told.metrics.glance().faults.get(fault), Some(&1), "{fault}");
     }
 }
 
@@ -253,6 +264,8 @@ async fn tunnel_is_told_at_its_start_and_once_at_its_end() {
         assert_eq!(all.len(), 2, "{ending:?}: {all:?}");
         assert_eq!((&all[0]["kind"], &all[1]["kind"]), (&"tunnel_start".into(), &"tunnel_end".into()));
         assert_eq!((&all[1]["end"], &all[1]["bytes_in"]), (&end.into(), &7.into()), "{ending:?}");
+        let counted: u64 = told.metrics.glance().faults.values().sum();
+        assert_eq!(counted, u64::from(all[1]["fault"].is_string()), "{ending:?}");
         assert_eq!(told.in_flight(), 0);
     }
 }

@@ -49,7 +49,9 @@ impl TunnelStory {
         let stage = if who == Who::Nobody { Stage::Complete } else { Stage::Tunnel };
         story.record.end = End { who, stage };
         story.record.clock = (ending == Ending::Idle).then_some(Clock::TunnelIdle);
-        story.record.fault = fault;
+        if let Some(code) = fault {
+            story.blame(code);
+        }
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let Tally { from_client, from_upstream } = &*self.tally;
         story.record.bytes_in = read(&from_client.bytes);

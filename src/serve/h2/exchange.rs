@@ -9,13 +9,13 @@ use std::task::Poll;
 
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{Request as HttpRequest, StatusCode, request};
+use http::{Request as HttpRequest, request};
 
 use super::ledger::{Charged, Ledger};
 use super::send::{self, Cut};
 use super::{body, tunnel};
 use crate::body::Body;
-use crate::message::{Answer, Connection, Handler, Interim, Refusal, Refused, Request};
+use crate::message::{Connection, Handler, Interim, Refusal, Refused, Request};
 use crate::serve::streams::{Ended, Panicked, answering, head};
 
 /// Serves one stream, or tells that there is no room for it.
@@ -47,14 +47,6 @@ pub(super) async fn serve<H: Handler>(
     let (content, tunnel, upgrade) = match ask {
         head::Ask::Exchange => (body::incoming(stream, &head, &interim, &connection.listener, &ledger), None, None),
         head::Ask::Tunnel(upgrade) => (Body::empty(), Some(stream), Some(upgrade)),
-        head::Ask::UnknownProtocol => {
-            // RFC 8441 leaves it open; RFC 9220 §3 says 501.
-            let answer = Answer::new(StatusCode::NOT_IMPLEMENTED, Body::empty());
-            return ended(
-                send::answer(&mut respond, answer.head, answer.body, &method, &ledger, &listener.clocks).await,
-                false,
-            );
-        }
     };
     let request = Request { head, body: content, connection, interim, upgrade };
     let answer = match answering(&handler, request, &mut respond).await {

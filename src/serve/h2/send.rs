@@ -148,7 +148,7 @@ impl Sending {
                 Ok(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
                 // RFC 9113 §8.1: an answer that breaks off is told by a stream error.
                 Ok(Some(Err(BodyError::Gone(_) | BodyError::Malformed(_) | BodyError::Late(_))))
-                | Ok(Some(Err(BodyError::TooLarge(_) | BodyError::Buffer(_))))
+                | Ok(Some(Err(BodyError::TooLarge(_) | BodyError::Untyped | BodyError::Buffer(_))))
                 | Err(Panicked) => Poll::Ready(Err(Reason::INTERNAL_ERROR)),
             }
         })

@@ -822,8 +822,8 @@ async fn reset_of_a_tunnel_is_an_error_to_its_reader() {
 }
 
 #[tokio::test]
-async fn unknown_protocol_is_not_implemented() {
-    let (_rig, io) = Rig::start(listener(), ok);
+async fn unknown_protocol_is_refused_by_the_handler() {
+    let (mut rig, io) = Rig::start(listener(), ok);
     let (mut send, _connection) = connect(io).await;
     while !send.is_extended_connect_protocol_enabled() {
         tokio::task::yield_now().await;
@@ -831,7 +831,8 @@ async fn unknown_protocol_is_not_implemented() {
 
     let (response, _outgoing) = send.send_request(websocket("connect-udp"), false).unwrap();
 
-    assert_eq!(response.await.unwrap().status(), StatusCode::NOT_IMPLEMENTED);
+    response.await.unwrap();
+    assert_eq!(rig.refused.recv().await, Some(Refusal::UnknownProtocol));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use http::{StatusCode, request};
+use http::request;
 
 use super::reader::{Reader, Trouble};
 use super::send::{Cut, Sending};
@@ -18,7 +18,7 @@ use crate::h3::head::{self as codec, Bad, Head};
 use crate::h3::message::Event;
 use crate::h3::{Code, Offence};
 use crate::lexicon::Clock;
-use crate::message::{Answer, Connection, Handler, Interim, Refusal, Refused, Request};
+use crate::message::{Connection, Handler, Interim, Refusal, Refused, Request};
 use crate::net::timer::Timer;
 use crate::serve::quic::seam::{RecvHalf, SendHalf};
 use crate::serve::streams::{Asking as _, Ended, Panicked, answering, head};
@@ -80,11 +80,6 @@ pub(super) async fn serve<S: SendHalf, R: RecvHalf, H: Handler>(
             (content, None, None)
         }
         head::Ask::Tunnel(upgrade) => (Body::empty(), Some(reader), Some(upgrade)),
-        head::Ask::UnknownProtocol => {
-            // RFC 9220 §3.
-            let answer = Answer::new(StatusCode::NOT_IMPLEMENTED, Body::empty());
-            return ended(sending.answer(answer.head, answer.body, &method).await, false);
-        }
     };
     let request = Request { head, body: content, connection, interim, upgrade };
     let answer = match answering(&handler, request, &mut sending).await {

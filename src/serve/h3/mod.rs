@@ -323,14 +323,16 @@ impl<T: Transport> Driver<T> {
 
     /// Looks at what was received that never came here: packets of PING, PADDING and repeated data.
     fn listen(&mut self, now: Instant) -> Result<(), Offence> {
+        // Bytes that came before it was idle were content, or acknowledged some: only a whole look at nothing counts.
+        let idle = self.idle.is_some_and(|since| since + LOOK <= self.look);
         self.look = now + LOOK;
         let received = self.transport.received();
         let (before, useful) = (self.heard, self.useful);
         self.heard = received;
         self.useful = 0;
         // Content is useful, but the windows bound how much of it can come before it is pulled; what is pulled is noted
-        // by the tally, which a busy stream resets. Here only the connections count on which nothing at all is open.
-        if self.idle.is_some() && useful == 0 && received.saturating_sub(before) > MAX_IDLE_BYTES {
+        // by the tally, which a busy stream resets. Here only the connections count on which nothing at all was open.
+        if idle && useful == 0 && received.saturating_sub(before) > MAX_IDLE_BYTES {
             return Err(FLOOD);
         }
         Ok(())

@@ -144,7 +144,7 @@ impl<S: SendHalf> Sending<S> {
                 Ok(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
                 // RFC 9114 §4.1: an answer that breaks off is told by a stream error.
                 Ok(Some(Err(BodyError::Gone(_) | BodyError::Malformed(_) | BodyError::Late(_))))
-                | Ok(Some(Err(BodyError::TooLarge(_) | BodyError::Buffer(_))))
+                | Ok(Some(Err(BodyError::TooLarge(_) | BodyError::Untyped | BodyError::Buffer(_))))
                 | Err(Panicked) => Poll::Ready(Err(Code::InternalError)),
             }
         })

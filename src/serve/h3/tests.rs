@@ -25,6 +25,8 @@ struct Seen {
     control: Vec<u8>,
     answers: Vec<u8>,
     finished: usize,
+    /// What our transport has received by now.
+    received: u64,
     closed: Option<(Code, Instant)>,
 }
 
@@ -89,7 +91,7 @@ impl Transport for Wire {
     }
 
     fn received(&self) -> u64 {
-        0
+        self.see(|seen| seen.received)
     }
 }
 
@@ -128,14 +130,20 @@ impl SendHalf for Outgoing {
     }
 }
 
-/// Answers after a minute.
+/// Answers after a while.
 #[derive(Clone)]
-struct Slow;
+struct Slow {
+    takes: Duration,
+}
+
+/// A minute.
+const SLOW: Slow = Slow { takes: Duration::from_secs(60) };
 
 impl Handler for Slow {
     fn handle(&self, _: Request) -> Answering {
-        Box::pin(async {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+        let takes = self.takes;
+        Box::pin(async move {
+            tokio::time::sleep(takes).await;
             Answer::new(StatusCode::OK, Body::full("slow but whole"))
         })
     }
@@ -184,7 +192,7 @@ async fn old_connection_is_asked_to_leave_and_finishes_its_streams() {
     let began = Instant::now();
     let connection = connection(|listener| listener.max_connection_age = Duration::from_secs(50));
     let lifecycle = Lifecycle::new();
-    let served = tokio::spawn(serve(wire.clone(), connection, Slow, lifecycle.life(), share()));
+    let served = tokio::spawn(serve(wire.clone(), connection, SLOW, lifecycle.life(), share()));
 
     tokio::time::sleep(Duration::from_secs(44)).await;
     assert_eq!(wire.goodbyes(), [0; 0], "not before nine tenths of its age");
@@ -207,9 +215,41 @@ async fn idle_connection_is_asked_to_leave_after_keep_alive() {
     let began = Instant::now();
     let lifecycle = Lifecycle::new();
 
-    assert_eq!(serve(wire.clone(), connection(|_| ()), Slow, lifecycle.life(), share()).await, None);
+    assert_eq!(serve(wire.clone(), connection(|_| ()), SLOW, lifecycle.life(), share()).await, None);
 
     assert_eq!(wire.goodbyes(), [LAST_STREAM, 0]);
     let (code, at) = wire.see(|seen| seen.closed.unwrap());
     assert_eq!((code, (at - began).as_secs()), (Code::NoError, 75));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_came_before_it_was_idle_are_no_flood() {
+    let wire = Wire::default();
+    wire.see(|seen| seen.requests.push_back((0, get())));
+    let lifecycle = Lifecycle::new();
+    let slow = Slow { takes: Duration::from_secs(12) };
+    let served = tokio::spawn(serve(wire.clone(), connection(|_| ()), slow, lifecycle.life(), share()));
+
+    // Of an upload that ends between two looks, or of acknowledgements of a download.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    wire.see(|seen| seen.received += 8 * MAX_IDLE_BYTES);
+
+    assert_eq!(served.await.unwrap(), None);
+    assert_eq!(wire.see(|seen| (seen.finished, seen.closed.unwrap().0)), (1, Code::NoError));
+}
+
+#[tokio::test(start_paused = true)]
+async fn much_that_comes_while_nothing_is_open_is_a_flood() {
+    let wire = Wire::default();
+    wire.see(|seen| seen.requests.push_back((0, get())));
+    let began = Instant::now();
+    let lifecycle = Lifecycle::new();
+    let slow = Slow { takes: Duration::from_secs(12) };
+    let served = tokio::spawn(serve(wire.clone(), connection(|_| ()), slow, lifecycle.life(), share()));
+
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    wire.see(|seen| seen.received += 8 * MAX_IDLE_BYTES);
+
+    assert_eq!(served.await.unwrap(), Some(FLOOD));
+    assert_eq!(began.elapsed().as_secs(), 20, "at the next look");
 }

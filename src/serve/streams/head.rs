@@ -21,8 +21,6 @@ pub(in crate::serve) enum Ask {
     Exchange,
     /// A tunnel (RFC 8441 §4, RFC 9220 §3).
     Tunnel(Upgrade),
-    /// Extended CONNECT with a `:protocol` that we do not know.
-    UnknownProtocol,
 }
 
 /// Checks `head` and completes it with `Host`. `protocol` is its `:protocol`.
@@ -41,10 +39,9 @@ pub(in crate::serve) fn admit(
     join_cookies(&mut head.headers);
     bounds(head, limits)?;
     values(&head.headers)?;
-    let ask = target(head, protocol)?;
     authority(head)?;
     framing(&head.headers)?;
-    Ok(ask)
+    target(head, protocol)
 }
 
 /// RFC 9113 §8.2.3, RFC 9114 §4.2.1: crumbs are joined before the field goes to HTTP/1.1.
@@ -109,11 +106,12 @@ fn target(head: &request::Parts, protocol: Option<&[u8]>) -> Result<Ask, Refusal
             return Ok(Ask::Exchange);
         };
         require_path(head)?;
-        return Ok(if protocol.eq_ignore_ascii_case(b"websocket") {
-            Ask::Tunnel(Upgrade::ExtendedConnect)
+        // RFC 8441 leaves open how others are refused; RFC 9220 §3 says 501.
+        return if protocol.eq_ignore_ascii_case(b"websocket") {
+            Ok(Ask::Tunnel(Upgrade::ExtendedConnect))
         } else {
-            Ask::UnknownProtocol
-        });
+            Err(Refusal::UnknownProtocol)
+        };
     }
     require_path(head)?;
     Ok(Ask::Exchange)

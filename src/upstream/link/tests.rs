@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,6 +11,7 @@ use super::*;
 use crate::balance::Roster;
 use crate::body::{BodyError, Source};
 use crate::config::Config;
+use crate::message::Interim;
 
 const LIMITS: Limits = Limits {
     write_idle: Duration::from_secs(20),
@@ -62,20 +64,21 @@ struct Told {
     idle: Idle,
 }
 
-struct Asked {
+struct Asked<'a> {
     body: Body,
     limits: Limits,
     upgrade: bool,
     method: Method,
+    leave: Option<Leave<'a>>,
 }
 
-impl Default for Asked {
+impl Default for Asked<'_> {
     fn default() -> Self {
-        Self { body: Body::empty(), limits: LIMITS, upgrade: false, method: Method::GET }
+        Self { body: Body::empty(), limits: LIMITS, upgrade: false, method: Method::GET, leave: None }
     }
 }
 
-async fn ask(link: Link, asked: Asked) -> Told {
+async fn ask(link: Link, asked: Asked<'_>) -> Told {
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = asked.method;
     head.headers.insert("host", "h".parse().unwrap());
@@ -87,7 +90,7 @@ async fn ask(link: Link, asked: Asked) -> Told {
         interim: &interim,
         upgrade: asked.upgrade,
         limits: asked.limits,
-        hangs: None,
+        leave: asked.leave,
     };
     let outcome = link.exchange(exchange, home).await;
     Told { outcome, interims: interim.take(), idle }
@@ -297,6 +300,32 @@ async fn each_clock_names_itself() {
     let write = Limits { write_idle: Duration::from_secs(1), ..LIMITS };
     let (failure, _) = ask(link, Asked { body, limits: write, ..Asked::default() }).await.failure();
     assert!(matches!(failure, Failure::Late(Clock::UpstreamWrite)), "{failure:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_endpoint_is_left_when_there_is_where_to_go_and_else_has_all_of_its_time() {
+    let after = Some(Duration::from_secs(3));
+    let limits = Limits { first_byte: Duration::from_secs(20), ..LIMITS };
+    let began = Instant::now();
+    let (link, _peer) = pair().await;
+    let goes = Leave { after, asks: &|slow| slow };
+
+    let (failure, sent) = ask(link, Asked { limits, leave: Some(goes), ..Asked::default() }).await.failure();
+
+    assert!(matches!((&failure, sent), (Failure::Slow, Sent::OnFresh)), "{failure:?}");
+    assert_eq!(began.elapsed().as_secs(), 3);
+
+    let (began, asked) = (Instant::now(), AtomicUsize::new(0));
+    let (link, _peer) = pair().await;
+    let asks = |slow| {
+        asked.fetch_add(usize::from(slow), Ordering::Relaxed);
+        false
+    };
+    let stays = Leave { after, asks: &asks };
+    let (failure, _) = ask(link, Asked { limits, leave: Some(stays), ..Asked::default() }).await.failure();
+
+    assert!(matches!(failure, Failure::Late(Clock::FirstByte)), "{failure:?}");
+    assert_eq!((began.elapsed().as_secs(), asked.into_inner()), (20, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,7 +32,7 @@ const ONE: &str = "\"10.0.0.1:1\"";
 /// What somebody wants, after those it has tried.
 pub(crate) fn wish(tried: &[EndpointId]) -> Wish<'_> {
     let client = IpAddr::from([10, 9, 9, 9]);
-    Wish { kind: ClaimKind::Exchange, tried, expendable: true, client, path: "/" }
+    Wish { kind: ClaimKind::Exchange, tried, expendable: true, client, path: "/", until: None }
 }
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Lease, NoLease>> + 'a>>;
@@ -72,7 +72,7 @@ async fn line_is_bounded_and_waiting_ends() {
     assert!(poll(&mut waiting).is_pending());
 
     assert_eq!(pool.lease(wish(&[])).await.unwrap_err(), NoLease::QueueFull);
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     assert_eq!(waiting.await.unwrap_err(), NoLease::QueueLate);
     assert_eq!(began.elapsed().as_millis(), 250);
     assert_eq!(pool.waiting(), 0);

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use super::soon;
 
 /// What it says about a name.
 #[derive(Clone, Debug)]
@@ -27,6 +30,10 @@ pub(crate) struct NameServer {
     /// Its address.
     pub(crate) address: SocketAddr,
     told: Arc<Mutex<BTreeMap<String, Told>>>,
+    /// Whether answers are kept back.
+    held: watch::Sender<bool>,
+    /// Questions so far.
+    asked: watch::Receiver<usize>,
     serving: JoinHandle<()>,
 }
 
@@ -42,14 +49,32 @@ impl NameServer {
         let address = socket.local_addr().unwrap();
         let told: Arc<Mutex<BTreeMap<String, Told>>> = Arc::default();
         let known = Arc::clone(&told);
+        let (held, mut holding) = watch::channel(false);
+        let (count, asked) = watch::channel(0);
         let serving = tokio::spawn(async move {
             let mut question = [0; 1024];
             while let Ok((length, from)) = socket.recv_from(&mut question).await {
                 let answer = answer(&question[..length], &known.lock().unwrap());
+                count.send_modify(|asked| *asked += 1);
+                if holding.wait_for(|held| !held).await.is_err() {
+                    return;
+                }
                 drop(socket.send_to(&answer, from).await);
             }
         });
-        Self { address, told, serving }
+        Self { address, told, held, asked, serving }
+    }
+
+    /// Keeps its answers back, or gives them.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// Waits for a question from now on.
+    pub(crate) async fn asked(&self) {
+        let mut asked = self.asked.clone();
+        let before = *asked.borrow_and_update();
+        soon("a question", asked.wait_for(|now| *now > before)).await.unwrap();
     }
 
     /// Says this about `name` from now on.

@@ -126,11 +126,11 @@ fn websocket_is_a_tunnel_and_others_are_unknown() {
             .method(Method::CONNECT)
             .uri("https://superset.example/ws")
             .extension(h2::ext::Protocol::from_static(protocol));
-        judged(request).unwrap().0
+        judged(request).map(|judged| judged.0)
     };
 
-    assert_eq!(ask("websocket"), Ask::Tunnel(Upgrade::ExtendedConnect));
-    assert_eq!(ask("connect-udp"), Ask::UnknownProtocol);
+    assert_eq!(ask("websocket"), Ok(Ask::Tunnel(Upgrade::ExtendedConnect)));
+    assert_eq!(ask("connect-udp"), Err(Refusal::UnknownProtocol));
 }
 
 #[test]
