@@ -13,8 +13,7 @@ const CLIENT_HINT: HeaderName = HeaderName::from_static("sec-ch-ua");
 
 /// What Chromium calls itself in user agents, and what it adds when nobody sees it. Made once: making one takes longer
 /// than looking with it.
-static CHROMIUM: LazyLock<[Finder<'static>; 3]> =
-    LazyLock::new(|| ["Chrome/", "CriOS/", "Chromium/"].map(|name| Finder::new(name)));
+static CHROMIUM: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| ["Chrome/", "CriOS/", "Chromium/"].map(Finder::new));
 static HEADLESS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("HeadlessChrome"));
 
 /// Whether somebody who calls himself a browser sends what no browser sends, or lacks what all of them do.
