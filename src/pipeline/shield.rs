@@ -71,6 +71,7 @@ impl Parts {
         let facts = Facts {
             method: &head.method,
             path: &path,
+            below: route.map_or(&path, |route| route.config.below(&path)),
             written: head.uri.path(),
             query: head.uri.query(),
             host: host.name(),
@@ -83,8 +84,8 @@ impl Parts {
         };
         let Inspection { ruling, hits, limits, exempt } = shield.core.inspect(&facts);
         if !exempt && facts.checked {
-            story.judged =
-                Some(Judged { page: is_page(facts.method, facts.path), is_part: facts.path.starts_with("/static") });
+            let (page, is_part) = (is_page(facts.method, facts.below), facts.below.starts_with("/static/"));
+            story.judged = Some(Judged { page, is_part });
         }
         for hit in hits {
             story.record().verdicts.extend(shield.note(hit));
