@@ -224,7 +224,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
 /// Both ends of what is shared with other proxies, if anything is.
 fn fleet(config: &Config, bans: &Bans, metrics: &Metrics) -> Option<(Fleet, Arc<fleet::Sync>)> {
     let settings = config.redis.clone()?;
-    let (fleet, inbox) = Fleet::new(metrics.fleet());
+    let (fleet, inbox) = Fleet::new(settings.queue, metrics.fleet());
     Some((fleet, Arc::new(fleet::Sync::new(settings, inbox, bans.clone(), metrics.clone(), now_ns))))
 }
 
