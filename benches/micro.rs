@@ -1,4 +1,4 @@
-//! What the pure parts of an exchange cost, one by one: pick, route, rewrite, heads, record.
+//! What the pure parts of an exchange cost, one by one: pick, route, rewrite, heads, record, limits, address lists.
 //!
 //! `cargo bench --bench micro`. Two sizes of each table show that the cost does not grow with it.
 
@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ipnet::IpNet;
 use sluicegate::balance::{Ask, ClaimKind, Pick, Roster, Rule};
 use sluicegate::config::Config;
 use sluicegate::config::sink::LogFormat;
@@ -28,6 +30,7 @@ use sluicegate::route::Table;
 use sluicegate::telemetry::format::Encoder;
 use sluicegate::telemetry::record::{Attempts, End, Kind, Record, Stages};
 use sluicegate::telemetry::redact::Redactor;
+use sluicegate::waf::Networks;
 
 /// A chart request of Superset's front end, as Chromium writes it.
 const REQUEST: &str = "POST /api/v1/chart/data?form_data=%7B%22slice_id%22%3A64%7D HTTP/1.1\r\n\
@@ -273,6 +276,29 @@ fn limit(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a list of addresses costs a request, and what it takes.
+fn lists(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("address list");
+    for entries in [100_u32, 100_000] {
+        // Spread over all addresses, every other one of a pair, so that nothing merges.
+        let at = |entry: u32| Ipv4Addr::from_bits(entry.wrapping_mul(0x9E37_79B1) | 1);
+        let before = resident();
+        let list = Networks::new((0..entries).map(|entry| IpNet::from(IpAddr::V4(at(entry)))));
+        let grown = resident().saturating_sub(before);
+        eprintln!("{entries} entries: {} ranges, {grown} KiB resident", list.len());
+        for (name, bit) in [("found", 0), ("not found", 1)] {
+            let mut entry = 0;
+            group.bench_function(BenchmarkId::new(name, entries), |bencher| {
+                bencher.iter(|| {
+                    entry = (entry + 7_919) % entries;
+                    list.contains(black_box(IpAddr::V4(Ipv4Addr::from_bits(at(entry).to_bits() ^ bit))))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 /// Resident memory of this process in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -280,5 +306,5 @@ fn resident() -> u64 {
     line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-criterion_group!(micro, pick, route, rewrite, heads, record, limit);
+criterion_group!(micro, pick, route, rewrite, heads, record, limit, lists);
 criterion_main!(micro);

@@ -91,7 +91,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let vault = Arc::new(Vault::new(&config.process));
     let bans = Bans::new(config.bans.clone(), config.clients.ipv6_prefix);
     let sentry = Sentry::new(&config.shield, config.clients.ipv6_prefix);
-    let proofs = Proofs::default();
+    let proofs = Proofs::new(config.shield.max_crawlers);
     let keys = Keyring::new(secret.as_ref().map(|secret| secret.expose()));
     let (fleet, sync) = fleet(&config, &bans, &metrics).unzip();
     let fleet = fleet.unwrap_or(Fleet::alone());
@@ -224,7 +224,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
 /// Both ends of what is shared with other proxies, if anything is.
 fn fleet(config: &Config, bans: &Bans, metrics: &Metrics) -> Option<(Fleet, Arc<fleet::Sync>)> {
     let settings = config.redis.clone()?;
-    let (fleet, inbox) = Fleet::new(metrics.fleet());
+    let (fleet, inbox) = Fleet::new(settings.queue, metrics.fleet());
     Some((fleet, Arc::new(fleet::Sync::new(settings, inbox, bans.clone(), metrics.clone(), now_ns))))
 }
 

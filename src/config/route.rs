@@ -17,6 +17,9 @@ pub struct Route {
     pub path: String,
     /// Whether only the path itself matches, no deeper one. Default false.
     pub exact: bool,
+    /// Where the application that it serves begins (`SUPERSET_APP_ROOT`), without a slash at its end: empty for `/`.
+    /// Not written: it is the path of the outermost route to the application, see `raw::built_in`.
+    pub root: String,
     /// What happens.
     pub action: Action,
     /// Longest request body in bytes. Default 16 MiB, 200 MiB on upload paths. Beyond: 413 `body_too_large`.
@@ -46,6 +49,19 @@ pub struct Route {
     /// Which answers are asked for again on another endpoint.
     pub retry: RouteRetry,
 }
+
+impl Route {
+    /// `path` as the application knows it: what is left of it below the application's root.
+    pub fn below<'p>(&self, path: &'p str) -> &'p str {
+        let below = path.strip_prefix(self.root.as_str());
+        below.filter(|below| below.is_empty() || below.starts_with('/')).unwrap_or(path)
+    }
+}
+
+/// First segments of Superset's paths, below its root, that nobody looks at in a browser: of its API, of the parts of
+/// its pages, of its other services and of probes.
+pub const NO_PAGES: [&str; 9] =
+    ["api", "static", "health", "healthcheck", "ping", "ws", "mcp", "favicon.ico", "robots.txt"];
 
 /// Answers that another endpoint may know better. What is repeated is read-only and goes to an endpoint not yet asked;
 /// when that one cannot be reached, the first answer counts.

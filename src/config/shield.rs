@@ -1,5 +1,6 @@
 //! `[shield]` and `[[rules]]`: what is asked of a request before it may cost anything.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub struct Shield {
     pub mode: Mode,
     /// Methods let through. Default: those that Superset knows. Beyond: 405 `method`.
     pub methods: Vec<Method>,
-    /// Networks that nothing judges: monitoring, Superset's own headless browser. Default none.
+    /// Networks that nothing judges, bans included: monitoring, Superset's own headless browser. Default none.
     pub exempt: Vec<IpNet>,
     /// A request that carries this secret in `X-Shield-Token` is not judged. Default none.
     pub token: Option<SecretSource>,
@@ -35,9 +36,16 @@ pub struct Shield {
     pub crawler_domains: Vec<String>,
     /// MaxMind-format database of countries; without it no `country` is known.
     pub country_database: Option<PathBuf>,
-    /// Whether clients at private and loopback addresses collect points for bans. Default false: there is probably a
-    /// load balancer in front that `clients.trusted_proxies` does not name, and a ban would shut out everybody.
+    /// Whether clients at private, loopback and shared addresses (RFC 6598) collect points for bans. Default false: there is
+    /// probably a load balancer in front that `clients.trusted_proxies` does not name, and a ban would shut out everybody.
     pub ban_private: bool,
+    /// Answers 404 beyond one in ten that a client may get, and within which time. Default 40 in a minute.
+    pub misses: (NonZeroU32, Duration),
+    /// Pages without anything that belongs to them that a client may get, and within which time. Default 60 in ten
+    /// minutes.
+    pub pages: (NonZeroU32, Duration),
+    /// Addresses of which it is known at once whether they are a search engine's. Default 10,000, some 100 bytes each.
+    pub max_crawlers: usize,
     /// Clients whose misdeeds are remembered at once. Default 65,536; beyond it the mildest are forgotten.
     pub max_tracked: usize,
     /// Requests held back by `tarpit` at once; beyond it they are denied without delay. Default 256.

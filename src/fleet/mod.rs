@@ -7,6 +7,7 @@
 //! wait of a worker for a connection, and anything that must be there to serve.
 
 mod link;
+mod pending;
 mod shared;
 mod sync;
 
@@ -22,9 +23,6 @@ use crate::telemetry::metrics::{FleetDrop, FleetMetrics};
 
 pub use link::LinkError;
 pub use sync::Sync;
-
-/// What may wait for the control runtime; beyond it counts are dropped, and counted as such.
-const QUEUE: usize = 16 * 1024;
 
 /// The workers' end. Cloning shares.
 #[derive(Clone, Debug)]
@@ -55,9 +53,10 @@ impl Fleet {
         Self(None)
     }
 
-    /// The workers' end, and the queue for [`Sync`]. Redis is away until it has answered.
-    pub(crate) fn new(metrics: Arc<FleetMetrics>) -> (Self, Inbox) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
+    /// The workers' end, and the queue for [`Sync`]. Redis is away until it has taken a write.
+    /// `queue` is how much may wait in between; beyond it counts are dropped, and counted as such.
+    pub(crate) fn new(queue: usize, metrics: Arc<FleetMetrics>) -> (Self, Inbox) {
+        let (sender, receiver) = mpsc::channel(queue);
         let away = Arc::new(AtomicBool::new(true));
         let ends = Ends { told: sender, away: Arc::clone(&away), metrics };
         (Self(Some(Arc::new(ends))), Inbox { told: receiver, away })

@@ -11,9 +11,14 @@ use crate::limit::{Ban, Bans, Scope, Subject};
 
 use super::link::Link;
 
+/// Bans, or ends of them, that one call tells of: it takes Redis less than a millisecond.
+pub(super) const AT_ONCE: usize = 256;
+
 /// The bans of a fleet.
 pub(super) struct Shared {
     keys: [String; 3],
+    /// A key of no bans, in the slot of the others.
+    probed: String,
     most: usize,
     version: String,
     /// Ends of bans that the fleet has not heard of yet; as many as there are bans at most.
@@ -21,6 +26,7 @@ pub(super) struct Shared {
     ban: Script,
     lift: Script,
     list: Script,
+    probe: Script,
 }
 
 /// What others have imposed and lifted.
@@ -37,27 +43,29 @@ impl Shared {
         let key = |name: &str| format!("{{{prefix}}}:{name}");
         Self {
             keys: [key("bans"), key("lifted"), key("version")],
+            probed: key("probe"),
             most,
             version: String::new(),
             owed: Vec::new(),
             ban: Script::new(include_str!("ban.lua")),
             lift: Script::new(include_str!("lift.lua")),
             list: Script::new(include_str!("list.lua")),
+            probe: Script::new(include_str!("probe.lua")),
         }
     }
 
-    /// Tells of a ban.
-    pub(super) async fn tell(
-        &self,
-        link: &mut Link,
-        subject: &Subject,
-        scope: Scope,
-        lasting: Duration,
-    ) -> Result<(), RedisError> {
-        let millis = u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX);
-        let mut call = self.ban.prepare_invoke();
-        call.key(&self.keys[..]).arg(member(subject, scope)).arg(millis).arg(self.most);
-        link.run::<i64>(&call).await.map(drop)
+    /// Tells of bans, each with what is left of it.
+    pub(super) async fn tell(&self, link: &mut Link, bans: &[(Subject, Scope, Duration)]) -> Result<(), RedisError> {
+        for some in bans.chunks(AT_ONCE) {
+            let mut call = self.ban.prepare_invoke();
+            call.key(&self.keys[..]).arg(self.most);
+            for (subject, scope, lasting) in some {
+                let millis = u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX);
+                call.arg(member(subject, *scope)).arg(millis);
+            }
+            link.run::<i64>(&call).await?;
+        }
+        Ok(())
     }
 
     /// Notes the end of a ban, to be told with the next [`Self::tell_lifted`].
@@ -69,13 +77,27 @@ impl Shared {
 
     /// Tells of the ends of bans.
     pub(super) async fn tell_lifted(&mut self, link: &mut Link) -> Result<(), RedisError> {
-        while let Some((subject, scope)) = self.owed.last() {
+        while !self.owed.is_empty() {
             let mut call = self.lift.prepare_invoke();
-            call.key(&self.keys[..]).arg(member(subject, *scope)).arg(self.most);
+            call.key(&self.keys[..]).arg(self.most);
+            let kept = self.owed.len().saturating_sub(AT_ONCE);
+            self.owed.iter().skip(kept).for_each(|(subject, scope)| {
+                call.arg(member(subject, *scope));
+            });
             link.run::<i64>(&call).await?;
-            self.owed.pop();
+            self.owed.truncate(kept);
         }
         Ok(())
+    }
+
+    /// Writes something and takes it away again.
+    ///
+    /// # Errors
+    /// What Redis refuses writes for.
+    pub(super) async fn probe(&self, link: &mut Link) -> Result<(), RedisError> {
+        let mut call = self.probe.prepare_invoke();
+        call.key(&self.probed);
+        link.run::<i64>(&call).await.map(drop)
     }
 
     /// Fetches what has changed and applies it to `bans`.

@@ -1,11 +1,13 @@
 //! The control runtime's end of the fleet: tells Redis what passed, brings back what others counted.
 //!
 //! Part of `fleet`. What workers tell between two rounds is summed up by key, so that Redis sees one call per key and
-//! round however many requests there are; a round begins when the one before is over, so that a slow Redis gets fewer
-//! and larger rounds. While Redis is away nothing is kept for it: a sum over minutes says nothing about now. What it
-//! lost, or never learnt, it gets back from the proxies' own counts, which go along with the first call for a key.
+//! round however many requests there are; a round takes all that was told, some of it at once, and begins when the one
+//! before is over, so that a slow Redis gets fewer and larger rounds. While Redis is away nothing is kept for it: a sum
+//! over minutes says nothing about now. What it lost, or never learnt, it gets back from the proxies' own counts, which
+//! go along with the first call for a key.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use redis::{RedisError, Script};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::redis::Redis;
@@ -24,7 +26,8 @@ use crate::telemetry::events;
 use crate::telemetry::metrics::{FleetDrop, FleetMetrics, Metrics};
 
 use super::link::{Link, LinkError};
-use super::shared::Shared;
+use super::pending::{Counted, Pending};
+use super::shared::{self, Shared};
 use super::{Inbox, Told};
 
 /// Waits between two attempts to reach Redis.
@@ -36,9 +39,6 @@ const BANS: Duration = Duration::from_secs(1);
 
 /// What a proxy's own count is believed less, in microseconds, as it ages on its way to Redis.
 const SLACK: u64 = 250_000;
-
-/// Rounds' calls under way at once.
-const AT_ONCE: usize = 256;
 
 /// Tells and learns.
 pub struct Sync {
@@ -73,29 +73,40 @@ impl Sync {
         // Held for the task's life; a restarted task gets it from the one before.
         let mut inbox = self.inbox.lock().await;
         let mut shared = Shared::new(&self.settings.prefix, self.bans.most());
+        // Bans and their ends go a way of their own, so that no count waits for them.
+        let (news, mut heard) = mpsc::channel(self.settings.queue);
         let mut wait = FIRST_WAIT;
         let mut reported = false;
         // The first link finds what others know; a later one may have lost what this process knows.
         let mut again = false;
         loop {
-            let failure: LinkError = match self.open(&mut inbox, &mut shared, &mut stop).await {
-                None => return,
-                Some(Err(error)) => error,
-                Some(Ok(link)) => {
-                    wait = FIRST_WAIT;
-                    reported = false;
-                    inbox.away.store(false, Ordering::Relaxed);
-                    events::fleet_joined();
-                    shared.forget();
-                    let served = self.serve(link, &mut inbox, &mut shared, again, &mut stop).await;
-                    again = true;
-                    inbox.away.store(true, Ordering::Relaxed);
-                    match served {
-                        None => return,
-                        Some(error) => error.into(),
+            let ended: Option<LinkError> = match self.open(&mut inbox, &mut shared, &mut stop).await {
+                None => None,
+                Some(Err(error)) => Some(error),
+                Some(Ok(link)) => match self.join(&link, &mut inbox, &news, &mut shared, &mut stop).await {
+                    None => None,
+                    Some(Err(error)) => Some(error.into()),
+                    Some(Ok(())) => {
+                        (wait, reported) = (FIRST_WAIT, false);
+                        inbox.away.store(false, Ordering::Relaxed);
+                        events::fleet_joined();
+                        let banning = self.exchange_bans(link.clone(), &mut heard, &mut shared);
+                        let counting = self.exchange_counts(link, &mut inbox, &news, again);
+                        let ended = tokio::select! {
+                            () = &mut stop => None,
+                            Err(error) = banning => Some(error.into()),
+                            ended = counting => ended.map(LinkError::from),
+                        };
+                        again = true;
+                        inbox.away.store(true, Ordering::Relaxed);
+                        ended
                     }
-                }
+                },
             };
+            let Some(failure) = ended else { return };
+            while let Ok(told) = heard.try_recv() {
+                keep(Some(told), &mut shared);
+            }
             self.fleet().failures.inc();
             if !reported {
                 events::fleet_away(&failure);
@@ -137,73 +148,126 @@ impl Sync {
         }
     }
 
-    /// Works with a link until it fails; `None` when it is time to end.
-    async fn serve(
+    /// Exchanges bans with those who were there all the time, and sees whether writes are taken: a Redis that only
+    /// answers is away. Requests are decided as without it meanwhile. `None` when it is time to end.
+    async fn join(
+        &self,
+        link: &Link,
+        inbox: &mut Inbox,
+        news: &mpsc::Sender<Told>,
+        shared: &mut Shared,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Option<Called> {
+        let mut link = link.clone();
+        let mut joining = pin!(async {
+            shared.forget();
+            shared.probe(&mut link).await?;
+            self.exchange_all_bans(&mut link, shared).await
+        });
+        loop {
+            tokio::select! {
+                () = &mut *stop => return None,
+                joined = &mut joining => return Some(joined),
+                // Who asks is answered by the question being dropped.
+                told = inbox.told.recv() => self.pass_on(told?, news),
+            }
+        }
+    }
+
+    /// Hands a ban, or its end, to [`Self::exchange_bans`].
+    fn pass_on(&self, told: Told, news: &mpsc::Sender<Told>) {
+        if matches!(told, Told::Banned(..) | Told::Lifted(..)) && news.try_send(told).is_err() {
+            self.fleet().dropped(FleetDrop::Queue, 1);
+        }
+    }
+
+    /// Tells what passes and learns what others have counted until the link fails; `None` when nobody tells any more.
+    async fn exchange_counts(
         &self,
         link: Link,
         inbox: &mut Inbox,
-        shared: &mut Shared,
+        news: &mpsc::Sender<Told>,
         again: bool,
-        stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Option<RedisError> {
-        let mut pending: HashMap<(String, Key), (Arc<Meter>, i64)> = HashMap::new();
+        let mut pending = Pending::new(self.settings.max_pending);
         // Keys that this link has been told of.
-        let mut told: HashSet<(String, Key)> = HashSet::new();
+        let mut known: HashSet<Counted> = HashSet::new();
         let mut round = FuturesUnordered::new();
         let mut asked = FuturesUnordered::new();
         let mut rounds = tokio::time::interval(self.settings.interval);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut bans = tokio::time::interval_at(Instant::now() + BANS, BANS);
-        bans.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut bans_link = link.clone();
-        if let Err(error) = self.exchange_all_bans(&mut bans_link, shared).await {
-            return Some(error);
-        }
         loop {
+            while round.len() < self.settings.max_calls
+                && let Some((counted, (meter, count))) = pending.take()
+            {
+                let key = counted.1;
+                let restores = again && known.insert(counted);
+                if known.len() > self.settings.max_pending {
+                    known.clear();
+                }
+                round.push(self.count(link.clone(), meter, key, count, restores));
+            }
             tokio::select! {
-                () = &mut *stop => return None,
-                Some(done) = round.next(), if !round.is_empty() => if let Err(error) = done { return Some(error) },
-                Some(done) = asked.next(), if !asked.is_empty() => if let Err(error) = done { return Some(error) },
-                next = inbox.told.recv() => match next? {
-                    Told::Counted(meter, key, count) => {
-                        let known = pending.len();
-                        match pending.get_mut(&(meter.name.to_string(), key)) {
-                            Some((_, sum)) => *sum = sum.saturating_add(count),
-                            None if known < self.settings.max_pending => {
-                                pending.insert((meter.name.to_string(), key), (meter, count));
-                            }
-                            None => self.fleet().dropped(FleetDrop::Pending, 1),
-                        }
-                    }
-                    Told::Asked(meter, key, answer) => asked.push(self.ask(link.clone(), meter, key, answer)),
-                    Told::Banned(subject, scope, lasting) => {
-                        if let Err(error) = shared.tell(&mut bans_link, &subject, scope, lasting).await {
-                            return Some(error);
-                        }
-                    }
-                    Told::Lifted(subject, scope) => {
-                        shared.note_lifted(subject, scope);
-                        if let Err(error) = shared.tell_lifted(&mut bans_link).await {
-                            return Some(error);
-                        }
-                    }
-                },
-                _ = rounds.tick(), if round.is_empty() && !pending.is_empty() => {
-                    let keys: Vec<_> = pending.keys().take(AT_ONCE).cloned().collect();
-                    for key in keys {
-                        if let Some((meter, count)) = pending.remove(&key) {
-                            let restores = again && told.insert(key.clone());
-                            round.push(self.count(link.clone(), meter, key.1, count, restores));
-                            if told.len() > self.settings.max_pending {
-                                told.clear();
-                            }
-                        }
-                    }
-                },
-                _ = bans.tick() => if let Err(error) = self.fetch_bans(&mut bans_link, shared).await {
+                Some(done) = round.next(), if !round.is_empty() => if let Err(error) = self.heed(done) {
                     return Some(error);
                 },
+                Some(done) = asked.next(), if !asked.is_empty() => if let Err(error) = self.heed(done) {
+                    return Some(error);
+                },
+                told = inbox.told.recv() => match told? {
+                    Told::Counted(meter, key, count) => if !pending.add(meter, key, count) {
+                        self.fleet().dropped(FleetDrop::Pending, 1);
+                    },
+                    Told::Asked(meter, key, answer) => asked.push(self.ask(link.clone(), meter, key, answer)),
+                    told @ (Told::Banned(..) | Told::Lifted(..)) => self.pass_on(told, news),
+                },
+                _ = rounds.tick(), if round.is_empty() && pending.is_told() => pending.begin(),
             }
+        }
+    }
+
+    /// Tells of bans and learns of others' until the link fails.
+    async fn exchange_bans(
+        &self,
+        mut link: Link,
+        heard: &mut mpsc::Receiver<Told>,
+        shared: &mut Shared,
+    ) -> Result<Infallible, RedisError> {
+        let mut fetches = tokio::time::interval_at(Instant::now() + BANS, BANS);
+        fetches.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(told) = heard.recv() => {
+                    let mut bans = Vec::new();
+                    let mut next = Some(told);
+                    while let Some(told) = next {
+                        match told {
+                            Told::Banned(subject, scope, lasting) => bans.push((subject, scope, lasting)),
+                            Told::Lifted(subject, scope) => {
+                                // Told after the bans before it, and before those behind it.
+                                shared.note_lifted(subject, scope);
+                                break;
+                            }
+                            Told::Counted(..) | Told::Asked(..) => {}
+                        }
+                        next = if bans.len() < shared::AT_ONCE { heard.try_recv().ok() } else { None };
+                    }
+                    shared.tell(&mut link, &bans).await?;
+                    shared.tell_lifted(&mut link).await?;
+                }
+                _ = fetches.tick() => self.fetch_bans(&mut link, shared).await?,
+            }
+        }
+    }
+
+    /// What is wrong with a single key is no reason to doubt Redis.
+    fn heed(&self, called: Called) -> Called {
+        match called {
+            Err(error) if is_of_key(&error) => {
+                self.fleet().dropped(FleetDrop::Key, 1);
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -259,11 +323,9 @@ impl Sync {
         shared.tell_lifted(link).await?;
         self.fetch_bans(link, shared).await?;
         let now = (self.now)();
-        for ban in self.bans.list(now) {
-            let left = Duration::from_nanos(ban.until.saturating_sub(now));
-            shared.tell(link, &ban.subject, ban.scope, left).await?;
-        }
-        Ok(())
+        let left = |until: u64| Duration::from_nanos(until.saturating_sub(now));
+        let own = self.bans.list(now).into_iter().map(|ban| (ban.subject, ban.scope, left(ban.until)));
+        shared.tell(link, &own.collect::<Vec<_>>()).await
     }
 
     async fn fetch_bans(&self, link: &mut Link, shared: &mut Shared) -> Called {
@@ -273,5 +335,49 @@ impl Sync {
             events::client_banned(&self.metrics, &ban.subject, ban.scope.as_str(), "fleet", lasting, ban.before);
         }
         Ok(())
+    }
+}
+
+/// Whether Redis works and has something else under this key: not what a count is, or no number.
+fn is_of_key(error: &RedisError) -> bool {
+    /// What Redis before version 7 hides behind ERR when a script meets it.
+    const OTHERS: [&str; 6] = ["OOM ", "READONLY ", "NOPERM ", "MISCONF ", "NOREPLICAS ", "MASTERDOWN "];
+    let of_script = |detail: &str| detail.contains("user_script") && !OTHERS.iter().any(|other| detail.contains(other));
+    match error.code() {
+        Some("WRONGTYPE") => true,
+        Some("ERR") => error.detail().is_some_and(of_script),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(line: &str) -> RedisError {
+        let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+        reply.and_then(redis::Value::extract_error).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_told_from_what_is_wrong_with_redis() {
+        for line in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value script: 5f, on @user_script:8.",
+            "ERR bad argument #1 to 'max' (number expected, got nil) script: 5f, on @user_script:8.",
+            "ERR Error running script (call to f_5f): @user_script:8: WRONGTYPE Operation against a key",
+        ] {
+            assert!(is_of_key(&error(line)), "{line}");
+        }
+        for line in [
+            "OOM command not allowed when used memory > 'maxmemory'. script: 5f, on @user_script:17.",
+            "READONLY You can't write against a read only replica. script: 5f, on @user_script:17.",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "ERR Error running script (call to f_5f): @user_script:17: -OOM command not allowed when used memory",
+            "ERR unknown command 'EVALSHA'",
+            "LOADING Redis is loading the dataset in memory",
+            "CLUSTERDOWN The cluster is down",
+        ] {
+            assert!(!is_of_key(&error(line)), "{line}");
+        }
     }
 }

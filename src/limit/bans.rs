@@ -152,31 +152,34 @@ impl Bans {
     }
 
     /// The ban that keeps the client at `address`, with this TLS fingerprint if it has one, from `scope`; a ban from
-    /// everything is one from logging in.
+    /// everything is one from logging in. Whom [`Settings::never`] names is kept from nothing, whoever else is in its
+    /// prefix and whenever the ban began.
     pub fn find(&self, address: IpAddr, fingerprint: Option<&str>, scope: Scope, now: u64) -> Option<Ban> {
         if self.0.written.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let address = prefix_of(address, 32, self.0.ipv6_prefix);
+        let prefix = prefix_of(address, 32, self.0.ipv6_prefix);
         let scopes: &[Scope] = if scope == Scope::Login { &[Scope::Everything, scope] } else { &[scope] };
-        scopes.iter().find_map(|scope| {
-            let by_address = self.0.find(self.0.key_of_address(address, *scope), now);
+        let ban = scopes.iter().find_map(|scope| {
+            let by_address = self.0.find(self.0.key_of_address(prefix, *scope), now);
             by_address.or_else(|| self.0.find(self.0.key_of_fingerprint(fingerprint?, *scope), now))
-        })
+        });
+        ban.filter(|_| !self.0.rules.load().spare(address))
     }
 
-    /// `subject` has offended; the ban, if that was one point too many.
-    pub fn offend(&self, subject: &Subject, scope: Scope, offence: Offence, now: u64) -> Option<Ban> {
+    /// The client at `address` has offended; the ban of its subject, if that was one point too many.
+    pub fn offend(&self, address: IpAddr, scope: Scope, offence: Offence, now: u64) -> Option<Ban> {
         let rules = self.0.rules.load();
-        if rules.spare(subject) {
+        if rules.spare(address) {
             return None;
         }
-        let key = self.0.key(subject, scope);
+        let subject = self.address(address);
+        let key = self.0.key(&subject, scope);
         match rules.meter.check_many(key, offence.points, now) {
             Decision::Admitted(_) => None,
             Decision::Refused(_) => self.0.write(key, now, |before, banned| {
                 let until = now.saturating_add(rules.length(before));
-                let (subject, cause) = (subject.clone(), Cow::Borrowed(offence.cause));
+                let cause = Cow::Borrowed(offence.cause);
                 // Another worker was quicker.
                 banned.is_none().then_some(Ban { subject, scope, since: now, until, before, cause })
             }),
@@ -193,7 +196,9 @@ impl Bans {
         cause: Cow<'static, str>,
         now: u64,
     ) -> Option<Ban> {
-        if self.0.rules.load().spare(subject) {
+        if let Subject::Address(address) = subject
+            && self.0.rules.load().spare(*address)
+        {
             return None;
         }
         let subject = self.same(subject);
@@ -247,11 +252,9 @@ impl Rules {
         Self { settings, meter }
     }
 
-    fn spare(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Address(address) => self.settings.never.iter().any(|network| network.contains(address)),
-            Subject::Fingerprint(_) => false,
-        }
+    fn spare(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.settings.never.iter().any(|network| network.contains(&address))
     }
 
     /// Nanoseconds of a ban after so many before it.
@@ -353,9 +356,9 @@ mod tests {
 
     const MINUTE: u64 = 60 * SECOND;
 
-    fn bans(most: usize) -> Bans {
+    fn settings(most: usize) -> Settings {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-        let settings = Settings {
+        Settings {
             max: most,
             points: NonZeroU32::new(10).unwrap(),
             within: minutes(10),
@@ -363,9 +366,12 @@ mod tests {
             growth: 4,
             longest: minutes(60),
             remembered: minutes(24 * 60),
-            never: vec!["192.0.2.0/24".parse().unwrap()],
-        };
-        Bans::new(settings, 64)
+            never: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8:7::7/128".parse().unwrap()],
+        }
+    }
+
+    fn bans(most: usize) -> Bans {
+        Bans::new(settings(most), 64)
     }
 
     fn at(text: &str) -> IpAddr {
@@ -379,10 +385,10 @@ mod tests {
     #[test]
     fn who_collects_too_many_points_is_banned_for_a_while() {
         let bans = bans(100);
-        let client = bans.address(at("10.0.0.1"));
+        let client = at("10.0.0.1");
 
-        assert_eq!(bans.offend(&client, Scope::Everything, offence(10), 0), None);
-        let ban = bans.offend(&client, Scope::Everything, offence(1), 0).unwrap();
+        assert_eq!(bans.offend(client, Scope::Everything, offence(10), 0), None);
+        let ban = bans.offend(client, Scope::Everything, offence(1), 0).unwrap();
 
         assert_eq!((ban.since, ban.until, ban.before), (0, MINUTE, 0));
         assert!(bans.find(at("10.0.0.1"), None, Scope::Everything, MINUTE - 1).is_some());
@@ -393,10 +399,10 @@ mod tests {
     #[test]
     fn points_are_forgiven_with_time() {
         let bans = bans(100);
-        let client = bans.address(at("10.0.0.1"));
+        let client = at("10.0.0.1");
 
         let banned =
-            (0..60).any(|minute| bans.offend(&client, Scope::Everything, offence(1), minute * MINUTE).is_some());
+            (0..60).any(|minute| bans.offend(client, Scope::Everything, offence(1), minute * MINUTE).is_some());
 
         assert!(!banned, "one a minute is what ten in ten minutes allow");
     }
@@ -404,26 +410,26 @@ mod tests {
     #[test]
     fn bans_of_one_client_grow_up_to_the_longest() {
         let bans = bans(100);
-        let client = bans.address(at("10.0.0.1"));
+        let client = at("10.0.0.1");
         let mut now = 0;
         let mut lengths = Vec::new();
 
         for _ in 0..5 {
-            let ban = bans.offend(&client, Scope::Everything, offence(11), now).unwrap();
+            let ban = bans.offend(client, Scope::Everything, offence(11), now).unwrap();
             lengths.push((ban.until - ban.since) / MINUTE);
             now = ban.until;
         }
 
         assert_eq!(lengths, [1, 4, 16, 60, 60]);
         let much_later = now + 25 * 60 * MINUTE;
-        assert_eq!(bans.offend(&client, Scope::Everything, offence(11), much_later).unwrap().before, 0);
+        assert_eq!(bans.offend(client, Scope::Everything, offence(11), much_later).unwrap().before, 0);
     }
 
     #[test]
     fn ban_from_logging_in_is_none_from_the_rest() {
         let bans = bans(100);
-        bans.offend(&bans.address(at("10.0.0.1")), Scope::Login, offence(11), 0).unwrap();
-        bans.offend(&bans.address(at("10.0.0.2")), Scope::Everything, offence(11), 0).unwrap();
+        bans.offend(at("10.0.0.1"), Scope::Login, offence(11), 0).unwrap();
+        bans.offend(at("10.0.0.2"), Scope::Everything, offence(11), 0).unwrap();
 
         assert!(bans.find(at("10.0.0.1"), None, Scope::Everything, 1).is_none());
         assert!(bans.find(at("10.0.0.1"), None, Scope::Login, 1).is_some());
@@ -452,9 +458,39 @@ mod tests {
             .unwrap();
 
         assert!(bans.find(at("2001:db8::2"), None, Scope::Everything, 1).is_some());
-        let spared = bans.address(at("192.0.2.7"));
-        assert_eq!(bans.offend(&spared, Scope::Everything, offence(100), 0), None);
-        assert_eq!(bans.ban(&spared, Scope::Everything, Duration::from_secs(60), "x".into(), 0), None);
+        let spared = at("192.0.2.7");
+        assert_eq!(bans.offend(spared, Scope::Everything, offence(100), 0), None);
+        assert_eq!(
+            bans.ban(&Subject::Address(spared), Scope::Everything, Duration::from_secs(60), "x".into(), 0),
+            None
+        );
+    }
+
+    #[test]
+    fn address_that_is_never_banned_suffers_for_no_neighbour_and_no_neighbour_for_it() {
+        let bans = bans(100);
+        let (spared, neighbour) = (at("2001:db8:7::7"), at("2001:db8:7::8"));
+
+        assert_eq!(bans.offend(spared, Scope::Everything, offence(100), 0), None);
+        bans.offend(neighbour, Scope::Everything, offence(100), 0).unwrap();
+
+        assert!(bans.find(neighbour, None, Scope::Everything, 1).is_some());
+        assert!(bans.find(spared, None, Scope::Everything, 1).is_none());
+        assert!(bans.find(spared, None, Scope::Login, 1).is_none());
+    }
+
+    #[test]
+    fn ban_that_stands_keeps_nobody_out_who_is_never_banned_from_now_on() {
+        let bans = bans(100);
+        bans.offend(at("198.51.100.1"), Scope::Everything, offence(100), 0).unwrap();
+        let fingerprint = Subject::Fingerprint("t13d".into());
+        bans.ban(&fingerprint, Scope::Everything, Duration::from_secs(60), "by hand".into(), 0).unwrap();
+
+        bans.renew(Settings { never: vec!["198.51.100.0/24".parse().unwrap()], ..settings(100) });
+
+        assert!(bans.find(at("198.51.100.1"), None, Scope::Everything, 1).is_none());
+        assert!(bans.find(at("::ffff:198.51.100.1"), Some("t13d"), Scope::Everything, 1).is_none());
+        assert!(bans.find(at("192.0.2.1"), Some("t13d"), Scope::Everything, 1).is_some());
     }
 
     #[test]

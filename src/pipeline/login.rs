@@ -4,7 +4,6 @@
 //! so that a hundred at once are a hundred, and taken back when it did not fail. Superset's 401 counts on the one path
 //! of its API for logins only: its beacons get 401 from honest users whose session has ended.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +20,9 @@ use crate::telemetry::metrics::LoginResult;
 
 use super::fault::Fault;
 use super::forward::Outgoing;
-use super::quota::seconds;
+use super::quota::{Counted, seconds};
 use super::record::Story;
+use super::shield::is_one_client;
 use super::{Parts, Pipeline, now_ns};
 
 /// How long an address stays known for a user who logged in from it.
@@ -80,25 +80,26 @@ impl Pipeline {
         &self,
         login: Login,
         user: Option<String>,
-        client: IpAddr,
-        ipv6_prefix: u8,
+        counted: Counted<'_>,
         story: &mut Story,
     ) -> Result<Attempt, Fault> {
         let Login { guard, way, .. } = login;
-        let client = prefix_of(client, 32, ipv6_prefix);
         let keys = &self.0.keys;
         let name = user.as_deref().unwrap_or("").as_bytes();
         let mut address = keys.begin();
         address.add(b"login");
-        address.add_address(client);
+        address.add_address(prefix_of(counted.client, 32, counted.ipv6_prefix));
         let address = address.end();
         let user = keys.key(&[b"login user", name]);
         let pair = keys.key(&[&address.0.to_be_bytes(), name]);
         let mut attempt = Attempt { guard, way, address, user, pair, spent: Vec::new() };
-        match self.check_login(&mut attempt, client, story).await {
+        match self.check_login(&mut attempt, counted, story).await {
             Err(wait) if attempt.guard.config.mode == Mode::Enforce => {
                 self.0.metrics.login(way == Way::Form, LoginResult::Limited);
-                self.0.offend(&self.0.bans.address(client), Scope::Login, REFUSED);
+                // Whoever logs in from behind the same load balancer waits for the limit, and no longer.
+                if is_one_client(counted.client, counted.snapshot) && !counted.is_spared() {
+                    self.0.offend(counted.client, Scope::Login, REFUSED);
+                }
                 Err(Fault::LoginLimited(seconds(wait)))
             }
             Err(_) => {
@@ -109,9 +110,15 @@ impl Pipeline {
         }
     }
 
-    async fn check_login(&self, attempt: &mut Attempt, client: IpAddr, story: &mut Story) -> Result<(), Duration> {
+    async fn check_login(
+        &self,
+        attempt: &mut Attempt,
+        counted: Counted<'_>,
+        story: &mut Story,
+    ) -> Result<(), Duration> {
         let now = now_ns();
-        if let Some(ban) = self.0.bans.find(client, None, Scope::Login, now) {
+        let ban = self.0.bans.find(counted.client, None, Scope::Login, now);
+        if let Some(ban) = ban.filter(|_| !counted.is_spared()) {
             story.record().ban = Some(ban.cause);
             return Err(Duration::from_nanos(ban.until.saturating_sub(now)));
         }

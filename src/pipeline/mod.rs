@@ -216,7 +216,7 @@ impl Pipeline {
         let Request { mut head, body, connection, interim, upgrade } = request;
         let host = admit::admit(&head, upgrade, &snapshot.config.shield.methods)?; // cheap refusals first
         let fingerprint = connection.tls.as_ref().and_then(|tls| tls.fingerprint.as_ref());
-        self.shut_out(identity.client.ip(), fingerprint.map(Fingerprint::as_str), story)?; // nothing is spent on who is banned
+        self.shut_out(&head, fingerprint.map(Fingerprint::as_str), snapshot, story)?; // nothing is spent on who is banned
         let route = steer::steer(snapshot, host.name(), &head.uri); // other software than Superset is judged otherwise
         let known = route.as_ref().ok().copied();
         let passed = // a refused client must not spend what others share
@@ -227,7 +227,7 @@ impl Pipeline {
         let route = route?; // limits below are the route's
         story.take_route(route);
         let body = admit::typed(&head, body, &route.config)?;
-        let counted = Counted::of(&head.headers, identity, snapshot, route, &passed.limits);
+        let counted = Counted::of(&head.headers, identity, snapshot, route, &passed);
         self.count(true, counted, story).await?; // before its body
         let login = Login::find(&head, &route.config, snapshot); // by its path as the client wrote it
         let body = admit::meter(body, &route.config, story)?; // before anything is read of it
@@ -246,7 +246,7 @@ impl Pipeline {
             None => None,
             Some(login) => {
                 let user = login.user_of(&body);
-                let counted = Counted::of(&head.headers, identity, snapshot, route, &passed.limits);
+                let counted = Counted::of(&head.headers, identity, snapshot, route, &passed);
                 Some(Box::pin(self.guard_login(login, user, counted, story)).await?) // no password is tried for who guesses
             }
         };

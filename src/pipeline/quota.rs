@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
 
 use crate::config::Mode;
 use crate::config::quota::By;
 use crate::lexicon::LimitName;
-use crate::limit::{Ban, Decision, Key, Offence, Scope, Subject, prefix_of};
-use crate::snapshot::{Policy, Quota, Quotas, Route, Snapshot};
+use crate::limit::{Ban, Decision, Key, Offence, Scope, prefix_of};
+use crate::snapshot::{Policy, Quota, Route, Snapshot};
 use crate::telemetry::events;
 use crate::telemetry::metrics::LimitResult;
 
@@ -22,6 +22,7 @@ use super::fault::Fault;
 use super::identify::Identity;
 use super::login::{Attempt, Login};
 use super::record::Story;
+use super::shield::{Passed, has_token};
 use super::{Parts, Pipeline, now_ns};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -31,12 +32,12 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 #[derive(Clone, Copy)]
 pub(super) struct Counted<'a> {
     fields: &'a HeaderMap,
-    client: IpAddr,
-    ipv6_prefix: u8,
+    pub(super) client: IpAddr,
+    pub(super) ipv6_prefix: u8,
     route: &'a Route,
-    /// Limits that rules named, besides those of the route.
-    named: &'a [LimitName],
-    quotas: &'a Quotas,
+    /// What the shield made of it: limits that rules named, besides those of the route.
+    passed: &'a Passed,
+    pub(super) snapshot: &'a Snapshot,
     /// Of a login, once its body is read.
     user: Option<Key>,
 }
@@ -48,17 +49,25 @@ pub(super) struct Told {
 }
 
 impl Pipeline {
-    /// Refuses who is banned from everything, by address or by TLS fingerprint.
+    /// Refuses who is banned from everything, by address or by TLS fingerprint, unless nothing judges the request: an
+    /// operator who exempts an address, or gives a client the token, means it, and a ban may be a neighbour's.
     ///
     /// # Errors
     /// [`Fault::Banned`].
-    pub(super) fn shut_out(&self, client: IpAddr, fingerprint: Option<&str>, story: &mut Story) -> Result<(), Fault> {
+    pub(super) fn shut_out(
+        &self,
+        head: &request::Parts,
+        fingerprint: Option<&str>,
+        snapshot: &Snapshot,
+        story: &mut Story,
+    ) -> Result<(), Fault> {
+        let client = story.record().client.ip();
         match self.0.bans.find(client, fingerprint, Scope::Everything, now_ns()) {
-            None => Ok(()),
-            Some(ban) => {
+            Some(ban) if !has_token(&head.headers, snapshot) && !snapshot.shield.core.is_exempt(client) => {
                 story.record().ban = Some(ban.cause);
                 Err(Fault::Banned)
             }
+            _ => Ok(()),
         }
     }
 
@@ -95,7 +104,7 @@ impl Pipeline {
         counted: Counted<'_>,
         story: &mut Story,
     ) -> Result<Attempt, Fault> {
-        let attempt = self.begin_login(login, user, counted.client, counted.ipv6_prefix, story).await?;
+        let attempt = self.begin_login(login, user, counted, story).await?;
         self.count(false, Counted { user: Some(attempt.user()), ..counted }, story).await?;
         Ok(attempt)
     }
@@ -162,17 +171,21 @@ impl Pipeline {
 }
 
 impl<'a> Counted<'a> {
-    /// A request for `route` with these `fields`; `named` are the limits that rules want it counted on.
+    /// A request for `route` with these `fields` that the shield has let through.
     pub(super) fn of(
         fields: &'a HeaderMap,
         identity: &Identity,
         snapshot: &'a Snapshot,
         route: &'a Route,
-        named: &'a [LimitName],
+        passed: &'a Passed,
     ) -> Self {
         let ipv6_prefix = snapshot.config.clients.ipv6_prefix;
-        let quotas = &snapshot.quotas;
-        Self { fields, client: identity.client.ip(), ipv6_prefix, route, named, quotas, user: None }
+        Self { fields, client: identity.client.ip(), ipv6_prefix, route, passed, snapshot, user: None }
+    }
+
+    /// Whether no ban keeps its client from anything, as nothing judges it.
+    pub(super) fn is_spared(self) -> bool {
+        self.passed.by_token || self.snapshot.shield.core.is_exempt(self.client)
     }
 
     /// The limits of the route, then those that rules named and that are not among them: each counts once.
@@ -180,20 +193,21 @@ impl<'a> Counted<'a> {
         let route = &self.route.limits;
         let of_route = move |name: &LimitName| route.iter().any(|quota| quota.config.name == *name);
         let fresh = move |(at, name): &(usize, &LimitName)| {
-            !of_route(name) && !self.named.iter().take(*at).any(|earlier| earlier == *name)
+            !of_route(name) && !self.passed.limits.iter().take(*at).any(|earlier| earlier == *name)
         };
-        let named = self.named.iter().enumerate().filter(fresh).filter_map(|(_, name)| self.quotas.get(name));
+        let named = self.passed.limits.iter().enumerate().filter(fresh);
+        let named = named.filter_map(|(_, name)| self.snapshot.quotas.get(name));
         route.iter().chain(named)
     }
 }
 
 impl Parts {
-    /// `subject` has offended: points that add up to a ban.
-    pub fn offend(&self, subject: &Subject, scope: Scope, offence: Offence) -> Option<Ban> {
+    /// The client at `address` has offended: points that add up to a ban.
+    pub(super) fn offend(&self, address: IpAddr, scope: Scope, offence: Offence) -> Option<Ban> {
         let now = now_ns();
-        let ban = self.bans.offend(subject, scope, offence, now)?;
+        let ban = self.bans.offend(address, scope, offence, now)?;
         let lasting = Duration::from_nanos(ban.until.saturating_sub(now));
-        events::client_banned(&self.metrics, subject, scope.as_str(), offence.cause, lasting, ban.before);
+        events::client_banned(&self.metrics, &ban.subject, scope.as_str(), offence.cause, lasting, ban.before);
         self.fleet.tell_ban(&ban, now);
         Some(ban)
     }

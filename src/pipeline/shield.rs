@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use http::header::USER_AGENT;
-use http::{HeaderName, StatusCode, request};
+use http::{HeaderMap, HeaderName, StatusCode, request};
 use tokio::time::sleep;
 
 use crate::config::Mode;
@@ -26,8 +26,8 @@ use super::fault::Fault;
 use super::record::Story;
 use super::{Parts, now_ns};
 
-pub(super) use sentry::Judged;
 pub use sentry::Sentry;
+pub(super) use sentry::{Judged, is_one_client};
 
 /// Carries the secret of `shield.token`.
 const TOKEN: HeaderName = HeaderName::from_static("x-shield-token");
@@ -37,6 +37,14 @@ const TOKEN: HeaderName = HeaderName::from_static("x-shield-token");
 pub(super) struct Passed {
     /// Limits that rules want it counted on.
     pub limits: Vec<LimitName>,
+    /// Whether it came with the secret of `shield.token`.
+    pub by_token: bool,
+}
+
+/// Whether a request comes with the secret of `shield.token`.
+pub(super) fn has_token(fields: &HeaderMap, snapshot: &Snapshot) -> bool {
+    let secret = snapshot.shield.token.as_ref().zip(fields.get(TOKEN));
+    secret.is_some_and(|(secret, token)| secret.equals(token.as_bytes()))
 }
 
 impl Parts {
@@ -54,11 +62,10 @@ impl Parts {
         story: &mut Story,
     ) -> Result<Passed, Fault> {
         let shield = &snapshot.shield;
-        let token = head.headers.remove(TOKEN);
-        if let (Some(secret), Some(token)) = (&shield.token, &token)
-            && secret.equals(token.as_bytes())
-        {
-            return Ok(Passed::default());
+        let by_token = has_token(&head.headers, snapshot);
+        head.headers.remove(TOKEN); // it goes no further, whatever it is
+        if by_token {
+            return Ok(Passed { limits: Vec::new(), by_token });
         }
         let path = canonical(head.uri.path());
         let agent = heard::class_of(head.headers.get(USER_AGENT));
@@ -71,6 +78,7 @@ impl Parts {
         let facts = Facts {
             method: &head.method,
             path: &path,
+            below: route.map_or(&path, |route| route.config.below(&path)),
             written: head.uri.path(),
             query: head.uri.query(),
             host: host.name(),
@@ -83,18 +91,18 @@ impl Parts {
         };
         let Inspection { ruling, hits, limits, exempt } = shield.core.inspect(&facts);
         if !exempt && facts.checked {
-            story.judged =
-                Some(Judged { page: is_page(facts.method, facts.path), is_part: facts.path.starts_with("/static") });
+            let (page, is_part) = (is_page(facts.method, facts.below), facts.below.starts_with("/static/"));
+            story.judged = Some(Judged { page, is_part });
         }
         for hit in hits {
             story.record().verdicts.extend(shield.note(hit));
             let check = Check::ALL.get(hit.rule).filter(|_| hit.mode == Mode::Enforce);
             if let Some(check) = check {
-                self.offence(*check, facts.client, &snapshot.config.shield);
+                self.offence(*check, facts.client, snapshot);
             }
         }
         match ruling {
-            Ruling::Pass => Ok(Passed { limits }),
+            Ruling::Pass => Ok(Passed { limits, by_token }),
             Ruling::Deny(status) => Err(Fault::Denied(status)),
             Ruling::Drop => Err(Fault::Dropped),
             Ruling::Tarpit(delay) => {

@@ -11,6 +11,7 @@ fn route(hosts: &[&str], path: &str, exact: bool) -> Arc<Route> {
         name: RouteName::new(path),
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         path: path.to_owned(),
+        root: String::new(),
         exact,
         action: Action::Forward(PoolName::new("superset")),
         max_body: 0,

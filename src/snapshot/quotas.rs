@@ -142,22 +142,22 @@ impl Guard {
         }
     }
 
-    /// Whether `path` below the path of `route` is that of the form.
+    /// Whether `path`, below the path of `route` or the root of its application, is that of the form.
     pub fn is_form(&self, route: &config::Route, path: &str) -> bool {
-        is_one_of(&self.config.form, &route.path, path)
+        is_one_of(&self.config.form, route, path)
     }
 
     /// Whether it is that of the API.
     pub fn is_api(&self, route: &config::Route, path: &str) -> bool {
-        is_one_of(&self.config.api, &route.path, path)
+        is_one_of(&self.config.api, route, path)
     }
 }
 
 /// Gunicorn and Flask serve other spellings of a path, too: all of them are guarded.
-fn is_one_of(paths: &[String], root: &str, path: &str) -> bool {
+fn is_one_of(paths: &[String], route: &config::Route, path: &str) -> bool {
     let path = canonical(path);
-    let below = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(&path);
-    paths.iter().any(|known| *known == path || known == below)
+    let below = path.strip_prefix(route.path.trim_end_matches('/')).unwrap_or(&path);
+    paths.iter().any(|known| *known == path || known == below || known == route.below(&path))
 }
 
 fn meter(name: LimitName, rate: Allowance, keys: usize, store: quota::Store) -> Arc<Meter> {

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use super::{Facts, Lists, Proof, attack, plausible, spelling};
 use crate::config::Mode;
+use crate::config::route::NO_PAGES;
 use crate::config::shield::Profile;
 use crate::lexicon::AgentClass;
 
@@ -118,7 +119,7 @@ impl Check {
     pub(super) fn finds(self, facts: &Facts<'_>, lists: &Lists) -> bool {
         match self {
             Self::Spelling => spelling::is_deceptive(facts.written.as_bytes()),
-            Self::Probe => attack::is_probe(facts.path),
+            Self::Probe => attack::is_probe(facts.below),
             Self::Injection => {
                 attack::is_injected(facts.path)
                     || facts.query.is_some_and(attack::is_injected_query)
@@ -130,10 +131,10 @@ impl Check {
                 AgentClass::SearchEngine => facts.proof != Proof::Proven && !lists.crawlers.contains(facts.client),
                 _ => false,
             },
-            Self::Anonymous => facts.agent == AgentClass::None && is_page(facts.method, facts.path),
+            Self::Anonymous => facts.agent == AgentClass::None && is_page(facts.method, facts.below),
             Self::Pretended => {
                 facts.agent == AgentClass::Browser
-                    && is_page(facts.method, facts.path)
+                    && is_page(facts.method, facts.below)
                     && plausible::is_pretended(facts.fields)
             }
             Self::DenyList | Self::Misses | Self::Pages | Self::RapidReset | Self::Flood => false,
@@ -141,12 +142,11 @@ impl Check {
     }
 }
 
-/// Whether a person would see the answer: what is neither the API's, nor a part of a page, nor a probe's.
+/// Whether a person would see the answer: what is neither the API's, nor a part of a page, nor a probe's. `path` begins
+/// at the application's root.
 pub fn is_page(method: &Method, path: &str) -> bool {
-    const OTHERS: [&str; 9] =
-        ["api", "static", "health", "healthcheck", "ping", "ws", "mcp", "favicon.ico", "robots.txt"];
     let after = path.as_bytes().iter().position(|byte| *byte == b'/').map_or(path.len(), |at| at.saturating_add(1));
     let rest = path.as_bytes().get(after..).unwrap_or_default();
     let first = rest.split(|byte| *byte == b'/').next().unwrap_or_default();
-    *method == Method::GET && !OTHERS.iter().any(|other| other.as_bytes() == first)
+    *method == Method::GET && !NO_PAGES.iter().any(|other| other.as_bytes() == first)
 }

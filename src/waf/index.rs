@@ -399,6 +399,7 @@ mod tests {
             let facts = Facts {
                 method: &method,
                 path: &path,
+                below: &path,
                 written: &path,
                 query: None,
                 host,
@@ -436,6 +437,7 @@ mod tests {
         let facts = Facts {
             method: &Method::GET,
             path: "/api/v1/chart",
+            below: "/api/v1/chart",
             written: "/api/v1/chart",
             query: None,
             host: "example.com",

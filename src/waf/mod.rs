@@ -44,6 +44,8 @@ pub struct Facts<'a> {
     pub method: &'a Method,
     /// Path in its one spelling.
     pub path: &'a str,
+    /// The same as the application knows it, below its root: what the built-in checks ask about.
+    pub below: &'a str,
     /// Path as the client wrote it.
     pub written: &'a str,
     /// Query.

@@ -11,9 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Addresses that are known at once.
-pub const MOST: usize = 10_000;
-
 /// Addresses that wait to be asked about.
 const LONGEST_LINE: usize = 256;
 
@@ -36,11 +33,13 @@ pub enum Proof {
 }
 
 /// What is known of addresses. Cloning shares. Asked only about clients that call themselves a search engine.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Proofs(Arc<Book>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Book {
+    /// Addresses that are known at once.
+    most: usize,
     pages: Mutex<Pages>,
     asked: Notify,
 }
@@ -52,6 +51,11 @@ struct Pages {
 }
 
 impl Proofs {
+    /// Nothing is known; of `most` addresses something can be.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Book { most, pages: Mutex::default(), asked: Notify::new() }))
+    }
+
     /// What is known of `address` at `now`; whoever is new gets into the line of those to be asked about.
     pub fn of(&self, address: IpAddr, now: u64) -> Proof {
         let mut pages = self.lock();
@@ -64,7 +68,7 @@ impl Proofs {
         if pages.line.len() >= LONGEST_LINE {
             return Proof::Unproven;
         }
-        pages.note(address, Proof::Pending, now.saturating_add(DOUBT), now);
+        pages.note(address, Proof::Pending, now.saturating_add(DOUBT), now, self.0.most);
         pages.line.push_back(address);
         drop(pages);
         self.0.asked.notify_one();
@@ -84,7 +88,8 @@ impl Proofs {
 
     /// What the name servers say of `address` is good until then.
     pub fn learn(&self, address: IpAddr, proven: bool, until: u64, now: u64) {
-        self.lock().note(address, if proven { Proof::Proven } else { Proof::Unproven }, until, now);
+        let proof = if proven { Proof::Proven } else { Proof::Unproven };
+        self.lock().note(address, proof, until, now, self.0.most);
     }
 
     /// Addresses that are known, and how many of them are proven.
@@ -100,14 +105,14 @@ impl Proofs {
 }
 
 impl Pages {
-    fn note(&mut self, address: IpAddr, proof: Proof, until: u64, now: u64) {
-        if self.known.len() >= MOST && !self.known.contains_key(&address) {
+    fn note(&mut self, address: IpAddr, proof: Proof, until: u64, now: u64, most: usize) {
+        if self.known.len() >= most && !self.known.contains_key(&address) {
             // Whatever is over, else all that is not proven: the proven are few, and asked about again if need be.
             self.known.retain(|_, (_, until)| *until > now);
-            if self.known.len() >= MOST {
+            if self.known.len() >= most {
                 self.known.retain(|_, (proof, _)| *proof == Proof::Proven);
             }
-            if self.known.len() >= MOST {
+            if self.known.len() >= most {
                 self.known.clear();
             }
         }
@@ -129,6 +134,7 @@ pub fn is_within(name: &str, domains: &[String]) -> bool {
 mod tests {
     use super::*;
 
+    const MOST: usize = 10_000;
     const SECOND: u64 = 1_000_000_000;
 
     fn at(host: u32) -> IpAddr {
@@ -137,7 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn address_has_the_benefit_of_the_doubt_until_there_is_an_answer() {
-        let proofs = Proofs::default();
+        let proofs = Proofs::new(MOST);
 
         assert_eq!(proofs.of(at(1), 0), Proof::Pending);
         assert_eq!((proofs.of(at(1), SECOND), proofs.next().await), (Proof::Pending, at(1)));
@@ -152,7 +158,7 @@ mod tests {
 
     #[test]
     fn silence_of_the_name_servers_proves_nothing() {
-        let proofs = Proofs::default();
+        let proofs = Proofs::new(MOST);
         proofs.of(at(1), 0);
 
         assert_eq!(proofs.of(at(1), 6 * SECOND), Proof::Unproven);
@@ -162,7 +168,7 @@ mod tests {
 
     #[test]
     fn flood_of_addresses_gets_no_benefit_and_no_memory() {
-        let proofs = Proofs::default();
+        let proofs = Proofs::new(MOST);
 
         let pending = (0..50_000).filter(|host| proofs.of(at(*host), 0) == Proof::Pending).count();
         assert_eq!(pending, LONGEST_LINE);

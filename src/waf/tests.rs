@@ -62,6 +62,7 @@ impl Asked {
         let inspection = shield.inspect(&Facts {
             method: &self.method,
             path: &self.path,
+            below: &self.path,
             written: &self.path,
             query: None,
             host: &self.host,

@@ -1,21 +1,30 @@
 //! Proxies that share what they count through a real Redis, its failover and its absence.
 
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
 use crate::limits::get_from;
 use crate::rig::redis::Redis;
-use crate::rig::{Pki, Rig, Upstream, soon};
+use crate::rig::{Pki, Rig, Upstream, message, soon};
 
 const PROXIED: &str = "proxy_protocol = [\"127.0.0.0/8\"]";
 
 async fn proxy(upstream: &Upstream, redis: &str, limit: &str) -> Rig {
+    let rig = starting(upstream, &format!("{redis}\ninterval = \"5ms\""), limit).await;
+    rig.status_where("redis to answer", |status| status["fleet"] == true).await;
+    rig
+}
+
+/// A proxy that may not have met its Redis yet.
+async fn starting(upstream: &Upstream, redis: &str, limit: &str) -> Rig {
     let rest = format!(
-        "[redis]\n{redis}\ninterval = \"5ms\"\npatience = \"300ms\"\n\
+        "[redis]\n{redis}\npatience = \"300ms\"\n\
          [limits.shared]\nstore = \"redis\"\n{limit}\n\
          [[routes]]\npool = \"app\"\nlimits = [\"shared\"]\n"
     );
     let setup = Rig::setup().process("fleet_secret = { file = \"secret\" }").file("secret", "the same for all of them");
-    let rig = setup.plain(PROXIED).admin("socket = \"admin.sock\"").rest(&rest).endpoint(upstream).start().await;
-    rig.status_where("redis to answer", |status| status["fleet"] == true).await;
-    rig
+    setup.plain(PROXIED).admin("socket = \"admin.sock\"").rest(&rest).endpoint(upstream).start().await
 }
 
 fn single(redis: &Redis) -> String {
@@ -329,4 +338,168 @@ async fn sentinels_and_their_master_speak_tls_and_ask_for_passwords() {
     rig.status_where("redis to answer", |status| status["fleet"] == true).await;
 
     assert_eq!(exhaust(&rig).await, 5);
+}
+
+/// What the server says to a command that has a number for an answer.
+async fn number(redis: &Redis, command: &str) -> usize {
+    redis.ask(command).await.trim_start_matches(':').parse().unwrap()
+}
+
+#[tokio::test]
+async fn every_key_of_a_round_is_told_however_few_are_told_at_once() {
+    let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+    let interval = Duration::from_secs(4);
+    let config = format!("{}\ninterval = \"4s\"\nmax_calls = 16", single(&redis));
+    let rig = starting(&upstream, &config, "rate = \"1000/d\"").await;
+    rig.status_where("redis to answer", |status| status["fleet"] == true).await;
+    asks(&rig).await;
+    soon("a round of one", async { while number(&redis, "DBSIZE").await < 1 {} }).await;
+
+    join_all((0..300).map(|host| asks_in_vain(&rig, host))).await;
+    soon("a round of many", async { while number(&redis, "DBSIZE").await < 2 {} }).await;
+    let begun = Instant::now();
+    soon("all of them", async { while number(&redis, "DBSIZE").await < 301 {} }).await;
+
+    assert!(begun.elapsed() < interval / 2, "not in one round: {:?}", begun.elapsed());
+}
+
+async fn asks_in_vain(rig: &Rig, host: usize) {
+    asks_from(rig, &format!("10.1.{}.{}", host / 250, host % 250 + 1)).await;
+}
+
+#[tokio::test]
+async fn redis_that_takes_no_writes_is_away_and_is_asked_less_and_less_often() {
+    for (breaks, mends) in [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+        ("ACL SETUSER default -eval -evalsha", "ACL SETUSER default +@all"),
+    ] {
+        let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+        assert_eq!(redis.ask(breaks).await, "+OK");
+        let rig = starting(&upstream, &format!("{}\ninterval = \"5ms\"", single(&redis)), "rate = \"1000/d\"").await;
+        let failures = async || rig.metric("sluicegate_fleet_failures_total").await;
+
+        rig.event("redis is away, counts are not shared").await;
+        let since = Instant::now();
+        soon("five attempts", async {
+            while failures().await < 5.0 {
+                assert_eq!(asks(&rig).await, 200, "it serves all the same");
+            }
+        })
+        .await;
+        // The waits before the second attempt to the fifth take 750 ms at least; the first may be over by now.
+        assert!(since.elapsed() >= Duration::from_millis(600), "{breaks}: {:?}", since.elapsed());
+        assert_eq!(rig.status().await["fleet"], false, "{breaks}");
+        let joined =
+            rig.events.all().iter().filter(|event| message(event) == "redis answers, counts are shared").count();
+        assert_eq!(joined, 0, "{breaks}");
+
+        assert_eq!(redis.ask(mends).await, "+OK");
+        rig.status_where("redis to take writes", |status| status["fleet"] == true).await;
+    }
+}
+
+#[tokio::test]
+async fn key_that_holds_something_else_is_counted_here_alone_and_hurts_no_other() {
+    let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+    let limit = "rate = \"6/d\"\nfleet = { decides = \"redis\", timeout = \"1s\" }";
+    let (one, two) = (proxy(&upstream, &single(&redis), limit).await, proxy(&upstream, &single(&redis), limit).await);
+    assert_eq!(asks_from(&one, "10.0.0.1").await, 200);
+    let key = redis.bulk("RANDOMKEY").await;
+    assert!(key.starts_with("sluicegate:shared:"), "{key}");
+    redis.ask(&format!("DEL {key}")).await;
+    assert_eq!(number(&redis, &format!("RPUSH {key} x")).await, 1);
+
+    for _ in 0..5 {
+        assert_eq!(asks_from(&one, "10.0.0.1").await, 200);
+    }
+    let mut passed = 0;
+    for turn in 0..12 {
+        passed += usize::from(asks_from(if turn % 2 == 0 { &one } else { &two }, "10.0.0.2").await == 200);
+    }
+
+    assert_eq!(passed, 6, "another key is decided by Redis as before");
+    assert_eq!(asks_from(&one, "10.0.0.1").await, 429, "its own count holds");
+    assert!(one.metric("sluicegate_fleet_counts_dropped_total{cause=\"key\"}").await >= 5.0);
+    assert_eq!(one.metric("sluicegate_fleet_failures_total").await, 0.0);
+    assert_eq!(one.status().await["fleet"], true);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_redis_while_bans_are_told_to_it_again() {
+    const MANY: usize = 5_000;
+    let (upstream, mut redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+    let fill = format!(
+        "EVAL \"local now = redis.call('TIME')[1] * 1000 for at = 1, {MANY} do redis.call('ZADD', KEYS[1], now + 3600000, \
+         'everything a 10.9.' .. math.floor(at / 250) .. '.' .. at % 250) end return redis.call('INCR', KEYS[2])\" \
+         2 {{sluicegate}}:bans {{sluicegate}}:version"
+    );
+    assert_eq!(redis.ask(&fill).await, ":1");
+    let limit = "rate = \"100000/d\"\nfleet = { decides = \"redis\", timeout = \"100ms\" }\n[bans]\nmax = 20_000";
+    let rig = proxy(&upstream, &single(&redis), limit).await;
+    rig.status_where("all bans", |status| status["bans"] == MANY).await;
+
+    redis.kill().await;
+    rig.event("redis is away, counts are not shared").await;
+    redis.revive().await;
+    soon("the bans to be told, and redis to decide again", async {
+        loop {
+            assert_eq!(asks(&rig).await, 200);
+            let told = number(&redis, "ZCARD {sluicegate}:bans").await;
+            if told == MANY && rig.status().await["fleet"] == true {
+                return;
+            }
+        }
+    })
+    .await;
+
+    assert_eq!(asks(&rig).await, 200);
+    assert_eq!(rig.metric("sluicegate_fleet_late_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn limit_of_redis_does_what_it_says_when_the_answer_is_late() {
+    for (when_away, expected) in [("allow", 200), ("deny", 429)] {
+        let redis = Redis::start(&["--enable-debug-command", "yes"]).await;
+        let upstream = Upstream::named("a").await;
+        let limit = format!(
+            "rate = \"1000/d\"\nfleet = {{ decides = \"redis\", timeout = \"20ms\", when_away = \"{when_away}\" }}"
+        );
+        let rig = proxy(&upstream, &single(&redis), &limit).await;
+        assert_eq!(asks(&rig).await, 200);
+        let mut sleeper = crate::rig::Peer::connect(redis.address).await;
+        sleeper.send("DEBUG SLEEP 2\r\n").await;
+
+        soon("a late answer", async {
+            while rig.metric("sluicegate_fleet_late_total").await < 1.0 {
+                asks(&rig).await;
+            }
+        })
+        .await;
+        assert!(rig.metric("sluicegate_fleet_without_total").await >= 1.0, "{when_away}");
+        assert_eq!(asks(&rig).await, expected);
+
+        rig.status_where("redis to be back", |status| status["fleet"] == true).await;
+        soon("redis to decide", async { while asks(&rig).await != 200 {} }).await;
+    }
+}
+
+#[tokio::test]
+async fn ban_of_a_tls_fingerprint_reaches_the_other_proxy() {
+    let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+    let limit = "rate = \"1000/s\"";
+    let (one, two) = (proxy(&upstream, &single(&redis), limit).await, proxy(&upstream, &single(&redis), limit).await);
+    assert_eq!(two.h2().await.get("/first").await.status, 200);
+    let fingerprint = two.record("/first").await["ja4"].as_str().unwrap().to_owned();
+    let run = async |verb: &str| one.command(&[verb, &fingerprint, "--config", "sluicegate.toml"]).await.0;
+
+    assert!(run("ban").await);
+    two.status_where("the ban", |status| status["bans"] == 1).await;
+    assert_eq!(two.h2().await.get("/banned").await.status, 403);
+    assert_eq!(two.record("/banned").await["fault"], "banned");
+    assert_eq!(asks(&two).await, 200, "what has no such fingerprint passes");
+
+    assert!(run("unban").await);
+    two.status_where("its end", |status| status["bans"] == 0).await;
+    assert_eq!(two.h2().await.get("/").await.status, 200);
 }

@@ -143,7 +143,7 @@ async fn other_spelling_or_encoding_is_no_way_around_the_guard() {
 
 #[tokio::test]
 async fn who_goes_on_guessing_is_banned_from_logging_in_for_longer_and_longer() {
-    let bans = "[bans]\npoints = 5\nfirst = \"2h\"\ngrowth = 3\nlongest = \"10h\"\n";
+    let bans = "[shield]\nban_private = true\n[bans]\npoints = 5\nfirst = \"2h\"\ngrowth = 3\nlongest = \"10h\"\n";
     let (_upstream, rig) = guarded(&format!("{bans}[login]\nper_address = \"2/h\"\nburst_per_address = 2")).await;
 
     for _ in 0..10 {
@@ -159,6 +159,29 @@ async fn who_goes_on_guessing_is_banned_from_logging_in_for_longer_and_longer() 
     assert_eq!(get_from(&rig, "10.0.0.1", "/dashboard", "").await.status, 200);
     assert_eq!(rig.metric("sluicegate_bans_total{cause=\"login\"}").await, 1.0);
     assert_eq!(rig.metric("sluicegate_bans_active").await, 1.0);
+}
+
+#[tokio::test]
+async fn users_behind_a_load_balancer_are_limited_for_a_guesser_among_them_and_never_banned() {
+    let lines = "[bans]\npoints = 5\n[login]\nper_address = \"2/h\"\nburst_per_address = 2";
+    let upstream = Upstream::answering(superset).await;
+    let rest = format!("{lines}\n[[routes]]\npool = \"app\"\n");
+    let setup = Rig::setup().plain(PROXIED).clients("trusted_proxies = [\"192.0.2.0/24\"]");
+    let rig = setup.endpoint(&upstream).rest(&rest).start().await;
+
+    // Private, shared by a provider's customers, a trusted proxy itself: all of them may be many.
+    for address in ["10.0.0.1", "100.64.0.1", "192.0.2.1"] {
+        for _ in 0..30 {
+            form(&rig, address, "x", "wrong").await;
+        }
+        assert_eq!(form(&rig, address, "x", "wrong").await, 429, "{address}");
+    }
+    assert_eq!(rig.status().await["bans"], 0);
+
+    for _ in 0..30 {
+        form(&rig, "198.51.100.1", "x", "wrong").await;
+    }
+    assert_eq!(rig.status().await["bans"], 1);
 }
 
 #[tokio::test]
@@ -208,6 +231,40 @@ async fn operator_bans_lists_and_lifts() {
     assert!(!done && said.contains("bans.never"), "{said}");
     assert!(!run(&["ban", "nobody"]).await.0);
     assert_eq!(run(&["bans"]).await, (true, "nobody is banned\n".into()));
+}
+
+#[tokio::test]
+async fn who_is_exempt_from_judgement_is_kept_out_by_no_ban() {
+    let upstream = Upstream::answering(superset).await;
+    let rig = Rig::setup()
+        .admin("socket = \"admin.sock\"")
+        .plain(PROXIED)
+        .file("token", "open sesame\n")
+        .rest("[[routes]]\npool = \"app\"\n")
+        .endpoint(&upstream)
+        .start()
+        .await;
+    for address in ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"] {
+        assert!(rig.command(&["ban", address, "--for", "2h", "--config", "sluicegate.toml"]).await.0);
+        assert_eq!(get_from(&rig, address, "/", "").await.status, 403);
+    }
+
+    let shield = "[shield]\nexempt = [\"10.0.0.1\"]\nallow.networks = [\"10.0.0.2\"]\ntoken = { file = \"token\" }\n";
+    rig.write_config(&format!("{}\n{shield}", rig.config()));
+    rig.status_where("the second generation", |status| status["generation"] == 2).await;
+
+    for (address, fields, status) in [
+        ("10.0.0.1", "", 200),
+        ("10.0.0.2", "", 200),
+        ("10.0.0.3", "X-Shield-Token: open sesame\r\n", 200),
+        ("10.0.0.3", "X-Shield-Token: open sesam\r\n", 403),
+        ("10.0.0.4", "", 403),
+    ] {
+        assert_eq!(get_from(&rig, address, "/page", fields).await.status, status, "{address} {fields}");
+    }
+    assert_eq!(form(&rig, "10.0.0.1", "alice", "right").await, 302, "nor from logging in");
+    assert_eq!(upstream.requests().len(), 4);
+    assert!(upstream.requests().iter().all(|request| request.head.get("x-shield-token").is_none()));
 }
 
 #[tokio::test]

@@ -214,6 +214,71 @@ async fn private_address_is_refused_but_never_banned_unless_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn trusted_proxy_itself_is_never_banned_for_those_behind_it() {
+    let upstream = Upstream::named("a").await;
+    let setup = Rig::setup().endpoint(&upstream).plain(PROXIED).clients("trusted_proxies = [\"192.0.2.0/24\"]");
+    let rig = setup.start().await;
+    let probes = async |address: &str| {
+        for _ in 0..10 {
+            assert_eq!(get_from(&rig, address, "/.env", "").await.status, 403);
+        }
+        get_from(&rig, address, "/", "").await.status
+    };
+
+    assert_eq!((probes("192.0.2.1").await, probes("100.64.0.1").await), (200, 200));
+    assert_eq!(probes("198.51.100.1").await, 403);
+}
+
+#[tokio::test]
+async fn exempt_networks_are_judged_by_nothing_and_others_are() {
+    let upstream = Upstream::named("a").await;
+    let rest = "[shield]\nprofile = \"strict\"\nexempt = [\"10.0.9.0/24\", \"2001:db8::7\"]\ndeny.networks = [\"10.0.0.0/8\"]\n\
+                [[rules]]\nname = \"nobody\"\npath = \"/closed\"\naction = \"deny\"\n[[routes]]\npool = \"app\"\n";
+    let rig = Rig::setup().endpoint(&upstream).plain(PROXIED).rest(rest).start().await;
+
+    for path in ["/.env", "/closed", "/superset/welcome/"] {
+        assert_eq!(get_from(&rig, "10.0.9.1", path, "").await.status, 200, "{path}");
+        assert_eq!(get_from(&rig, "2001:db8::7", path, "").await.status, 200, "{path}");
+        assert_eq!(get_from(&rig, "10.0.8.1", path, "").await.status, 403, "{path}");
+        assert_eq!(get_from(&rig, "2001:db8::8", path, "").await.status, 403, "{path}");
+    }
+    let scanner = "User-Agent: sqlmap/1.8\r\n";
+    assert_eq!(get_from(&rig, "10.0.9.1", "/exempt", scanner).await.status, 200);
+    assert!(rig.record("/exempt").await["verdicts"].is_null());
+}
+
+#[tokio::test]
+async fn page_without_a_user_agent_or_for_a_browser_that_is_none_is_refused_in_strict() {
+    const CHROME: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+                          Chrome/140.0.0.0 Safari/537.36\r\n";
+    let upstream = Upstream::named("a").await;
+    let whole = format!("{CHROME}Accept: */*\r\nAccept-Encoding: gzip\r\nAccept-Language: de\r\n");
+    let contradicted = format!("{whole}Sec-CH-UA: \"HeadlessChrome\";v=\"140\"\r\n");
+    for (profile, status, mode) in [("strict", 403, "enforced"), ("standard", 200, "observed")] {
+        let rig = rig(&upstream, &format!("[shield]\nprofile = \"{profile}\"\n")).await;
+        let asks = async |path: &str, fields: &str| {
+            let mut client = rig.client().await;
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n")).await;
+            client.response().await.status
+        };
+
+        for (path, fields, rule) in [
+            ("/superset/welcome/?anonymous", "", "shield.anonymous"),
+            ("/superset/welcome/?bare", CHROME, "shield.pretended"),
+            ("/superset/welcome/?contradicted", &contradicted, "shield.pretended"),
+        ] {
+            assert_eq!(asks(path, fields).await, status, "{path}");
+            let verdict = rig.record(path).await["verdicts"][0].clone();
+            assert_eq!(verdict, json!({ "rule": rule, "action": "deny", "mode": mode }));
+        }
+        assert_eq!(asks("/superset/welcome/?person", &whole).await, 200);
+        for path in ["/api/v1/me/", "/static/assets/a.js", "/health"] {
+            assert_eq!((asks(path, "").await, asks(path, CHROME).await), (200, 200), "no page: {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn client_that_mostly_misses_is_banned_and_one_that_misses_at_times_is_not() {
     let upstream = Upstream::answering(|request| {
         let status = if request.target().contains("missing") { "404 Not Found" } else { "200 OK" };
@@ -393,6 +458,69 @@ async fn storm_of_pages_without_what_belongs_to_them_is_banned_in_strict_and_a_p
     );
     assert_eq!(crate::rig::field(&rig.event("client banned").await, "cause"), "shield.pages");
     assert_eq!(asks(&mut person, "/superset/welcome/").await, 200);
+}
+
+#[tokio::test]
+async fn superset_below_a_path_is_judged_by_what_lies_below_it() {
+    let upstream = Upstream::answering(|request| {
+        let status = if request.target().contains("/old.") { "404 Not Found" } else { "200 OK" };
+        format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes()
+    })
+    .await;
+    let rest = "[shield]\nprofile = \"strict\"\nban_private = true\n[bans]\npoints = 8\n\
+                [[routes]]\npath = \"/analytics\"\npool = \"app\"\n";
+    let rig = Rig::setup().endpoint(&upstream).plain(PROXIED).rest(rest).start().await;
+    let asks = async |client: &mut Peer, path: &str, agent: &str| {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n{agent}\r\n")).await;
+        client.response().await.status
+    };
+    let tool = "User-Agent: python-requests/2.32\r\n";
+
+    let mut person = from(&rig, "10.0.0.1").await;
+    for page in 0..100 {
+        assert_eq!(asks(&mut person, &format!("/analytics/superset/dashboard/{page}/"), tool).await, 200);
+        for part in ["static/assets/a.js", "api/v1/chart/1"] {
+            assert_eq!(asks(&mut person, &format!("/analytics/{part}"), tool).await, 200);
+        }
+        assert_eq!(asks(&mut person, "/analytics/static/assets/old.js", tool).await, 404, "of an older release");
+    }
+    assert_eq!(asks(&mut person, "/analytics/api/v1/me/", "").await, 200, "a client of the API needs no name");
+    assert_eq!(asks(&mut person, "/analytics/superset/welcome/", "").await, 403);
+
+    let mut scanner = from(&rig, "10.0.0.2").await;
+    assert_eq!(asks(&mut scanner, "/analytics/wp-admin/install", tool).await, 403);
+    assert_eq!(rig.record("/analytics/wp-admin/install").await["verdicts"][0]["rule"], "shield.probe");
+    let mut robot = from(&rig, "10.0.0.3").await;
+    let mut pages = 0;
+    while asks(&mut robot, &format!("/analytics/superset/dashboard/{pages}/"), tool).await == 200 {
+        pages += 1;
+        assert!(pages < 200, "never banned");
+    }
+}
+
+#[tokio::test]
+async fn operator_says_how_many_misses_and_pages_are_too_many() {
+    let upstream = Upstream::answering(|request| {
+        let status = if request.target().contains("missing") { "404 Not Found" } else { "200 OK" };
+        format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes()
+    })
+    .await;
+    let rest = "[shield]\nmode = \"observe\"\nban_private = true\nmisses = \"3/h\"\npages = \"2/d\"\n[[routes]]\npool = \"app\"\n";
+    let rig = Rig::setup().endpoint(&upstream).plain(PROXIED).rest(rest).start().await;
+    let tool = "User-Agent: curl/8\r\n";
+    let verdict = async |address: &str, path: &str| {
+        get_from(&rig, address, path, tool).await;
+        rig.record(path).await["verdicts"][0]["rule"].clone()
+    };
+
+    for miss in 1..=3 {
+        assert!(verdict("198.51.100.1", &format!("/api/missing/{miss}")).await.is_null(), "{miss}");
+    }
+    assert_eq!(verdict("198.51.100.1", "/api/missing/4").await, "shield.misses");
+    for page in 1..=2 {
+        assert!(verdict("198.51.100.2", &format!("/superset/dashboard/{page}/")).await.is_null(), "{page}");
+    }
+    assert_eq!(verdict("198.51.100.2", "/superset/dashboard/3/").await, "shield.pages");
 }
 
 const GOOGLE: &str = "User-Agent: Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)\r\n";

@@ -29,7 +29,7 @@ section! {
         longest: Lasting = lasting(SECOND, 365 * DAY), Or("'24h'");
         /// How long after its end a ban still makes the next one longer.
         remembered: Lasting = lasting(MINUTE, 365 * DAY), Or("'24h'");
-        /// Networks that are never banned, such as those of your monitoring and of Superset's own report workers.
+        /// Networks that are never banned, whatever their neighbours in an IPv6 prefix do, such as those of your monitoring and of Superset's own report workers.
         never: List<Parsed<IpNet>> = list(parsed("network", network)), Or("[]");
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderValue, StatusCode};
 
-use super::super::route::{Action, HeaderEdits, Route, RouteRetry};
+use super::super::route::{Action, HeaderEdits, NO_PAGES, Route, RouteRetry};
 use super::kinds::MIB;
 use super::route::{Draft, is_below};
 use crate::lexicon::RouteName;
@@ -29,7 +29,14 @@ const UPLOADS: [&str; 7] = [
 const MAX_UPLOAD: u64 = 200 * MIB;
 
 /// The written routes with what belongs to them.
-pub(super) fn complete(drafts: &[Draft]) -> Vec<Route> {
+pub(super) fn complete(written: &[Draft]) -> Vec<Route> {
+    let rooted = |draft: &Draft| {
+        let mut draft = draft.clone();
+        draft.route.root = application_root(written, &draft);
+        draft
+    };
+    let drafts: Vec<Draft> = written.iter().map(rooted).collect();
+    let drafts = &drafts[..];
     let groups = groups(drafts);
     let roots: Vec<&Draft> = groups.iter().flat_map(|group| group.roots()).collect();
     let mut routes: Vec<Route> = drafts.iter().map(|draft| below_its_root(&roots, draft)).collect();
@@ -139,6 +146,29 @@ fn below_its_root(roots: &[&Draft], draft: &Draft) -> Route {
         route.retry.assets.iter_mut().for_each(|path| path.insert_str(0, root));
     }
     route
+}
+
+/// Where the application begins that a route belongs to. Of the forwarding routes around it, from the outside in, the
+/// first begins one, and so does each below it that leads to another pool, unless what it adds to the path is a service
+/// of Superset's: `/ws` below `/analytics` is no application by itself, `/analytics` below `/` is one.
+fn application_root(drafts: &[Draft], draft: &Draft) -> String {
+    let mut around: Vec<&Draft> = drafts.iter().filter(|outer| encloses(outer, draft)).collect();
+    around.sort_by_key(|outer| outer.route.path.len());
+    let mut found: Option<(&str, &Draft)> = None;
+    for outer in around {
+        let path = outer.route.path.trim_end_matches('/');
+        let (root, same) = found.map_or(("", false), |(root, begun)| (root, leads_alike(begun, outer)));
+        let below = path.strip_prefix(root).unwrap_or(path);
+        let first = below.split('/').nth(1).unwrap_or_default();
+        if found.is_none() || (!same && !NO_PAGES.contains(&first)) {
+            found = Some((if NO_PAGES.contains(&first) { root } else { path }, outer));
+        }
+    }
+    found.map_or_else(String::new, |(root, _)| root.to_owned())
+}
+
+fn leads_alike(one: &Draft, other: &Draft) -> bool {
+    matches!((&one.route.action, &other.route.action), (Action::Forward(one), Action::Forward(other)) if one == other)
 }
 
 const fn forwards(draft: &Draft) -> bool {

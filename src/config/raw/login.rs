@@ -15,11 +15,12 @@ section! {
     /// Guessing passwords. A login is counted when it begins and taken back when it succeeds, so that failures count
     /// and colleagues behind one address do not hurt each other. A failed form login is answered 200 or with a
     /// redirect back to the form by Superset, one of the API with 401. Beyond a limit: 429 `login_limited`; who goes
-    /// on all the same collects points towards a ban (`[bans]`) from logging in, and from nothing else.
+    /// on all the same collects points towards a ban (`[bans]`) from logging in, and from nothing else, unless many may
+    /// share its address (`shield.ban_private`).
     pub(super) LOGIN: LoginKeys {
         /// Whether logins are guarded.
         enabled: Flag = Flag, Or("true");
-        /// Paths of Superset's form, whole ones; below the path of a route too.
+        /// Paths of Superset's form, whole ones; below the path of a route, or the application's root, too.
         form: List<Parsed<String>> = list(parsed("path", prefix)), Or("['/login']");
         /// Paths of Superset's API for logins, likewise.
         api: List<Parsed<String>> = list(parsed("path", prefix)), Or("['/api/v1/security/login']");

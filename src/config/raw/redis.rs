@@ -38,6 +38,11 @@ section! {
         patience: Lasting = lasting(10, 10 * SECOND), Or("'500ms'");
         /// Keys that may wait to be told; beyond it they are dropped and counted.
         max_pending: Whole<usize> = whole(100, 1_000_000), Or("10_000");
+        /// Keys that are told at once; the others of a round wait for their turn.
+        max_calls: Whole<usize> = whole(1, 10_000), Or("256");
+        /// What workers tell that may wait to be summed up by key, less than 100 bytes each; beyond it counts are dropped and
+        /// counted.
+        queue: Whole<usize> = whole(256, 1_048_576), Or("16_384");
     }
 }
 
@@ -68,7 +73,8 @@ pub(super) fn redis(table: &Table<'_>) -> Option<Redis> {
     let sentinel_password = table.get(&REDIS.sentinel_password);
     let (tls, prefix) = (table.get(&REDIS.tls), table.get(&REDIS.prefix));
     let (interval, patience) = (table.get(&REDIS.interval), table.get(&REDIS.patience));
-    let max_pending = table.get(&REDIS.max_pending);
+    let (max_pending, max_calls) = (table.get(&REDIS.max_pending), table.get(&REDIS.max_calls));
+    let queue = table.get(&REDIS.queue);
     if kind.is_some_and(|kind| kind != Organised::Sentinel) {
         for (written, place) in [
             (table.has(&REDIS.master), table.place(&REDIS.master)),
@@ -108,6 +114,8 @@ pub(super) fn redis(table: &Table<'_>) -> Option<Redis> {
         interval: interval?,
         patience: patience?,
         max_pending: max_pending?,
+        max_calls: max_calls?,
+        queue: queue?,
     })
 }
 

@@ -27,7 +27,7 @@ section! {
         name: Parsed<String> = parsed("name", name), May("host and path as written");
         /// Host or list of hosts that it serves, without a port: exact, or `*.example.com` for one or more labels.
         host: List<Parsed<String>> = list(parsed("host", host_pattern)).or_one(), May("every host");
-        /// Path prefix on segment borders: `/ws` serves `/ws` and `/ws/x`, not `/wsx`.
+        /// Path prefix on segment borders: `/ws` serves `/ws` and `/ws/x`, not `/wsx`. Superset's is its `SUPERSET_APP_ROOT`.
         path: Parsed<String> = parsed("path prefix", prefix), Or("'/'");
         /// Whether only the path itself matches, no deeper one.
         exact: Flag = Flag, Or("false");
@@ -103,8 +103,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
     let request_headers = table.get(&ROUTE.request_headers);
     let response_headers = table.get(&ROUTE.response_headers);
     let websocket = table.get(&ROUTE.websocket);
-    let strip_prefix = table.get(&ROUTE.strip_prefix);
-    let read_only_posts = table.get(&ROUTE.read_only_posts);
+    let (strip_prefix, read_only_posts) = (table.get(&ROUTE.strip_prefix), table.get(&ROUTE.read_only_posts));
     let retry = table.get(&ROUTE.retry);
     let limits = table.get(&ROUTE.limits);
 
@@ -148,6 +147,7 @@ pub(super) fn route(table: &Table<'_>) -> Option<Draft> {
             hosts,
             path,
             exact: exact?,
+            root: String::new(),
             action: action?,
             max_body: max_body?.unwrap_or(MAX_BODY),
             request_buffer: request_buffer?,

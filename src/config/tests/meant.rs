@@ -295,3 +295,30 @@ fn a_byte_order_mark_is_no_part_of_the_file() {
 
     assert!(Config::parse_bytes(text.as_bytes(), Path::new("x")).is_ok());
 }
+
+#[test]
+fn application_begins_at_the_outermost_route_to_it() {
+    let roots = |routes: &[(&str, &str)]| -> Vec<String> {
+        let written = routes.iter().map(|(path, pool)| format!("[[routes]]\npath = \"{path}\"\npool = \"{pool}\"\n"));
+        let loaded = with(&format!("[pools.ws]\nendpoints = [\"a:8080\"]\n{}", written.collect::<String>()));
+        loaded.config.routes.iter().take(routes.len()).map(|route| route.root.clone()).collect()
+    };
+
+    assert_eq!(roots(&[("/", "superset"), ("/ws", "ws"), ("/superset/sqllab", "superset")]), ["", "", ""]);
+    assert_eq!(roots(&[("/analytics", "superset"), ("/analytics/ws", "ws")]), ["/analytics", "/analytics"]);
+    assert_eq!(roots(&[("/analytics/", "superset"), ("/analytics/login", "superset")]), ["/analytics", "/analytics"]);
+    assert_eq!(
+        roots(&[("/", "ws"), ("/analytics", "superset"), ("/analytics/ws", "ws")]),
+        ["", "/analytics", "/analytics"]
+    );
+    assert_eq!(roots(&[("/api", "superset"), ("/static", "superset")]), ["", ""], "services of Superset's");
+}
+
+#[test]
+fn path_below_the_root_is_what_the_application_knows() {
+    let loaded = with("[[routes]]\npath = \"/analytics\"\npool = \"superset\"");
+    let below = |path| route(&loaded, "/analytics").below(path);
+
+    assert_eq!((below("/analytics/static/a.js"), below("/analytics")), ("/static/a.js", ""));
+    assert_eq!((below("/analyticsx/a"), below("*")), ("/analyticsx/a", "*"));
+}

@@ -1,7 +1,7 @@
 //! What clients do over several requests, as far as it gives a robot away.
 //!
 //! Counted on meters of fixed size that no request waits for, and brought to the book of bans as offences. Not counted:
-//! who is exempt, and clients at private addresses unless the configuration says so.
+//! who is exempt, and addresses that many may share: trusted proxies, and private ones unless the configuration says so.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -43,14 +43,6 @@ struct Meters {
 
 /// What a miss weighs; any other answer takes one of it back, so that one in ten is nobody's concern.
 const MISS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
-/// Forty of them more than that, at once or within a minute, are an offence.
-const MISSES: NonZeroU32 = NonZeroU32::MIN.saturating_add(399);
-const MISSES_WITHIN: Duration = Duration::from_secs(60);
-
-/// Pages in a row, within ten minutes, with nothing between them that a page needs.
-const PAGES: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
-const PAGES_WITHIN: Duration = Duration::from_secs(600);
-
 /// All that a client may reset in a minute; a listener says in how many parts.
 const RESETS: NonZeroU32 = NonZeroU32::MIN.saturating_add(999_999);
 const RESETS_WITHIN: Duration = Duration::from_secs(60);
@@ -67,12 +59,15 @@ pub(in crate::pipeline) struct Judged {
 impl Sentry {
     /// Meters for as many clients as configured.
     pub fn new(shield: &Shield, ipv6_prefix: u8) -> Self {
+        // What is let pass in a time may also come at once.
+        let meter = |(most, within)| Rate::new(most, within, most, shield.max_tracked);
+        let (misses, within) = shield.misses;
         let meters = Meters {
             keys: Keyring::new(None),
             ipv6_prefix,
-            misses: Rate::new(MISSES, MISSES_WITHIN, MISSES, shield.max_tracked),
-            pages: Rate::new(PAGES, PAGES_WITHIN, PAGES, shield.max_tracked),
-            resets: Rate::new(RESETS, RESETS_WITHIN, RESETS, shield.max_tracked),
+            misses: meter((misses.saturating_mul(MISS), within)),
+            pages: meter(shield.pages),
+            resets: meter((RESETS, RESETS_WITHIN)),
         };
         Self { tarpits: Arc::default(), meters: Arc::new(meters) }
     }
@@ -101,16 +96,16 @@ impl Meters {
 
 impl Parts {
     /// A client has done what a check finds: points that add up to a ban.
-    pub(super) fn offence(&self, check: Check, client: IpAddr, shield: &Shield) {
-        let Some(points) = NonZeroU32::new(check.points()).filter(|_| is_tracked(client, shield)) else { return };
-        self.offend(&self.bans.address(client), Scope::Everything, Offence { points, cause: check.as_str() });
+    pub(super) fn offence(&self, check: Check, client: IpAddr, snapshot: &Snapshot) {
+        let Some(points) = NonZeroU32::new(check.points()).filter(|_| is_one_client(client, snapshot)) else { return };
+        self.offend(client, Scope::Everything, Offence { points, cause: check.as_str() });
     }
 
     /// Learns from the answer to a request that was let through.
     pub(in crate::pipeline) fn learn(&self, status: u16, snapshot: &Snapshot, story: &mut Story) {
         let Some(judged) = story.judged else { return };
         let client = story.record().client.ip();
-        if !is_tracked(client, &snapshot.config.shield) {
+        if !is_one_client(client, snapshot) {
             return;
         }
         let meters = &self.sentry.meters;
@@ -144,7 +139,7 @@ impl Parts {
         if let Some((_, acts)) = snapshot.shield.note_check(check) {
             events::flood(connection.id, client, sign.as_str());
             if acts {
-                self.offence(check, client, &snapshot.config.shield);
+                self.offence(check, client, &snapshot);
             }
         }
     }
@@ -171,7 +166,7 @@ impl Parts {
         let Some((verdict, acts)) = snapshot.shield.note_check(check) else { return };
         story.record().verdicts.push(verdict);
         if acts {
-            self.offence(check, story.record().client.ip(), &snapshot.config.shield);
+            self.offence(check, story.record().client.ip(), snapshot);
         }
     }
 }
@@ -182,13 +177,43 @@ fn is_spared(client: IpAddr, snapshot: &Snapshot) -> bool {
     is_trusted(client, &snapshot.config.clients.trusted_proxies) || snapshot.shield.core.is_exempt(client)
 }
 
-/// Whether what a client does is counted.
-fn is_tracked(client: IpAddr, shield: &Shield) -> bool {
-    shield.ban_private
-        || match client.to_canonical() {
-            IpAddr::V4(address) => !(address.is_loopback() || address.is_private() || address.is_link_local()),
-            IpAddr::V6(address) => {
-                !(address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local())
-            }
+/// Whether what is done from an address is one client's, so that it can add up to a ban: behind a trusted proxy, and
+/// behind a private address unless the configuration says otherwise, there may be many.
+pub(in crate::pipeline) fn is_one_client(client: IpAddr, snapshot: &Snapshot) -> bool {
+    (snapshot.config.shield.ban_private || !is_private(client))
+        && !is_trusted(client, &snapshot.config.clients.trusted_proxies)
+}
+
+/// Whether an address is nobody's in particular: private (RFC 1918, RFC 4193), loopback, link-local, or shared by the
+/// customers of a provider (RFC 6598).
+fn is_private(client: IpAddr) -> bool {
+    match client.to_canonical() {
+        IpAddr::V4(address) => {
+            let is_shared = matches!(address.octets(), [100, 64..=127, ..]);
+            address.is_loopback() || address.is_private() || address.is_link_local() || is_shared
         }
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_many_may_share_are_private() {
+        for (private, public) in [
+            ("10.0.0.1", "11.0.0.1"),
+            ("100.64.0.1", "100.63.255.255"),
+            ("100.127.255.255", "100.128.0.0"),
+            ("172.31.0.1", "172.32.0.1"),
+            ("169.254.1.1", "169.253.1.1"),
+            ("::ffff:100.100.0.1", "::ffff:100.200.0.1"),
+            ("fd00::1", "2001:db8::1"),
+            ("fe80::1", "2600::1"),
+        ] {
+            assert!(is_private(private.parse().unwrap()), "{private}");
+            assert!(!is_private(public.parse().unwrap()), "{public}");
+        }
+    }
 }

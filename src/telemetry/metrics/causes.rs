@@ -111,6 +111,8 @@ causes! {
         Queue = "queue",
         /// Too many keys waited for a round.
         Pending = "pending",
+        /// Redis has something else under the key.
+        Key = "key",
     }
     /// What failed before a further attempt.
     RetryCause {

@@ -160,7 +160,7 @@ families! {
     FLEET_FAILURES = Counter "fleet_failures", None, [], "Links to Redis that failed or could not be opened";
     FLEET_LATE = Counter "fleet_late", None, [], "Requests for which Redis did not decide in time";
     FLEET_WITHOUT = Counter "fleet_without", None, [], "Requests let pass or refused because Redis is away";
-    FLEET_DROPPED = Counter "fleet_counts_dropped", None, ["cause"], "Counts not told to the fleet, as a queue was full";
+    FLEET_DROPPED = Counter "fleet_counts_dropped", None, ["cause"], "Counts not told to the fleet, as a queue was full or Redis has something else under the key";
 
     TEMP = Gauge "request_buffer_temp", Bytes, [], "Request bodies held in temporary files";
     BUFFERED = Gauge "request_buffer_memory", Bytes, [], "Request bodies held in memory";

@@ -146,7 +146,7 @@ impl Redis {
     }
 
     /// What it answers to an inline command that has a text for an answer.
-    async fn bulk(&self, command: &str) -> String {
+    pub(crate) async fn bulk(&self, command: &str) -> String {
         let mut peer = Peer::connect(self.address).await;
         peer.send(format!("{command}\r\n")).await;
         let length: usize = peer.line().await.trim_start_matches('$').parse().unwrap_or(0);
