@@ -80,6 +80,14 @@ async fn no_place_shows_a_secret_of_superset_or_of_the_configuration() {
     assert!(streamed.contains(&id) && streamed.contains("x=1"), "{streamed}");
     rig.change("/drain", "Authorization: Bearer SECRET-guessed\r\nContent-Type: application/json\r\n", "{}").await;
     rig.get("/wp-login.php?token=SECRET-scan").await;
+    // A configuration that is refused is told in events, on the dashboard and in the status.
+    let url = "https://svc:SECRET-in-a-url@logs.example.com/";
+    let sink = format!("[[access_log.sinks]]\nname = \"s\"\nhttp = {{ to = {{ url = \"{url}\" }} }}\n");
+    let redis = "addresses = [\"svc:SECRET-of-redis@127.0.0.1:1\"]";
+    rig.write_config(&format!("{}\n{sink}", rig.config().replace("addresses = [\"127.0.0.1:1\"]", redis)));
+    rig.signal("HUP").await;
+    let refused = rig.event("configuration not loaded, the old generation stays").await.to_string();
+    assert!(refused.contains("must not hold a user"), "{refused}");
 
     let document: Value = serde_json::from_str(&shown(&rig, "/openapi.json").await).unwrap();
     let mut walked = 0;

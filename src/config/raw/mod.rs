@@ -45,6 +45,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings, Severity};
+use super::masked::{userinfo, without_userinfo};
 use super::outline::Outline;
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
 use super::quota::{Bans, Limit, Login};
@@ -187,10 +188,11 @@ fn names(document: &DeValue<'_>, key: &str) -> Vec<String> {
 fn syntax(text: &str, file: &Path, errors: &[toml::de::Error]) -> Findings {
     let finding = |error: &toml::de::Error| {
         let span = error.span().unwrap_or(0..0);
-        let mask = secret_line(text, &span);
-        let mut finding = Finding::at(file, text, &span, mask.as_slice());
+        let mut mask = secret_line(text, &span);
+        mask.extend(userinfo(text));
+        let mut finding = Finding::at(file, text, &span, &mask);
         finding.severity = Severity::Error;
-        finding.problem = format!("not TOML: {}", error.message());
+        finding.problem = without_userinfo(&format!("not TOML: {}", error.message()));
         finding
     };
     Findings::new(errors.iter().take(20).map(finding).collect())
