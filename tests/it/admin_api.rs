@@ -106,6 +106,36 @@ async fn no_place_shows_a_secret_of_superset_or_of_the_configuration() {
 }
 
 #[tokio::test]
+async fn where_a_sink_hides_addresses_nobody_shows_them() {
+    let upstream = Upstream::named("a").await;
+    let sink = "[[access_log.sinks]]\nname = \"s\"\nfile = { path = \"DIR/log\" }\nanonymise = { ipv4_prefix = 8 }\n";
+    let rest = format!("[recorder]\nsample = 1\n{sink}");
+    let rig = Rig::setup().endpoint(&upstream).rest(&rest).start().await;
+    let mut follower = Peer::connect(rig.admin).await;
+    follower.send("GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(follower.response_head().await.status, 200);
+
+    let id = rig.get("/x").await.get("x-request-id").unwrap();
+
+    let streamed = event(&mut follower).await;
+    let kept = soon("the record", async {
+        loop {
+            let answer = rig.admin(&format!("/exchanges/{id}")).await;
+            if answer.status == 200 {
+                return answer.text();
+            }
+        }
+    })
+    .await;
+    let (_, why) = rig.command(&["why", &id, "--admin", &rig.admin.to_string()]).await;
+    for text in [streamed, kept, rig.admin("/exchanges").await.text(), why] {
+        // The endpoint's address is not a client's.
+        let text = text.replace(&upstream.address.to_string(), "");
+        assert!(!text.contains("127.0.0.1"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn page_of_another_origin_reads_nothing() {
     let upstream = Upstream::named("a").await;
     let rig = Rig::setup().endpoint(&upstream).admin("hosts = [\"proxy.internal\"]").start().await;

@@ -83,7 +83,7 @@ section! {
         /// Where the records of exchanges and tunnels go.
         access_log: Sub<AccessLog> = sub(&access_log::ACCESS_LOG, access_log::access_log), Or("{}");
         /// What of the exchanges is kept in memory.
-        recorder: Sub<super::Recorder> = sub(&recorder::RECORDER, recorder::recorder), Or("{}");
+        recorder: Sub<recorder::Asked> = sub(&recorder::RECORDER, recorder::recorder), Or("{}");
         /// Own pages for the proxy's own answers.
         fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
         /// What clients may have, over time and at once.
@@ -160,6 +160,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     };
     let routes: Vec<Arc<_>> = built_in::complete(&routes).into_iter().map(Arc::new).collect();
     access_log::know_routes(table, access_log.as_ref(), &routes)?;
+    let access_log = access_log?;
     Some(Config {
         process: process?,
         clients: clients?,
@@ -168,8 +169,8 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         routes,
         shield: Shield { rules: whole_list(rules?)?, ..shield? },
         admin: admin?,
-        access_log: access_log?,
-        recorder: recorder?,
+        recorder: recorder?.beside(&access_log.sinks),
+        access_log,
         fault_pages: fault_pages?,
         bans: bans?,
         limits: whole_list(limits?)?,

@@ -91,7 +91,7 @@ pub(super) struct Filter {
 
 section! {
     /// What is told of a client's address.
-    ANONYMISE: AnonymiseKeys {
+    pub(super) ANONYMISE: AnonymiseKeys {
         /// Leading bits of an IPv4 address; the others become 0.
         ipv4_prefix: Whole<u8> = whole(0, 32), Or("24");
         /// Leading bits of an IPv6 address.
@@ -205,7 +205,7 @@ fn filter(table: &Table<'_>) -> Option<Filter> {
     Some(Filter { statuses: statuses?, routes, slower_than: slower_than?, verdicts: verdicts? })
 }
 
-fn anonymise(table: &Table<'_>) -> Option<Anonymise> {
+pub(super) fn anonymise(table: &Table<'_>) -> Option<Anonymise> {
     let (ipv4_prefix, ipv6_prefix) = (table.get(&ANONYMISE.ipv4_prefix), table.get(&ANONYMISE.ipv6_prefix));
     Some(Anonymise { ipv4_prefix: ipv4_prefix?, ipv6_prefix: ipv6_prefix? })
 }
