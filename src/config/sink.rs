@@ -8,6 +8,9 @@ use super::collector::Collector;
 use super::pool::UpstreamTls;
 use crate::lexicon::{RouteName, SinkName};
 
+/// Default of [`Sink::queue_memory`].
+pub const QUEUE_MEMORY: usize = 16 << 20;
+
 /// One place that records go to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sink {
@@ -25,6 +28,9 @@ pub struct Sink {
     pub redact_emails: bool,
     /// Records that may wait in memory. Default 8,192; beyond it they are dropped and counted.
     pub queue: usize,
+    /// Bytes that records may take that wait in memory, but for the first 256. Default 16 MiB; beyond it they are dropped and
+    /// counted.
+    pub queue_memory: usize,
     /// How records travel over a network together.
     pub batch: Batch,
     /// Where they wait while the receiver is away. Default: in memory alone.

@@ -62,7 +62,7 @@ impl Ready {
 impl Shipper {
     /// Starts shipping on the current runtime.
     pub fn start(sink: &Sink, ready: Ready, redactor: Redactor, machine: &Machine, metrics: &Arc<LogMetrics>) -> Self {
-        let intake = Arc::new(Intake::new(sink.select.clone(), sink.queue, Arc::clone(metrics)));
+        let intake = Arc::new(Intake::new(sink.select.clone(), sink.queue, sink.queue_memory, Arc::clone(metrics)));
         let relief = Relief::new(Mutex::new(Some(ready.0)));
         let mut tasks = Supervisor::new();
         let parts = (sink.clone(), redactor.clone(), machine.clone(), Arc::clone(metrics));
