@@ -210,7 +210,7 @@ pub struct Syslog {
     pub app: String,
     /// Name of a structured element with the record's id. Default: none.
     pub id_element: Option<String>,
-    /// Longest message; beyond it the text is cut. Default 64 KiB, over UDP 8 KiB.
+    /// Longest message; beyond it the text is cut. Default 8 KiB; over UDP at most 65,000 bytes.
     pub longest: usize,
     /// How long what was written may turn out to be lost with the connection, and is sent again. Default 5 s.
     pub settle: Duration,
