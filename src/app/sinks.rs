@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use crate::admin::status;
 use crate::config::Config;
-use crate::control::shipper::{Ready, Shipper, host_name};
+use crate::control::shipper::{Ready, Shipper, host_name, tell_of_left};
 use crate::lexicon::SinkName;
 use crate::telemetry::access_log::{AccessLog, Consumers, Emitter, Local};
 use crate::telemetry::events;
@@ -127,6 +127,8 @@ impl Sinks {
         // Where nobody wants records, workers hand none over.
         self.log.feed(consumers);
         self.log.flush(FED);
+        // Of those that stay nobody else needs to know where they are.
+        tell_of_left(&config.access_log.sinks, before.elsewhere.iter().filter_map(Shipper::spools));
         all.leaving = before.leaving;
         all.leaving.extend(before.elsewhere);
         all.leaving.iter().for_each(Shipper::ask_to_end);

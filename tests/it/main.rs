@@ -49,5 +49,6 @@ mod seeds;
 mod shield;
 mod sinks;
 mod streaming;
+mod spools;
 mod surroundings;
 mod websockets;

@@ -10,8 +10,10 @@ mod backlog;
 mod courier;
 mod frame;
 mod intake;
+mod left;
 mod spool;
 mod stream;
+mod unsettled;
 mod work;
 
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ use crate::telemetry::parcel::Machine;
 use crate::telemetry::redact::Redactor;
 use courier::Courier;
 use intake::Intake;
+pub use left::tell_of_left;
 use work::Work;
 
 /// Time in which a sink that ends tries to send what it has.
@@ -78,6 +81,11 @@ impl Shipper {
     /// Whether it is what `sink` asks for.
     pub fn is_for(&self, sink: &Sink, redactor: &Redactor) -> bool {
         self.sink == *sink && self.redactor == *redactor
+    }
+
+    /// The directory that it has its spool in.
+    pub fn spools(&self) -> Option<PathBuf> {
+        self.sink.spool.as_ref().map(|spool| spool.dir.clone())
     }
 
     /// Uses files and secrets as they are now.
