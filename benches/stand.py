@@ -18,6 +18,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 PROXY_CORE, LOAD_CORE = "0", "1"
 PEERS = ["sluicegate", "nginx", "haproxy"]
+# Sluicegate's access log, `@DIR@` being the stand's directory: a file in JSON, nothing but what the flight recorder keeps
+# (the default keeps some), and not even that.
+LOGS = {
+    "file": 'path = "@DIR@/sluicegate.log"\nrotate_size = "0B"',
+    "off": 'target = "off"',
+    "none": 'target = "off"\n[recorder]\nrecords = 0',
+}
 
 
 def free_port():
@@ -94,6 +101,7 @@ class Stand:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="sluicegate-bench-"))
         self.binaries = {"sluicegate": binary, "nginx": shutil.which("nginx") or "/usr/sbin/nginx", "haproxy": shutil.which("haproxy") or "/usr/sbin/haproxy"}
         self.children = []
+        self.access_log = "file"
         self.more = ""  # what else stands in Sluicegate's configuration
         self.origin_port = free_port()
         self.ports = {}
@@ -118,7 +126,7 @@ class Stand:
 
     def fill(self, template, **values):
         text = (HERE / "peers" / template).read_text()
-        for name, value in {"DIR": self.dir, **values}.items():
+        for name, value in {**values, "DIR": self.dir}.items():
             text = text.replace(f"@{name}@", str(value))
         path = self.dir / template
         path.write_text(text)
@@ -144,7 +152,7 @@ class Stand:
         """Starts a proxy on the proxy's core; `under` is a command to run it with."""
         ports = self.ports[name] = {"PLAIN": free_port(), "TLS": free_port(), "ADMIN": free_port()}
         template = {"sluicegate": "sluicegate.toml", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[name]
-        conf = self.fill(template, MORE=self.more, ORIGIN=self.origin_port, MASTER=master, **ports)
+        conf = self.fill(template, LOG=LOGS[self.access_log], MORE=self.more, ORIGIN=self.origin_port, MASTER=master, **ports)
         arguments = {"sluicegate": ["run", "--config", conf], "nginx": ["-c", conf], "haproxy": ["-db", "-f", conf]}[name]
         with open(self.log(name), "ab") as log:
             child = self.spawn([*under, self.binaries[name], *arguments], PROXY_CORE, log if name == "haproxy" else subprocess.DEVNULL)

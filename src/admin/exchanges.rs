@@ -228,6 +228,10 @@ impl Follower for Reader {
             Pushing::Gone => false,
         }
     }
+
+    fn has_left(&self) -> bool {
+        self.pusher.is_gone()
+    }
 }
 
 fn malformed(why: &str) -> Answer {

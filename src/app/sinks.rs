@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use crate::admin::status;
 use crate::config::Config;
-use crate::control::shipper::{Ready, Shipper, host_name};
+use crate::control::shipper::{Ready, Shipper, host_name, tell_of_left};
 use crate::lexicon::SinkName;
 use crate::telemetry::access_log::{AccessLog, Consumers, Emitter, Local};
 use crate::telemetry::events;
@@ -40,7 +40,8 @@ struct All {
 /// A sink of this machine.
 struct Here {
     name: SinkName,
-    queue: usize,
+    /// Length and memory of its queue.
+    queue: (usize, usize),
     local: Local,
 }
 
@@ -104,7 +105,8 @@ impl Sinks {
                     all.elsewhere.push(shipper);
                 }
                 None => {
-                    let at = before.here.iter().position(|here| here.name == sink.name && here.queue == sink.queue);
+                    let same = |here: &Here| here.name == sink.name && here.queue == (sink.queue, sink.queue_memory);
+                    let at = before.here.iter().position(same);
                     if let Some(here) = at.map(|at| before.here.swap_remove(at)).map_or_else(
                         || self.open(sink, &redactor),
                         |here| {
@@ -125,6 +127,8 @@ impl Sinks {
         // Where nobody wants records, workers hand none over.
         self.log.feed(consumers);
         self.log.flush(FED);
+        // Of those that stay nobody else needs to know where they are.
+        tell_of_left(&config.access_log.sinks, before.elsewhere.iter().filter_map(Shipper::spools));
         all.leaving = before.leaving;
         all.leaving.extend(before.elsewhere);
         all.leaving.iter().for_each(Shipper::ask_to_end);
@@ -134,7 +138,10 @@ impl Sinks {
     fn open(&self, sink: &config::Sink, redactor: &Redactor) -> Option<Here> {
         let metrics = self.metrics.sink(&sink.name);
         match Local::start(sink.clone(), redactor.clone(), metrics.clone()) {
-            Ok(local) => Some(Here { name: sink.name.clone(), queue: sink.queue, local }),
+            Ok(local) => {
+                let queue = (sink.queue, sink.queue_memory);
+                Some(Here { name: sink.name.clone(), queue, local })
+            }
             Err(error) => {
                 events::access_log_failing(&metrics, sink.name.as_str(), true, &error);
                 None

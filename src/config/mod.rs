@@ -8,6 +8,7 @@ mod catalogue;
 pub mod collector;
 pub mod findings;
 pub mod listener;
+mod masked;
 mod mode;
 pub mod objectives;
 pub mod outline;

@@ -8,6 +8,9 @@ use super::collector::Collector;
 use super::pool::UpstreamTls;
 use crate::lexicon::{RouteName, SinkName};
 
+/// Default of [`Sink::queue_memory`].
+pub const QUEUE_MEMORY: usize = 16 << 20;
+
 /// One place that records go to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sink {
@@ -25,6 +28,9 @@ pub struct Sink {
     pub redact_emails: bool,
     /// Records that may wait in memory. Default 8,192; beyond it they are dropped and counted.
     pub queue: usize,
+    /// Bytes that records may take that wait in memory, but for the first 256. Default 16 MiB; beyond it they are dropped and
+    /// counted.
+    pub queue_memory: usize,
     /// How records travel over a network together.
     pub batch: Batch,
     /// Where they wait while the receiver is away. Default: in memory alone.
@@ -204,9 +210,10 @@ pub struct Syslog {
     pub app: String,
     /// Name of a structured element with the record's id. Default: none.
     pub id_element: Option<String>,
-    /// Longest message; beyond it the text is cut. Default 64 KiB, over UDP 8 KiB.
+    /// Longest message; beyond it the text is cut. Default 8 KiB; over UDP at most 65,000 bytes.
     pub longest: usize,
-    /// How long what was written may turn out to be lost with the connection, and is sent again. Default 5 s.
+    /// How long what was written may turn out to be lost with the connection, and is sent again. Default 5 s. Of what is in
+    /// memory alone, eight batches' bytes are kept for that.
     pub settle: Duration,
     /// Longest wait for a connection or for a write. Default 10 s.
     pub patience: Duration,

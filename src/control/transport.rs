@@ -4,6 +4,7 @@
 //! be sent again. Every wait and every answer has a bound; connections are kept and used again; nothing is followed,
 //! repeated or remembered here. For threads and tasks of the control side alone: a worker never sends anything this way.
 
+use std::cmp::Reverse;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilde
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use percent_encoding::percent_decode_str;
 use rustls_pki_types::ServerName;
 
 use crate::config::collector::Collector;
@@ -31,6 +33,8 @@ pub struct Transport {
     fields: HeaderMap,
     gzip: bool,
     patience: Duration,
+    /// Longest answer.
+    answer: usize,
 }
 
 /// What is spoken to a collector.
@@ -87,7 +91,7 @@ pub enum TransportError {
 /// Longest pause that a collector can ask for.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Longest answer; what collectors say is short, but for a word on each record of a large batch.
+/// Longest answer; what collectors say is short, but for those that say a word on each record.
 const ANSWER: usize = 1024 * 1024;
 
 /// Age of an idle connection at which it is closed.
@@ -99,7 +103,7 @@ const SECRET: usize = 8;
 /// Bytes before a message of gRPC.
 const PREFIX: usize = 5;
 
-/// Longest part of an answer that goes to an event.
+/// Longest part of an answer that goes to an event, in characters.
 const SHOWN: usize = 200;
 
 impl Transport {
@@ -141,7 +145,20 @@ impl Transport {
         if let Some(tenant) = &to.tenant {
             fields.insert(HeaderName::from_static("x-scope-orgid"), tenant.clone());
         }
-        Ok(Self { client: client.build(connector), base: to.url.clone(), fields, gzip: to.gzip, patience: to.patience })
+        Ok(Self {
+            client: client.build(connector),
+            base: to.url.clone(),
+            fields,
+            gzip: to.gzip,
+            patience: to.patience,
+            answer: ANSWER,
+        })
+    }
+
+    /// The same for answers that are longer than others' by at most `more` bytes.
+    pub const fn hearing(mut self, more: usize) -> Self {
+        self.answer = ANSWER.saturating_add(more);
+        self
     }
 
     /// Posts `body` to the collector's URL with `path` behind it.
@@ -156,7 +173,7 @@ impl Transport {
             Err(why) => return (Delivery::Later { after: None, why }, Bytes::new()),
         };
         match self.ask(path, content, body, Version::HTTP_11).await {
-            Ok(answer) => (self.without_secrets(judge(&answer)), answer.body),
+            Ok(answer) => (judge(&answer, &self.secrets()), answer.body),
             Err(why) => (Delivery::Later { after: None, why }, Bytes::new()),
         }
     }
@@ -180,25 +197,21 @@ impl Transport {
         }
         match self.ask(method, "application/grpc", body.freeze(), Version::HTTP_2).await {
             Ok(answer) => (
-                self.without_secrets(judge_call(&answer)),
+                judge_call(&answer, &self.secrets()),
                 answer.body.get(PREFIX..).map(Bytes::copy_from_slice).unwrap_or_default(),
             ),
             Err(why) => (Delivery::Later { after: None, why }, Bytes::new()),
         }
     }
 
-    /// A collector may repeat in its answer what it was sent.
-    fn without_secrets(&self, mut delivery: Delivery) -> Delivery {
-        if let Delivery::Later { why, .. } | Delivery::Refused { why } = &mut delivery {
-            let secrets = self.fields.values().filter(|value| value.is_sensitive() && !value.is_empty());
-            for secret in secrets.filter_map(|value| value.to_str().ok()) {
-                // `Bearer ...`: the word is none, what follows is.
-                for part in secret.split(' ').filter(|part| part.len() >= SECRET) {
-                    *why = why.replace(part, "***");
-                }
-            }
-        }
-        delivery
+    /// What must not be shown of an answer: a collector may repeat what it was sent.
+    fn secrets(&self) -> Vec<&str> {
+        let fields = self.fields.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
+        // `Bearer ...`: the word is none, what follows is.
+        let mut secrets: Vec<&str> = fields.flat_map(|field| field.split(' ')).filter(|s| s.len() >= SECRET).collect();
+        // One may be the beginning of another.
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
+        secrets
     }
 
     /// `body` behind what is in `into`, compressed if that is wanted: on a thread that others do not wait for.
@@ -242,7 +255,7 @@ impl Transport {
         let whole = async {
             let response = self.client.request(request).await.map_err(|error| chain(&error))?;
             let (head, body) = response.into_parts();
-            let collected = Limited::new(body, ANSWER).collect().await.map_err(|error| chain(error.as_ref()))?;
+            let collected = Limited::new(body, self.answer).collect().await.map_err(|error| chain(error.as_ref()))?;
             let trailers = collected.trailers().cloned();
             Ok(Answer { status: head.status, fields: head.headers, trailers, body: collected.to_bytes() })
         };
@@ -277,12 +290,19 @@ fn joined(base: &Uri, path: &str) -> Result<Uri, http::Error> {
     Ok(Uri::from_parts(parts)?)
 }
 
+/// The beginning of what a collector said, without secrets, and nothing that a terminal obeys.
+fn shown(said: &str, secrets: &[&str]) -> String {
+    let mut said = said.to_owned();
+    for secret in secrets {
+        said = said.replace(secret, "***");
+    }
+    // Only now: half a secret would not have been found.
+    said.chars().take(SHOWN).flat_map(char::escape_debug).collect()
+}
+
 /// What an HTTP answer means for what was sent.
-fn judge(answer: &Answer) -> Delivery {
-    let why = || {
-        let body = String::from_utf8_lossy(answer.body.get(..SHOWN).unwrap_or(&answer.body)).into_owned();
-        format!("{}: {}", answer.status, body.escape_debug())
-    };
+fn judge(answer: &Answer, secrets: &[&str]) -> Delivery {
+    let why = || format!("{}: {}", answer.status, shown(&String::from_utf8_lossy(&answer.body), secrets));
     match answer.status.as_u16() {
         200..=299 => Delivery::Taken,
         // The body itself is what is wrong: it would be so the next time.
@@ -293,15 +313,19 @@ fn judge(answer: &Answer) -> Delivery {
 }
 
 /// What a gRPC answer means, by the codes that OTLP calls retryable.
-fn judge_call(answer: &Answer) -> Delivery {
+fn judge_call(answer: &Answer, secrets: &[&str]) -> Delivery {
     if answer.status != StatusCode::OK {
-        return judge(answer);
+        return judge(answer, secrets);
     }
     // A call that ends at once has its status in the head.
     let trailers = answer.trailers.as_ref().unwrap_or(&answer.fields);
     let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let code = text("grpc-status");
-    let why = || format!("grpc-status {code}: {}", text("grpc-message").escape_debug());
+    let why = || {
+        // Percent-encoded by gRPC's rules, a secret within it likewise.
+        let message = percent_decode_str(text("grpc-message")).decode_utf8_lossy();
+        format!("grpc-status {code}: {}", shown(&message, secrets))
+    };
     match code {
         "0" => Delivery::Taken,
         // Cancelled, unknown, deadline, permission, exhausted, aborted, out of range, unimplemented (an empty server while
@@ -348,17 +372,33 @@ mod tests {
     #[test]
     fn busy_collectors_are_asked_again_and_refusals_are_final() {
         for status in [408, 429, 500, 502, 503, 504, 401, 404, 301] {
-            assert!(matches!(judge(&answer(status, &[])), Delivery::Later { .. }), "{status}");
+            assert!(matches!(judge(&answer(status, &[]), &[]), Delivery::Later { .. }), "{status}");
         }
         for status in [400, 413, 415, 422] {
-            assert!(matches!(judge(&answer(status, &[])), Delivery::Refused { .. }), "{status}");
+            assert!(matches!(judge(&answer(status, &[]), &[]), Delivery::Refused { .. }), "{status}");
         }
-        assert_eq!(judge(&answer(204, &[])), Delivery::Taken);
+        assert_eq!(judge(&answer(204, &[]), &[]), Delivery::Taken);
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_shown_wherever_it_stands_in_an_answer() {
+        let secret = "S3CR3T-KEY-0123456789";
+        for before in SHOWN - 30..SHOWN + 5 {
+            let body = format!("{}{secret} {secret}", "x".repeat(before));
+            let answer = Answer { body: Bytes::from(body), ..answer(503, &[]) };
+
+            let Delivery::Later { why, .. } = judge(&answer, &[secret]) else { panic!("not later") };
+
+            assert!(!why.contains("S3"), "{before}: {why}");
+        }
+        let call = answer(200, &[("grpc-status", "16"), ("grpc-message", "no%20S3CR3T-KEY%2D0123456789")]);
+        let Delivery::Later { why, .. } = judge_call(&call, &[secret]) else { panic!("not later") };
+        assert_eq!(why, "grpc-status 16: no ***");
     }
 
     #[test]
     fn retry_after_is_heard_within_reason() {
-        let after = |value: &str| match judge(&answer(429, &[("retry-after", value)])) {
+        let after = |value: &str| match judge(&answer(429, &[("retry-after", value)]), &[]) {
             Delivery::Later { after, .. } => after,
             other => panic!("{other:?}"),
         };
@@ -371,11 +411,11 @@ mod tests {
 
     #[test]
     fn calls_are_judged_by_their_status() {
-        assert_eq!(judge_call(&answer(200, &[("grpc-status", "0")])), Delivery::Taken);
-        assert!(matches!(judge_call(&answer(200, &[("grpc-status", "14")])), Delivery::Later { .. }));
-        assert!(matches!(judge_call(&answer(200, &[("grpc-status", "3")])), Delivery::Refused { .. }));
-        assert!(matches!(judge_call(&answer(200, &[])), Delivery::Later { .. }));
-        assert!(matches!(judge_call(&answer(503, &[])), Delivery::Later { .. }));
+        assert_eq!(judge_call(&answer(200, &[("grpc-status", "0")]), &[]), Delivery::Taken);
+        assert!(matches!(judge_call(&answer(200, &[("grpc-status", "14")]), &[]), Delivery::Later { .. }));
+        assert!(matches!(judge_call(&answer(200, &[("grpc-status", "3")]), &[]), Delivery::Refused { .. }));
+        assert!(matches!(judge_call(&answer(200, &[]), &[]), Delivery::Later { .. }));
+        assert!(matches!(judge_call(&answer(503, &[]), &[]), Delivery::Later { .. }));
     }
 
     #[test]

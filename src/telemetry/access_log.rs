@@ -10,6 +10,7 @@
 mod fan;
 mod local;
 mod losses;
+mod room;
 mod sink;
 mod writer;
 
@@ -25,6 +26,7 @@ use super::record::Record;
 use fan::Fan;
 pub use local::Local;
 pub use losses::Losses;
+pub use room::{Room, Waiting};
 
 /// Sees every record, on the access log's thread: must not block, and should not take long.
 pub trait Consumer: Send + Sync {

@@ -30,7 +30,7 @@ pub use endpoints::{
 };
 pub use sinks::{
     access_log_failing, access_log_recovered, access_log_reopened, records_lost, sink_failing, sink_recovered,
-    spool_failing, spool_opened,
+    spool_failing, spool_left, spool_opened, spool_recovered, spool_segment_skipped,
 };
 pub use stderr::{Flush, dropped};
 

@@ -3,7 +3,8 @@
 //! Floor 2. In: every record, on the access log's thread. Out: what is asked for by request id, or of late. Four rings
 //! of one size, errors, refusals, slow exchanges and a sample of the rest, so that a flood of one kind pushes out
 //! nothing of another. What is kept is copied: a piece of a request would keep alive the whole buffer that it was read
-//! into. Deliberately absent: redaction, which belongs to whoever shows a record, and disks.
+//! into. Where addresses are to be anonymised they are so before anything is kept or followed. Deliberately absent: other
+//! redaction, which belongs to whoever shows a record, and disks.
 
 mod ring;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use super::access_log::Consumer;
 use super::metrics::RecorderMetrics;
 use super::record::{Kind as About, Record, Who};
+use super::redact::Redactor;
 use crate::config;
 use ring::Ring;
 
@@ -69,6 +71,9 @@ impl Kind {
 pub trait Follower: fmt::Debug + Send + Sync {
     /// One record. Must not block. Says whether it wants more.
     fn follow(&self, record: &Arc<Record>) -> bool;
+
+    /// Whether it wants no more. One that left is forgotten with the next record, or when another one comes.
+    fn has_left(&self) -> bool;
 }
 
 /// Keeps records and hands them to followers.
@@ -144,6 +149,8 @@ impl Recorder {
     /// Hands every record to `follower` from now on, until it wants no more.
     pub fn admit(&self, follower: Arc<dyn Follower>) {
         let mut followers = lock(&self.followers);
+        // Where no record comes, nobody else would notice that they are gone.
+        followers.retain(|follower| !follower.has_left());
         followers.push(follower);
         self.count(followers.len());
     }
@@ -162,6 +169,14 @@ impl Recorder {
         }
     }
 
+    /// A copy with as much of the client's address as may be told, unless that is all of it.
+    fn told(&self, record: &Record) -> Option<Record> {
+        let anonymise = lock(&self.settings).anonymise?;
+        let mut told = record.detached();
+        told.client.set_ip(Redactor::default().with_prefix(Some(anonymise)).client(record.client.ip()));
+        Some(told)
+    }
+
     fn is_kept(&self, kind: Kind) -> bool {
         if kind != Kind::Sample {
             return true;
@@ -174,13 +189,13 @@ impl Recorder {
 impl Consumer for Recorder {
     fn take(&self, record: &Arc<Record>) {
         if self.following.load(Ordering::Relaxed) > 0 {
-            self.hand_on(record);
+            self.hand_on(&self.told(record).map_or_else(|| Arc::clone(record), Arc::new));
         }
         let kind = Kind::of(record, Duration::from_nanos(self.slow.load(Ordering::Relaxed)));
         if !self.is_kept(kind) {
             return;
         }
-        let kept = Arc::new(record.detached());
+        let kept = Arc::new(self.told(record).unwrap_or_else(|| record.detached()));
         let mut rings = lock(&self.rings);
         if let Some(ring) = rings.get_mut(kind as usize) {
             ring.push(kept);

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderValue, Method, Uri};
 
 use super::record::{Attempt, End, Kind, Link, Record, RecordId, Stages, Verdict, Why};
-use crate::config::sink::{Batch, Destination, LogFormat, Select, Sink};
+use crate::config::sink::{Batch, Destination, LogFormat, QUEUE_MEMORY, Select, Sink};
 use crate::lexicon::{
     Choice, ConnectionId, EndpointName, Fingerprint, Generation, LimitName, ListenerName, PoolName, Protocol,
     RouteName, RuleName, SinkName,
@@ -88,6 +88,7 @@ pub(crate) fn sink(to: Destination) -> Sink {
         anonymise: None,
         redact_emails: true,
         queue: 8_192,
+        queue_memory: QUEUE_MEMORY,
         batch: Batch::default(),
         spool: None,
     }

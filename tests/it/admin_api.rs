@@ -80,6 +80,14 @@ async fn no_place_shows_a_secret_of_superset_or_of_the_configuration() {
     assert!(streamed.contains(&id) && streamed.contains("x=1"), "{streamed}");
     rig.change("/drain", "Authorization: Bearer SECRET-guessed\r\nContent-Type: application/json\r\n", "{}").await;
     rig.get("/wp-login.php?token=SECRET-scan").await;
+    // A configuration that is refused is told in events, on the dashboard and in the status.
+    let url = "https://svc:SECRET-in-a-url@logs.example.com/";
+    let sink = format!("[[access_log.sinks]]\nname = \"s\"\nhttp = {{ to = {{ url = \"{url}\" }} }}\n");
+    let redis = "addresses = [\"svc:SECRET-of-redis@127.0.0.1:1\"]";
+    rig.write_config(&format!("{}\n{sink}", rig.config().replace("addresses = [\"127.0.0.1:1\"]", redis)));
+    rig.signal("HUP").await;
+    let refused = rig.event("configuration not loaded, the old generation stays").await.to_string();
+    assert!(refused.contains("must not hold a user"), "{refused}");
 
     let document: Value = serde_json::from_str(&shown(&rig, "/openapi.json").await).unwrap();
     let mut walked = 0;
@@ -94,6 +102,36 @@ async fn no_place_shows_a_secret_of_superset_or_of_the_configuration() {
     assert!(!streamed.contains("SECRET"), "{streamed}");
     for told in rig.events.all() {
         assert!(!told.to_string().contains("SECRET"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_sink_hides_addresses_nobody_shows_them() {
+    let upstream = Upstream::named("a").await;
+    let sink = "[[access_log.sinks]]\nname = \"s\"\nfile = { path = \"DIR/log\" }\nanonymise = { ipv4_prefix = 8 }\n";
+    let rest = format!("[recorder]\nsample = 1\n{sink}");
+    let rig = Rig::setup().endpoint(&upstream).rest(&rest).start().await;
+    let mut follower = Peer::connect(rig.admin).await;
+    follower.send("GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(follower.response_head().await.status, 200);
+
+    let id = rig.get("/x").await.get("x-request-id").unwrap();
+
+    let streamed = event(&mut follower).await;
+    let kept = soon("the record", async {
+        loop {
+            let answer = rig.admin(&format!("/exchanges/{id}")).await;
+            if answer.status == 200 {
+                return answer.text();
+            }
+        }
+    })
+    .await;
+    let (_, why) = rig.command(&["why", &id, "--admin", &rig.admin.to_string()]).await;
+    for text in [streamed, kept, rig.admin("/exchanges").await.text(), why] {
+        // The endpoint's address is not a client's.
+        let text = text.replace(&upstream.address.to_string(), "");
+        assert!(!text.contains("127.0.0.1"), "{text}");
     }
 }
 

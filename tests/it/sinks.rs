@@ -14,17 +14,17 @@ use crate::rig::peer::Request;
 use crate::rig::{Rig, Setup, Upstream, soon};
 
 /// A proxy that writes records to its standard output, and to a sink `central` with these keys.
-async fn with_sink(upstream: &Upstream, keys: &str) -> Rig {
+pub(super) async fn with_sink(upstream: &Upstream, keys: &str) -> Rig {
     setup(upstream, keys).start().await
 }
 
-fn setup(upstream: &Upstream, keys: &str) -> Setup {
+pub(super) fn setup(upstream: &Upstream, keys: &str) -> Setup {
     let rest = format!("[access_log]\ntarget = \"stdout\"\n[[access_log.sinks]]\nname = \"central\"\n{keys}\n");
     Rig::setup().endpoint(upstream).rest(&rest)
 }
 
 /// Keys of a sink that posts lines to `address` soon.
-fn lines_to(address: SocketAddr) -> String {
+pub(super) fn lines_to(address: SocketAddr) -> String {
     format!("http = {{ to = {{ url = \"http://{address}/logs\" }} }}\nbatch = {{ linger = \"20ms\" }}\n")
 }
 
@@ -35,7 +35,7 @@ fn spooled(address: SocketAddr, folder: &TempDir, size: &str) -> String {
 }
 
 /// Asks `count` times on one connection.
-async fn ask(rig: &Rig, path: &str, count: usize) {
+pub(super) async fn ask(rig: &Rig, path: &str, count: usize) {
     let mut client = rig.client().await;
     for _ in 0..count {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
@@ -44,13 +44,13 @@ async fn ask(rig: &Rig, path: &str, count: usize) {
 }
 
 /// The ids of the records that standard output has once it has `count`.
-async fn told(rig: &Rig, count: usize) -> BTreeSet<String> {
+pub(super) async fn told(rig: &Rig, count: usize) -> BTreeSet<String> {
     let records = soon("the records", rig.records.find_many(count, |record| record["kind"] == "exchange")).await;
     records.iter().map(|record| record["id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Waits until the receiver has all of these records; they are all that it has.
-async fn arrived(receiver: &Upstream, all: &BTreeSet<String>) {
+pub(super) async fn arrived(receiver: &Upstream, all: &BTreeSet<String>) {
     let waiting = async {
         while !ids(&receiver.requests()).is_superset(all) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -61,18 +61,18 @@ async fn arrived(receiver: &Upstream, all: &BTreeSet<String>) {
 }
 
 /// The ids of the records that came in requests.
-fn ids(requests: &[Request]) -> BTreeSet<String> {
+pub(super) fn ids(requests: &[Request]) -> BTreeSet<String> {
     let lines = requests.iter().flat_map(|request| request.body.split(|byte| *byte == b'\n'));
     let records = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     records.map(|record| record["id"].as_str().unwrap().to_owned()).collect()
 }
 
-fn sink(status: &Value) -> &Value {
+pub(super) fn sink(status: &Value) -> &Value {
     status["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "central").unwrap()
 }
 
 /// Waits until the sink has nothing left.
-async fn sent(rig: &Rig) -> Value {
+pub(super) async fn sent(rig: &Rig) -> Value {
     let status = rig
         .status_long("everything sent", |status| {
             let sink = sink(status);

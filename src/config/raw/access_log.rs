@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::findings::Severity;
 use super::super::process::AccessLog;
-use super::super::sink::{Batch, Destination, LogFile, LogFormat, Select, Sink};
+use super::super::sink::{Batch, Destination, LogFile, LogFormat, QUEUE_MEMORY, Select, Sink};
 use super::key::{Entry, Key, May, Or, Section, Table, section};
 use super::kinds::{Bytes, Choice, File, PLACE, TIB, Whole, bytes, choice, whole};
 use super::shapes::{At, List, Sub, list, sub};
@@ -82,6 +82,7 @@ fn local(to: Destination, format: LogFormat, queue: usize) -> Sink {
         anonymise: None,
         redact_emails: true,
         queue,
+        queue_memory: QUEUE_MEMORY,
         batch: Batch::default(),
         spool: None,
     }

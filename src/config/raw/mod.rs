@@ -45,6 +45,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings, Severity};
+use super::masked::{userinfo, without_userinfo};
 use super::outline::Outline;
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
 use super::quota::{Bans, Limit, Login};
@@ -82,7 +83,7 @@ section! {
         /// Where the records of exchanges and tunnels go.
         access_log: Sub<AccessLog> = sub(&access_log::ACCESS_LOG, access_log::access_log), Or("{}");
         /// What of the exchanges is kept in memory.
-        recorder: Sub<super::Recorder> = sub(&recorder::RECORDER, recorder::recorder), Or("{}");
+        recorder: Sub<recorder::Asked> = sub(&recorder::RECORDER, recorder::recorder), Or("{}");
         /// Own pages for the proxy's own answers.
         fault_pages: Sub<FaultPages> = sub(&process::FAULT_PAGES, process::fault_pages), Or("{}");
         /// What clients may have, over time and at once.
@@ -159,6 +160,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     };
     let routes: Vec<Arc<_>> = built_in::complete(&routes).into_iter().map(Arc::new).collect();
     access_log::know_routes(table, access_log.as_ref(), &routes)?;
+    let access_log = access_log?;
     Some(Config {
         process: process?,
         clients: clients?,
@@ -167,8 +169,8 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         routes,
         shield: Shield { rules: whole_list(rules?)?, ..shield? },
         admin: admin?,
-        access_log: access_log?,
-        recorder: recorder?,
+        recorder: recorder?.beside(&access_log.sinks),
+        access_log,
         fault_pages: fault_pages?,
         bans: bans?,
         limits: whole_list(limits?)?,
@@ -187,10 +189,11 @@ fn names(document: &DeValue<'_>, key: &str) -> Vec<String> {
 fn syntax(text: &str, file: &Path, errors: &[toml::de::Error]) -> Findings {
     let finding = |error: &toml::de::Error| {
         let span = error.span().unwrap_or(0..0);
-        let mask = secret_line(text, &span);
-        let mut finding = Finding::at(file, text, &span, mask.as_slice());
+        let mut mask = secret_line(text, &span);
+        mask.extend(userinfo(text));
+        let mut finding = Finding::at(file, text, &span, &mask);
         finding.severity = Severity::Error;
-        finding.problem = format!("not TOML: {}", error.message());
+        finding.problem = without_userinfo(&format!("not TOML: {}", error.message()));
         finding
     };
     Findings::new(errors.iter().take(20).map(finding).collect())

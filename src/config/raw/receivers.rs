@@ -47,14 +47,18 @@ section! {
         app: Parsed<String> = parsed("name", app), Or("'sluicegate'");
         /// Name of a structured element with the record's id, such as `record@` and your enterprise number.
         id_element: Parsed<String> = parsed("SD-ID", element), May("no element");
-        /// Longest message; a longer one loses its end.
+        /// Longest message; a longer one loses its end. Over UDP at most 65,000 bytes, and what the network takes may be less.
         longest: Bytes<usize> = bytes(480, MIB), Or("'8KiB'");
-        /// Syslog acknowledges nothing: what was written less than this before a connection broke is sent again.
+        /// Syslog acknowledges nothing: what was written less than this before a connection broke is sent again. Of what is
+        /// not in a spool, eight batches' bytes are kept for that; beyond them the oldest counts as there.
         settle: Lasting = lasting(0, 5 * MINUTE), Or("'5s'");
         /// Longest wait for a connection or a write.
         patience: Lasting = lasting(100, 5 * MINUTE), Or("'10s'");
     }
 }
+
+/// Longest message in a datagram: 65,507 bytes fit in one of IPv4, less what options of IP take.
+const DATAGRAM: usize = 65_000;
 
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Over {
@@ -119,6 +123,10 @@ pub(super) fn syslog(table: &Table<'_>) -> Option<Syslog> {
     let over = over?;
     if over != Over::Tls && table.has(&SYSLOG.tls) {
         table.warn(&SYSLOG.tls, Words::new("has no effect without `over = \"tls\"`"));
+    }
+    if over == Over::Udp && longest.is_some_and(|longest| longest > DATAGRAM) {
+        table.error(&SYSLOG.longest, Words::new("is more than a datagram takes").expected("at most 65,000 bytes"));
+        return None;
     }
     let (host, port) = address?;
     Some(Syslog {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::super::findings::{Finding, Severity};
+use super::super::masked::{userinfo, without_userinfo};
 
 /// Most findings reported of one file; the rest would not be read.
 const MOST: usize = 100;
@@ -49,7 +50,8 @@ impl<'a> Sheet<'a> {
 
     /// What was found, and the files to watch. Findings are made only now that all secrets are known.
     pub(crate) fn into_results(self) -> (Vec<Finding>, Vec<PathBuf>) {
-        let mask = self.mask.into_inner();
+        let mut mask = self.mask.into_inner();
+        mask.extend(userinfo(self.text));
         let finding = |(severity, place, words): (Severity, Place, Words)| {
             let mut finding = match place.span.end {
                 // Only the file as a whole has no place: something is missing from it.
@@ -58,10 +60,10 @@ impl<'a> Sheet<'a> {
             };
             finding.severity = severity;
             finding.key = place.path;
-            finding.problem = words.problem;
-            finding.found = words.found;
+            finding.problem = without_userinfo(&words.problem);
+            finding.found = words.found.as_deref().map(without_userinfo);
             finding.expected = words.expected;
-            finding.help = words.help;
+            finding.help = words.help.as_deref().map(without_userinfo);
             finding
         };
         (self.findings.into_inner().into_iter().map(finding).collect(), self.files.into_inner())
@@ -169,7 +171,8 @@ impl<'a> Written<'a> {
     pub(crate) fn found(&self) -> String {
         let short = |text: &str| text.chars().take(60).collect::<String>();
         match self.value {
-            DeValue::String(text) => format!("{:?}", short(text)),
+            // Before it is cut: half a password is too much, too.
+            DeValue::String(text) => format!("{:?}", short(&without_userinfo(text))),
             DeValue::Integer(number) => short(number.as_str()),
             DeValue::Float(number) => short(number.as_str()),
             DeValue::Boolean(value) => value.to_string(),

@@ -8,7 +8,7 @@ use super::super::sink::{
 };
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
-    Bytes, Choice, File, Flag, HOUR, KIB, Lasting, MIB, MINUTE, PLACE, Parsed, TIB, Whole, bytes, choice, lasting,
+    Bytes, Choice, File, Flag, GIB, HOUR, KIB, Lasting, MIB, MINUTE, PLACE, Parsed, TIB, Whole, bytes, choice, lasting,
     parsed, whole,
 };
 use super::receivers::{FILE, HTTP, LOKI, OTLP, SYSLOG, file, http, loki, otlp, syslog};
@@ -52,6 +52,9 @@ section! {
         redact_emails: Flag = Flag, Or("true");
         /// Records that may wait in memory; beyond it they are dropped and counted.
         queue: Whole<usize> = whole(16, 1_000_000), Or("8_192");
+        /// Memory that records may take that wait. The first 256 are not counted, each of which can keep a whole request head;
+        /// those behind them are copied and counted. Beyond it they are dropped and counted.
+        queue_memory: Bytes<usize> = bytes(64 * KIB, 4 * GIB), Or("'16MiB'");
         /// How records travel over a network together.
         batch: Sub<Batch> = sub(&BATCH, batch), Or("{}");
         /// Files in which records wait for a receiver that is away.
@@ -91,7 +94,7 @@ pub(super) struct Filter {
 
 section! {
     /// What is told of a client's address.
-    ANONYMISE: AnonymiseKeys {
+    pub(super) ANONYMISE: AnonymiseKeys {
         /// Leading bits of an IPv4 address; the others become 0.
         ipv4_prefix: Whole<u8> = whole(0, 32), Or("24");
         /// Leading bits of an IPv6 address.
@@ -127,6 +130,7 @@ pub(super) fn sink(table: &Table<'_>) -> Option<Sink> {
     let (format, template) = (table.get(&SINK.format), table.get(&SINK.template));
     let (filter, sample, slow) = (table.get(&SINK.filter), table.get(&SINK.sample), table.get(&SINK.slow));
     let (anonymise, redact_emails) = (table.get(&SINK.anonymise), table.get(&SINK.redact_emails));
+    let queue_memory = table.get(&SINK.queue_memory);
     let (queue, batch, spool) = (table.get(&SINK.queue), table.get(&SINK.batch), table.get(&SINK.spool));
     let to = destination?;
     if table.has(&SINK.format) && table.has(&SINK.template) {
@@ -169,6 +173,7 @@ pub(super) fn sink(table: &Table<'_>) -> Option<Sink> {
         anonymise: anonymise?,
         redact_emails: redact_emails?,
         queue: queue?,
+        queue_memory: queue_memory?,
         batch: batch?,
         spool: spool?,
     })
@@ -205,7 +210,7 @@ fn filter(table: &Table<'_>) -> Option<Filter> {
     Some(Filter { statuses: statuses?, routes, slower_than: slower_than?, verdicts: verdicts? })
 }
 
-fn anonymise(table: &Table<'_>) -> Option<Anonymise> {
+pub(super) fn anonymise(table: &Table<'_>) -> Option<Anonymise> {
     let (ipv4_prefix, ipv6_prefix) = (table.get(&ANONYMISE.ipv4_prefix), table.get(&ANONYMISE.ipv6_prefix));
     Some(Anonymise { ipv4_prefix: ipv4_prefix?, ipv6_prefix: ipv6_prefix? })
 }

@@ -80,6 +80,27 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
+fn passwords_before_a_host_are_never_shown() {
+    let sink = |url: &str| format!("[[access_log.sinks]]\nname = 's'\nhttp = {{ to = {{ url = '{url}', x = 1 }} }}\n");
+    let long = format!("https://svc:S3cret{}@host", "x".repeat(100));
+    for text in [
+        sink("https://svc:S3cret@host/logs"),
+        sink(&long),
+        "[redis]\naddresses = ['svc:S3cret@redis:6379']\n".to_owned(),
+        "[redis]\naddresses = ['a:6379', \"redis://:S3cret@redis\"]\n".to_owned(),
+        "[redis]\naddresses = ['svc:S3cret@redis:6379'\n".to_owned(),
+        "[pools.a]\nendpoints = ['http://svc:S3cret@app:8088']\n".to_owned(),
+    ] {
+        let found = parse(&text).unwrap_err();
+
+        let shown = format!("{} {found} {found:?}", found.render(false));
+
+        assert!(shown.contains("***@") || shown.contains("**@"), "{shown}");
+        assert!(!shown.contains("S3cret"), "{shown}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_a_finding() {
     let folder = tempfile::tempdir().unwrap();
     let (binary, huge) = (folder.path().join("binary"), folder.path().join("huge"));

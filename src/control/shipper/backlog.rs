@@ -2,9 +2,10 @@
 //!
 //! Floor 5. In memory as long as the receiver keeps up; on disk, if there is a spool, from the first failure on, or when
 //! memory is full, until all of that is delivered. What was sent and may yet turn out to be lost with its connection stays
-//! until it has settled.
+//! until it has settled: in memory, if that is the only place where it is.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,32 +13,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::spool::{Cursor, Found, Held, Spool};
+use super::spool::{Found, Held, Portion, Spool};
+use super::unsettled::Unsettled;
 use crate::config;
+use crate::lexicon::SinkName;
+use crate::telemetry::events;
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
 use crate::telemetry::parcel::Entry;
 
-/// Entries that travel together.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Batch {
-    pub(super) entries: Vec<Entry>,
-    /// They are on disk.
-    stored: bool,
-    /// The place behind the last of them there.
-    upto: Option<Cursor>,
-    /// How many of them the receiver threw away.
-    pub(super) rejected: u64,
-}
+pub(super) use super::unsettled::Batch;
 
 /// Everything that is not delivered.
 #[derive(Debug)]
 pub(super) struct Backlog {
+    sink: SinkName,
     wanted: Option<Wanted>,
     batch: config::sink::Batch,
     /// Bytes in memory beyond which more goes to the disk.
     memory: usize,
     queue: VecDeque<Batch>,
-    unsettled: VecDeque<(Instant, Batch)>,
+    unsettled: Unsettled,
     spool: Option<Spool>,
     /// Something older is on disk: what comes goes there, too.
     on_disk: bool,
@@ -45,7 +40,7 @@ pub(super) struct Backlog {
 }
 
 /// The spool as it should be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Wanted {
     dir: PathBuf,
     kind: &'static str,
@@ -59,12 +54,15 @@ impl Backlog {
             kind: sink.to.as_str(),
             size: spool.size,
         };
+        let memory = sink.batch.bytes.saturating_mul(4);
         Self {
+            sink: sink.name.clone(),
             wanted: sink.spool.as_ref().map(wanted),
             batch: sink.batch,
-            memory: sink.batch.bytes * 4,
+            memory,
             queue: VecDeque::new(),
-            unsettled: VecDeque::new(),
+            // Where there is a spool, more goes there before this is reached.
+            unsettled: Unsettled::new(memory.saturating_mul(2)),
             spool: None,
             on_disk: false,
             metrics,
@@ -76,57 +74,60 @@ impl Backlog {
         self.wanted.is_some() && self.spool.is_none()
     }
 
-    /// Opens the spool, if there should be one and is none.
-    pub(super) async fn open(&mut self) -> io::Result<Found> {
-        let Some(Wanted { dir, kind, size }) = self.wanted.as_ref().filter(|_| self.spool.is_none()) else {
-            return Ok(Found::default());
-        };
-        let (dir, kind, size) = (dir.clone(), *kind, *size);
-        let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, kind, size));
-        let (spool, found) = opening.await.map_err(io::Error::other)??;
+    /// Opens the spool that should be there. What an earlier process left is read for that, which may take a while.
+    pub(super) fn opening(&self) -> Option<impl Future<Output = io::Result<(Spool, Found)>> + Send + use<>> {
+        let Wanted { dir, kind, size } = self.wanted.clone()?;
+        Some(async move {
+            let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, kind, size));
+            opening.await.map_err(io::Error::other)?
+        })
+    }
+
+    /// Uses a spool that was opened. What came meanwhile goes behind what it has.
+    pub(super) async fn opened(&mut self, spool: Spool, found: &Found) -> io::Result<()> {
         self.lose(LogDrop::Foreign, found.foreign);
+        self.lose(LogDrop::Damaged, found.damaged);
         self.on_disk = spool.held().entries > 0;
         self.spool = Some(spool);
-        Ok(found)
+        if self.on_disk { self.store(0).await } else { Ok(()) }
     }
 
     /// Whether memory takes more.
     pub(super) fn has_room(&self) -> bool {
-        self.bytes() < self.memory
+        self.queued() < self.memory
     }
 
     /// Takes entries in.
     pub(super) async fn add(&mut self, entries: Vec<Entry>) -> io::Result<()> {
         let before = self.queue.len();
-        self.queue.push_back(Batch { entries, ..Batch::default() });
-        match (self.on_disk, self.has_room()) {
+        self.queue.push_back(Batch::of(entries));
+        let full = self.queued() + self.unsettled.bytes() >= self.memory;
+        match (self.on_disk, full) {
             // What is in memory alone, and older than what is on disk, stays before it.
-            (true, true) => self.store(before).await,
-            (_, false) => self.store(0).await,
-            (false, true) => Ok(()),
+            (true, false) => self.store(before).await,
+            (_, true) => self.store(0).await,
+            (false, false) => Ok(()),
         }
     }
 
     /// Moves what is in memory alone, behind the first `keep` batches, to the disk, behind what is there.
     async fn store(&mut self, keep: usize) -> io::Result<()> {
-        if self.spool.is_none() {
+        if self.spool.is_none() || self.queue.iter().skip(keep).all(|batch| batch.stored) {
             return Ok(());
         }
         let (stored, fresh): (VecDeque<_>, VecDeque<_>) = self.queue.drain(keep..).partition(|batch| batch.stored);
         self.queue.extend(stored);
-        let entries: Vec<Entry> = fresh.iter().flat_map(|batch| batch.entries.iter().cloned()).collect();
-        match self.on_spool(move |spool| spool.append(&entries)).await {
-            Some(Ok(lost)) => {
-                self.on_disk = true;
-                self.lose(LogDrop::SpoolFull, lost);
-                Ok(())
-            }
-            Some(Err(error)) => {
-                self.queue.extend(fresh);
-                Err(error)
-            }
-            None => Ok(()),
+        let mut entries: Vec<Entry> = fresh.into_iter().flat_map(|batch| batch.entries).collect();
+        let again = entries.clone();
+        // Without an answer there is no spool any more, and what it had taken of them may come twice.
+        let appended = self.on_spool(move |spool| spool.append(&again)).await.unwrap_or_default();
+        self.on_disk |= appended.stored > 0;
+        self.lose(LogDrop::SpoolFull, appended.lost);
+        entries.drain(..appended.stored);
+        if !entries.is_empty() {
+            self.queue.push_back(Batch::of(entries));
         }
+        appended.error.map_or(Ok(()), Err)
     }
 
     /// The next batch to send.
@@ -138,33 +139,38 @@ impl Backlog {
             return Ok(None);
         }
         let (records, bytes) = (self.batch.records, self.batch.bytes);
-        match self.on_spool(move |spool| spool.read(records, bytes)).await {
-            Some(Ok((entries, cursor))) if !entries.is_empty() => {
-                Ok(Some(Batch { entries, stored: true, upto: Some(cursor), rejected: 0 }))
+        let Some(read) = self.on_spool(move |spool| spool.read(records, bytes)).await else { return Ok(None) };
+        match read? {
+            Portion { entries, lost: 0, .. } if entries.is_empty() => Ok(None),
+            read if read.entries.is_empty() => {
+                // Nothing of it can be sent: it is over with.
+                self.sent(Batch::read(read), Duration::ZERO).await?;
+                Ok(None)
             }
-            Some(Err(error)) => Err(error),
-            Some(Ok(_)) | None => Ok(None),
+            read => Ok(Some(Batch::read(read))),
         }
     }
 
     /// `batch` was sent; it settles after so long.
     pub(super) async fn sent(&mut self, batch: Batch, settle: Duration) -> io::Result<()> {
-        self.unsettled.push_back((Instant::now() + settle, batch));
+        self.unsettled.add(batch, settle);
         if settle.is_zero() { self.settle().await } else { Ok(()) }
     }
 
     /// When something settles.
     pub(super) fn settles_at(&self) -> Option<Instant> {
-        self.unsettled.front().map(|(at, _)| *at)
+        self.unsettled.settles_at()
     }
 
     /// What has settled by now is delivered.
     pub(super) async fn settle(&mut self) -> io::Result<()> {
-        let now = Instant::now();
         let mut upto = None;
-        while self.unsettled.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, batch)) = self.unsettled.pop_front() else { break };
-            self.metrics.written.add((batch.entries.len() as u64).saturating_sub(batch.rejected));
+        while let Some(batch) = self.unsettled.settled() {
+            self.metrics.written.add(batch.records.saturating_sub(batch.rejected));
+            self.lose(LogDrop::Damaged, batch.lost);
+            if let Some(why) = &batch.why {
+                events::spool_segment_skipped(&self.metrics, self.sink.as_str(), why);
+            }
             upto = batch.upto.max(upto);
         }
         if let Some(cursor) = upto {
@@ -176,21 +182,20 @@ impl Backlog {
 
     /// Everything that was sent is delivered.
     pub(super) async fn settle_all(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        self.unsettled.iter_mut().for_each(|(at, _)| *at = now);
+        self.unsettled.hurry();
         self.settle().await
     }
 
-    /// `batch` was not taken, and what has not settled may be lost: all of it is to be sent again, and waits on disk.
+    /// `batch` was not taken, and what has not settled may be lost: all of it is to be sent again, and waits on disk. What
+    /// was in memory alone goes there behind what is there: better late than gone with the process.
     pub(super) async fn failed(&mut self, batch: Option<Batch>) -> io::Result<()> {
-        let again: Vec<Batch> = self.unsettled.drain(..).map(|(_, batch)| batch).chain(batch).collect();
+        let again: Vec<Batch> = self.unsettled.take().into_iter().chain(batch).collect();
         for batch in again.into_iter().rev() {
             self.queue.push_front(batch);
         }
         self.queue.retain(|batch| !batch.stored);
         if self.on_disk {
             self.on_spool(Spool::rewind).await;
-            return Ok(());
         }
         self.store(0).await
     }
@@ -198,25 +203,29 @@ impl Backlog {
     /// `batch` will never be taken as it is: it is sent in halves, until it is known which entry it is.
     pub(super) async fn refused(&mut self, mut batch: Batch) -> io::Result<()> {
         if batch.entries.len() > 1 {
-            let rest = batch.entries.split_off(batch.entries.len() / 2);
-            self.queue.push_front(Batch { entries: rest, stored: batch.stored, upto: batch.upto, rejected: 0 });
-            self.queue.push_front(Batch { upto: None, ..batch });
+            let rest = batch.split();
+            self.queue.push_front(rest);
+            self.queue.push_front(batch);
             return Ok(());
         }
-        self.lose(LogDrop::Refused, batch.entries.len() as u64);
-        batch.entries.clear();
+        self.lose(LogDrop::Refused, batch.records);
+        batch.forget();
         self.sent(batch, Duration::ZERO).await
+    }
+
+    /// Does what shows whether the disk takes anything.
+    pub(super) async fn try_spool(&mut self) -> io::Result<()> {
+        self.store(0).await?;
+        self.on_spool(Spool::touch).await.transpose()?;
+        self.on_disk = self.held().entries > 0;
+        Ok(())
     }
 
     /// The end: what is in memory goes to the disk, or is lost.
     pub(super) async fn end(&mut self, batch: Option<Batch>) -> io::Result<()> {
-        let failed = self.failed(batch).await;
-        let stored = match failed {
-            Ok(()) => self.store(0).await,
-            Err(error) => Err(error),
-        };
-        let lost: usize = self.queue.iter().map(|batch| batch.entries.len()).sum();
-        self.lose(LogDrop::Ending, lost as u64);
+        let stored = self.failed(batch).await;
+        let lost: u64 = self.queue.iter().map(|batch| batch.records).sum();
+        self.lose(LogDrop::Ending, lost);
         stored
     }
 
@@ -236,14 +245,15 @@ impl Backlog {
     }
 
     /// Entries in memory alone, and when the oldest was made.
-    pub(super) fn in_memory(&self) -> (usize, Option<u64>) {
+    pub(super) fn in_memory(&self) -> (u64, Option<u64>) {
         let fresh = || self.queue.iter().filter(|batch| !batch.stored);
         let oldest = fresh().find_map(|batch| batch.entries.first()).map(|entry| entry.at);
-        (fresh().map(|batch| batch.entries.len()).sum(), oldest)
+        (fresh().map(|batch| batch.records).sum(), oldest)
     }
 
-    fn bytes(&self) -> usize {
-        self.queue.iter().flat_map(|batch| &batch.entries).map(|entry| entry.payload.len()).sum()
+    /// Bytes that wait in memory.
+    fn queued(&self) -> usize {
+        self.queue.iter().map(|batch| batch.bytes).sum()
     }
 
     fn lose(&self, cause: LogDrop, records: u64) {
@@ -263,3 +273,6 @@ impl Backlog {
         Some(done)
     }
 }
+
+#[cfg(test)]
+mod tests;

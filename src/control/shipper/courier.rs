@@ -4,10 +4,13 @@
 //! waiting, repeating, keeping; they are the shipper's.
 
 use bytes::Bytes;
+use http::Uri;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message as _;
+use serde::Deserialize;
 
 use super::stream::Stream;
+use crate::config::collector::Collector;
 use crate::config::sink::{Destination, Sink};
 use crate::control::transport::{Delivery, Speaks, Transport, TransportError};
 use crate::telemetry::parcel::{Entry, Wrap};
@@ -41,6 +44,9 @@ pub(super) struct Outcome {
     pub(super) rejected: u64,
 }
 
+/// Bytes that Elasticsearch says of one record, if it does not know how to be brief.
+const SAID: usize = 1_024;
+
 /// The method of OTLP.
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
@@ -64,9 +70,14 @@ impl Courier {
                 post(transport, "/loki/api/v1/push", "application/json", Hears::Nothing)
             }
             Destination::Http(http) => {
-                let transport = Transport::new(&http.to, Speaks::Http)?;
-                let hears = if http.bulk.is_some() { Hears::Bulk } else { Hears::Nothing };
-                post(transport, "", "application/x-ndjson", hears)
+                let content = "application/x-ndjson";
+                if http.bulk.is_some() {
+                    let to = Collector { url: brief(&http.to.url), ..http.to.clone() };
+                    let transport = Transport::new(&to, Speaks::Http)?.hearing(sink.batch.records * SAID);
+                    post(transport, "", content, Hears::Bulk)
+                } else {
+                    post(Transport::new(&http.to, Speaks::Http)?, "", content, Hears::Nothing)
+                }
             }
         }))
     }
@@ -98,7 +109,10 @@ impl Courier {
                 delivery
             }
             Self::Stream(stream) => match stream.send(entries).await {
-                Ok(()) => Delivery::Taken,
+                Ok(too_long) => {
+                    rejected = too_long;
+                    Delivery::Taken
+                }
                 Err(why) => Delivery::Later { after: None, why },
             },
         };
@@ -128,18 +142,47 @@ fn not_taken(answer: Bytes) -> u64 {
     partial.map_or(0, |partial| u64::try_from(partial.rejected_log_records).unwrap_or_default())
 }
 
+/// The URL of a bulk that is answered no more than is heard, as far as the receiver knows how.
+fn brief(url: &Uri) -> Uri {
+    let query = url.query().unwrap_or_default();
+    if query.contains("filter_path=") {
+        return url.clone();
+    }
+    let joint = if query.is_empty() { "" } else { "&" };
+    let path = format!("{}?{query}{joint}filter_path=errors,items.*.status", url.path());
+    let mut parts = url.clone().into_parts();
+    // What was a URL before is one with a few letters more.
+    parts.path_and_query = path.parse().ok().or(parts.path_and_query);
+    Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
+}
+
+/// What is heard of Elasticsearch.
+#[derive(Deserialize)]
+struct Bulk {
+    #[serde(default)]
+    errors: bool,
+    #[serde(default)]
+    items: Vec<Item>,
+}
+
+/// What became of one entry.
+#[derive(Deserialize)]
+struct Item {
+    create: Option<Created>,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    status: Option<u64>,
+}
+
 /// What became of a bulk, and how many entries were thrown away. One that was there already was delivered before.
 fn bulk(answer: &[u8]) -> (Delivery, u64) {
-    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(answer) else {
+    let Some(Bulk { errors: true, items }) = serde_json::from_slice(answer).ok() else {
         return (Delivery::Taken, 0);
     };
-    if answer.get("errors").and_then(serde_json::Value::as_bool) != Some(true) {
-        return (Delivery::Taken, 0);
-    }
-    let items = answer.get("items").and_then(serde_json::Value::as_array);
-    let status = |item: &serde_json::Value| item.pointer("/create/status").and_then(serde_json::Value::as_u64);
     let mut rejected = 0;
-    for status in items.into_iter().flatten().filter_map(status) {
+    for status in items.into_iter().filter_map(|item| item.create?.status) {
         match status {
             200..=299 | 409 => {}
             429 | 500.. => return (Delivery::Later { after: None, why: format!("an entry got {status}") }, 0),
@@ -164,5 +207,14 @@ mod tests {
         assert_eq!(bulk(&answer(&[201, 400])), (Delivery::Taken, 1));
         assert!(matches!(bulk(&answer(&[201, 429])), (Delivery::Later { .. }, 0)));
         assert_eq!(bulk(b"{\"errors\":false}"), (Delivery::Taken, 0));
+    }
+
+    #[test]
+    fn bulk_is_asked_for_a_brief_answer_unless_its_url_says_which() {
+        let brief = |url: &str| brief(&url.parse().unwrap()).to_string();
+
+        assert_eq!(brief("https://e:9200/_bulk"), "https://e:9200/_bulk?filter_path=errors,items.*.status");
+        assert_eq!(brief("http://e/x/_bulk?a=b"), "http://e/x/_bulk?a=b&filter_path=errors,items.*.status");
+        assert_eq!(brief("http://e/_bulk?filter_path=errors"), "http://e/_bulk?filter_path=errors");
     }
 }

@@ -23,26 +23,43 @@ pub(super) fn put(entry: &Entry, out: &mut Vec<u8>) {
     out.extend_from_slice(&entry.payload);
 }
 
-/// The next entry; `None` at the end, and where there is no whole one.
-pub(super) fn entry(file: &mut impl io::Read) -> io::Result<Option<Entry>> {
+/// What stands at a place in a file.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// An entry.
+    Entry(Entry),
+    /// An entry of so many bytes that are not what was written; what is behind it may be well.
+    Damaged(u64),
+    /// Nothing, or no whole entry.
+    End,
+}
+
+/// What comes next.
+pub(super) fn piece(file: &mut impl io::Read) -> io::Result<Piece> {
     let mut length = [0; 4];
     let mut sum = [0; 4];
     let mut at = [0; 8];
     for part in [&mut length[..], &mut sum[..], &mut at[..]] {
         match file.read_exact(part) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Piece::End),
             Err(error) => return Err(error),
         }
     }
     let (length, at) = (u32::from_le_bytes(length) as usize, u64::from_le_bytes(at));
     if length > LONGEST {
-        return Ok(None);
+        return Ok(Piece::End);
     }
     let mut payload = Vec::new();
     file.take(length as u64).read_to_end(&mut payload)?;
-    let whole = payload.len() == length && checksum(at, &payload) == u32::from_le_bytes(sum);
-    Ok(whole.then(|| Entry { at, payload: Bytes::from(payload) }))
+    if payload.len() < length {
+        return Ok(Piece::End);
+    }
+    if checksum(at, &payload) == u32::from_le_bytes(sum) {
+        return Ok(Piece::Entry(Entry { at, payload: Bytes::from(payload) }));
+    }
+    // Zeros are what a power failure leaves of a file that had grown.
+    Ok(if length == 0 { Piece::End } else { Piece::Damaged((PREFIX + length) as u64) })
 }
 
 fn checksum(at: u64, payload: &[u8]) -> u32 {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::config::sink::Select;
-use crate::telemetry::access_log::Consumer;
+use crate::telemetry::access_log::{Consumer, Room, Waiting};
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
 use crate::telemetry::record::Record;
 use crate::telemetry::select;
@@ -17,7 +17,8 @@ use crate::telemetry::select;
 #[derive(Debug)]
 pub(super) struct Intake {
     select: Select,
-    ring: Mutex<VecDeque<Arc<Record>>>,
+    ring: Mutex<VecDeque<Waiting>>,
+    room: Room,
     length: usize,
     /// Told when there is something after nothing.
     pub(super) filled: Notify,
@@ -25,15 +26,16 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(select: Select, length: usize, metrics: Arc<LogMetrics>) -> Self {
-        Self { select, ring: Mutex::default(), length, filled: Notify::new(), metrics }
+    /// At most `length` records wait, and `memory` bytes of those that wait long.
+    pub(super) fn new(select: Select, length: usize, memory: usize, metrics: Arc<LogMetrics>) -> Self {
+        Self { select, ring: Mutex::default(), room: Room::new(memory), length, filled: Notify::new(), metrics }
     }
 
     /// Moves at most `most` records to `to`.
     pub(super) fn draw(&self, most: usize, to: &mut Vec<Arc<Record>>) {
         let mut ring = self.ring();
         let most = most.min(ring.len());
-        to.extend(ring.drain(..most));
+        to.extend(ring.drain(..most).map(|waiting| self.room.release(waiting)));
     }
 
     /// Records that wait.
@@ -41,7 +43,7 @@ impl Intake {
         self.ring().len()
     }
 
-    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Record>>> {
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -51,12 +53,11 @@ impl Consumer for Intake {
         if !select::wants(&self.select, record) {
             return;
         }
-        let mut ring = self.ring();
-        if ring.len() < self.length {
-            ring.push_back(Arc::clone(record));
-        } else {
-            drop(ring);
-            self.metrics.drop_record(LogDrop::SinkFull);
+        // Nobody else puts anything in, so that there is still room afterwards.
+        let waiting = if self.len() < self.length { self.room.admit(record) } else { None };
+        match waiting {
+            Some(waiting) => self.ring().push_back(waiting),
+            None => self.metrics.drop_record(LogDrop::SinkFull),
         }
     }
 

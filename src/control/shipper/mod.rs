@@ -10,8 +10,10 @@ mod backlog;
 mod courier;
 mod frame;
 mod intake;
+mod left;
 mod spool;
 mod stream;
+mod unsettled;
 mod work;
 
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ use crate::telemetry::parcel::Machine;
 use crate::telemetry::redact::Redactor;
 use courier::Courier;
 use intake::Intake;
+pub use left::tell_of_left;
 use work::Work;
 
 /// Time in which a sink that ends tries to send what it has.
@@ -62,7 +65,7 @@ impl Ready {
 impl Shipper {
     /// Starts shipping on the current runtime.
     pub fn start(sink: &Sink, ready: Ready, redactor: Redactor, machine: &Machine, metrics: &Arc<LogMetrics>) -> Self {
-        let intake = Arc::new(Intake::new(sink.select.clone(), sink.queue, Arc::clone(metrics)));
+        let intake = Arc::new(Intake::new(sink.select.clone(), sink.queue, sink.queue_memory, Arc::clone(metrics)));
         let relief = Relief::new(Mutex::new(Some(ready.0)));
         let mut tasks = Supervisor::new();
         let parts = (sink.clone(), redactor.clone(), machine.clone(), Arc::clone(metrics));
@@ -78,6 +81,11 @@ impl Shipper {
     /// Whether it is what `sink` asks for.
     pub fn is_for(&self, sink: &Sink, redactor: &Redactor) -> bool {
         self.sink == *sink && self.redactor == *redactor
+    }
+
+    /// The directory that it has its spool in.
+    pub fn spools(&self) -> Option<PathBuf> {
+        self.sink.spool.as_ref().map(|spool| spool.dir.clone())
     }
 
     /// Uses files and secrets as they are now.

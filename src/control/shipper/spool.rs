@@ -3,9 +3,11 @@
 //! Floor 5, blocking: for a thread that may wait. One directory for each sink, locked for this process alone. Entries are
 //! appended to numbered segments, each with its length and a CRC-32, and read from the oldest on. What was read stays until
 //! it is committed, so that it is read again after a failure or a restart; a segment goes when all of it is committed.
-//! A tail that was cut by a crash is passed over. Beyond the size the oldest segments are dropped, and their entries
-//! counted. A kill loses nothing that was appended; a power failure, at most what the system had not written yet of the
+//! What cannot be read, an entry, a tail that was cut by a crash, a whole segment, is passed over and counted. Beyond the
+//! size the oldest segments are dropped, and their entries counted. A kill loses nothing that was appended; a power failure, at most what the system had not written yet of the
 //! segment that is open.
+
+mod scan;
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -13,8 +15,10 @@ use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::frame::{PREFIX, entry, put};
+use super::frame::{PREFIX, Piece, piece, put};
 use crate::telemetry::parcel::Entry;
+pub(super) use scan::left_in;
+use scan::passes;
 
 /// A sink's files.
 #[derive(Debug)]
@@ -54,12 +58,40 @@ pub(super) struct Cursor {
 }
 
 /// What opening found.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Found {
     /// Bytes that are no entries.
     pub(super) torn: u64,
+    /// Entries that these were, at least: one for each place.
+    pub(super) damaged: u64,
     /// Entries of another kind of sink, removed.
     pub(super) foreign: u64,
+    /// Segments that cannot be read, with the reason: under another name from now on, for somebody to look at.
+    pub(super) aside: Vec<String>,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Portion {
+    /// Entries, oldest first.
+    pub(super) entries: Vec<Entry>,
+    /// The place behind them.
+    pub(super) upto: Cursor,
+    /// Entries among and before them that could not be read and never will be.
+    pub(super) lost: u64,
+    /// Why, where the system said something.
+    pub(super) why: Option<String>,
+}
+
+/// What became of entries that were appended.
+#[derive(Debug, Default)]
+pub(super) struct Appended {
+    /// How many of them, from the first on, are done with.
+    pub(super) stored: usize,
+    /// Entries that had to go for them, or would have been too many at once.
+    pub(super) lost: u64,
+    /// Why the others are not stored.
+    pub(super) error: Option<io::Error>,
 }
 
 /// What waits.
@@ -99,103 +131,45 @@ impl Spool {
         Ok((spool, found))
     }
 
-    /// Finds what an earlier process left.
-    fn scan(&mut self) -> io::Result<Found> {
-        let mut numbers = Vec::new();
-        for file in fs::read_dir(&self.dir)? {
-            let name = file?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-            numbers.extend(number.and_then(|number| u64::from_str_radix(number, 16).ok()));
-        }
-        numbers.sort_unstable();
-        let mut found = Found::default();
-        for number in numbers {
-            self.next = self.next.max(number + 1);
-            let path = self.path(number);
-            let length = fs::metadata(&path)?.len();
-            let (segment, own) = self.look_through(number)?;
-            if !own || segment.entries == 0 {
-                found.foreign += if own { 0 } else { segment.entries };
-                found.torn += if own { length.saturating_sub(segment.bytes) } else { 0 };
-                fs::remove_file(&path)?;
-                continue;
-            }
-            found.torn += length - segment.bytes;
-            self.segments.push_back(segment);
-        }
-        self.committed = self.start();
-        if let Some(cursor) = self.stored() {
-            let known = self.segments.iter().find(|segment| segment.number == cursor.segment);
-            if known.is_some_and(|segment| cursor.offset <= segment.bytes && cursor.entries <= segment.entries) {
-                self.committed = cursor;
-            }
-        }
-        self.read = self.committed;
-        self.commit(self.committed)?;
-        Ok(found)
-    }
-
-    /// A segment of an earlier process, and whether it is of this kind.
-    fn look_through(&self, number: u64) -> io::Result<(Segment, bool)> {
-        let mut file = BufReader::new(File::open(self.path(number))?);
-        let mut segment = Segment { number, bytes: 0, entries: 0, oldest: 0 };
-        let mut head = Vec::new();
-        let newline = loop {
-            let mut byte = [0];
-            if head.len() > 64 || file.read(&mut byte)? == 0 {
-                break false;
-            }
-            head.extend_from_slice(&byte);
-            if byte == *b"\n" {
-                break true;
-            }
-        };
-        if !newline || !head.starts_with(b"sluicegate spool 1 ") {
-            return Ok((segment, true));
-        }
-        segment.bytes = head.len() as u64;
-        while let Some(entry) = entry(&mut file)? {
-            if segment.entries == 0 {
-                segment.oldest = entry.at;
-            }
-            segment.entries += 1;
-            segment.bytes += (PREFIX + entry.payload.len()) as u64;
-        }
-        Ok((segment, head == self.head.as_bytes()))
-    }
-
-    /// Appends entries; gives how many older ones had to go for them.
-    pub(super) fn append(&mut self, entries: &[Entry]) -> io::Result<u64> {
-        let mut lost = 0;
-        let (mut block, mut count, mut oldest) = (Vec::new(), 0, 0);
-        for entry in entries {
-            if count > 0 && (block.len() + PREFIX + entry.payload.len()) as u64 > self.full {
-                lost += self.write(&block, count, oldest)?;
+    /// Appends entries.
+    pub(super) fn append(&mut self, entries: &[Entry]) -> Appended {
+        let mut done = Appended::default();
+        let (mut block, mut from) = (Vec::new(), 0);
+        for (at, entry) in entries.iter().enumerate() {
+            if at > from && (block.len() + PREFIX + entry.payload.len()) as u64 > self.full {
+                if !self.write_part(&block, entries.get(from..at).unwrap_or_default(), &mut done) {
+                    return done;
+                }
                 block.clear();
-                count = 0;
-            }
-            if count == 0 {
-                oldest = entry.at;
+                from = at;
             }
             put(entry, &mut block);
-            count += 1;
         }
-        if count > 0 {
-            lost += self.write(&block, count, oldest)?;
-        }
-        Ok(lost)
+        self.write_part(&block, entries.get(from..).unwrap_or_default(), &mut done);
+        done
     }
 
-    fn write(&mut self, block: &[u8], count: u64, oldest: u64) -> io::Result<u64> {
+    /// Writes a part of what is appended; gives whether that was possible.
+    fn write_part(&mut self, block: &[u8], part: &[Entry], done: &mut Appended) -> bool {
+        let Some(first) = part.first() else { return true };
+        match self.write(block, part.len() as u64, first.at, &mut done.lost) {
+            Ok(()) => done.stored += part.len(),
+            Err(error) => done.error = Some(error),
+        }
+        done.error.is_none()
+    }
+
+    fn write(&mut self, block: &[u8], count: u64, oldest: u64, lost: &mut u64) -> io::Result<()> {
         let length = block.len() as u64;
         if length + self.head.len() as u64 > self.size {
-            return Ok(count);
+            *lost += count;
+            return Ok(());
         }
-        let lost = self.make_room(length)?;
+        self.make_room(length, lost)?;
         if self.open.is_none() || self.segments.back().is_some_and(|last| last.bytes + length > self.full) {
             self.begin()?;
         }
-        let (Some(file), Some(last)) = (&mut self.open, self.segments.back_mut()) else { return Ok(lost) };
+        let (Some(file), Some(last)) = (&mut self.open, self.segments.back_mut()) else { return Ok(()) };
         if let Err(error) = file.write_all(block) {
             // Half an entry must not stand before a whole one.
             let restored = file.set_len(last.bytes).and_then(|()| file.seek(SeekFrom::End(0)));
@@ -209,13 +183,12 @@ impl Spool {
         }
         last.bytes += length;
         last.entries += count;
-        Ok(lost)
+        Ok(())
     }
 
-    /// Drops the oldest segments until so many bytes more are allowed; gives how many entries that were. What is under way
-    /// stays: it is not lost yet.
-    fn make_room(&mut self, more: u64) -> io::Result<u64> {
-        let mut lost = 0;
+    /// Drops the oldest segments until so many bytes more are allowed, and counts their entries. What is under way stays: it
+    /// is not lost yet.
+    fn make_room(&mut self, more: u64, lost: &mut u64) -> io::Result<()> {
         while self.bytes() + more + self.head.len() as u64 > self.size {
             let under_way = self.read != self.committed;
             let busy = |number: u64| under_way && (self.committed.segment..=self.read.segment).contains(&number);
@@ -225,14 +198,14 @@ impl Spool {
                 self.open = None;
             }
             let read = if gone.number == self.committed.segment { self.committed.entries } else { 0 };
-            lost += gone.entries - read;
-            fs::remove_file(self.path(gone.number))?;
+            *lost += gone.entries - read;
+            remove(&self.path(gone.number))?;
             if !under_way {
                 self.committed = self.start();
                 self.read = self.committed;
             }
         }
-        Ok(lost)
+        Ok(())
     }
 
     /// Begins another segment.
@@ -241,9 +214,14 @@ impl Spool {
             full.sync_data()?;
         }
         let number = self.next;
-        let mut file = options().create_new(true).open(self.path(number))?;
+        let path = self.path(number);
+        let mut file = options().create_new(true).open(&path)?;
         self.next += 1;
-        file.write_all(self.head.as_bytes())?;
+        if let Err(error) = file.write_all(self.head.as_bytes()) {
+            // A full disk is tried again and again: no file may stay of each time.
+            remove(&path)?;
+            return Err(error);
+        }
         self.open = Some(file);
         let bytes = self.head.len() as u64;
         self.segments.push_back(Segment { number, bytes, entries: 0, oldest: 0 });
@@ -254,12 +232,16 @@ impl Spool {
         Ok(())
     }
 
-    /// The next entries, at most so many and so many bytes but at least one, and the place behind them.
-    pub(super) fn read(&mut self, records: usize, bytes: usize) -> io::Result<(Vec<Entry>, Cursor)> {
+    /// The next entries, at most so many and so many bytes but at least one. Where a segment or what is left of it cannot
+    /// be read, the next one is.
+    ///
+    /// # Errors
+    /// What will pass by itself, and nothing could be read before it.
+    pub(super) fn read(&mut self, records: usize, bytes: usize) -> io::Result<Portion> {
         // No more than a segment, so that what is under way never keeps all of a small spool.
         let bytes = bytes.min(usize::try_from(self.full).unwrap_or(usize::MAX));
-        let (mut entries, mut size) = (Vec::new(), 0);
-        while entries.len() < records && size < bytes {
+        let (mut read, mut size) = (Portion::default(), 0);
+        while read.entries.len() < records && size < bytes {
             let at = self.read;
             let Some(place) = self.segments.iter().position(|segment| segment.number >= at.segment) else { break };
             let Some(segment) = self.segments.get(place) else { break };
@@ -272,29 +254,59 @@ impl Spool {
                 self.read = self.beginning(next);
                 continue;
             }
-            let mut file = File::open(self.path(segment.number))?;
-            file.seek(SeekFrom::Start(at.offset))?;
-            let mut file = BufReader::with_capacity(64 * 1024, file.take(segment.bytes - at.offset));
-            let before = entries.len();
-            while entries.len() < records && size < bytes {
-                let Some(entry) = entry(&mut file)? else { break };
-                let length = PREFIX + entry.payload.len();
-                if !entries.is_empty() && size + length > bytes {
-                    size = bytes;
-                    break;
-                }
-                size += length;
-                self.read.offset += length as u64;
-                self.read.entries += 1;
-                entries.push(entry);
+            let (path, end, all) = (self.path(segment.number), segment.bytes, segment.entries);
+            match self.read_from(&path, end, (records, bytes), &mut size, &mut read) {
+                Ok(()) if size >= bytes || read.entries.len() >= records || self.read.offset >= end => continue,
+                Ok(()) => {}
+                Err(error) if !passes(&error) => read.why = Some(format!("{}: {error}", path.display())),
+                Err(error) if read.entries.is_empty() => return Err(error),
+                Err(_) => break,
             }
-            if entries.len() == before && size < bytes {
-                // Written, and yet not readable: nothing behind it can be found.
-                self.read.offset = segment.bytes;
-                self.read.entries = segment.entries;
+            // Written, and yet not readable: nothing behind it can be found, and nothing more may go there.
+            if place + 1 == self.segments.len() {
+                self.open = None;
             }
+            read.lost += all.saturating_sub(self.read.entries);
+            (self.read.offset, self.read.entries) = (end, all);
         }
-        Ok((entries, self.read))
+        read.upto = self.read;
+        Ok(read)
+    }
+
+    /// Reads on in one segment, up to its end or as far as that is possible.
+    fn read_from(
+        &mut self,
+        path: &Path,
+        end: u64,
+        (records, bytes): (usize, usize),
+        size: &mut usize,
+        read: &mut Portion,
+    ) -> io::Result<()> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(self.read.offset))?;
+        let mut file = BufReader::with_capacity(64 * 1024, file.take(end - self.read.offset));
+        while read.entries.len() < records && *size < bytes {
+            let length = match piece(&mut file)? {
+                Piece::Entry(entry) => {
+                    let length = PREFIX + entry.payload.len();
+                    if !read.entries.is_empty() && *size + length > bytes {
+                        *size = bytes;
+                        break;
+                    }
+                    *size += length;
+                    read.entries.push(entry);
+                    length as u64
+                }
+                Piece::Damaged(length) => {
+                    read.lost += 1;
+                    length
+                }
+                Piece::End => break,
+            };
+            self.read.offset += length;
+            self.read.entries += 1;
+        }
+        Ok(())
     }
 
     /// What is before `cursor` will not be needed again.
@@ -307,7 +319,7 @@ impl Spool {
             if !done {
                 break;
             }
-            fs::remove_file(self.path(first.number))?;
+            remove(&self.path(first.number))?;
             self.segments.pop_front();
             if self.segments.is_empty() {
                 self.open = None;
@@ -320,6 +332,11 @@ impl Spool {
         let new = self.dir.join("cursor.new");
         fs::write(&new, format!("{segment:x} {offset} {entries}\n"))?;
         fs::rename(new, self.dir.join("cursor"))
+    }
+
+    /// Writes down again where it is; an error says that the disk takes nothing.
+    pub(super) fn touch(&mut self) -> io::Result<()> {
+        self.commit(self.committed)
     }
 
     /// What was read and not committed is read again.
@@ -356,16 +373,16 @@ impl Spool {
         Cursor { segment: segment.number, offset: self.head.len() as u64, entries: 0 }
     }
 
-    /// Where an earlier process was.
-    fn stored(&self) -> Option<Cursor> {
-        let text = fs::read_to_string(self.dir.join("cursor")).ok()?;
-        let mut parts = text.split_whitespace();
-        let segment = u64::from_str_radix(parts.next()?, 16).ok()?;
-        Some(Cursor { segment, offset: parts.next()?.parse().ok()?, entries: parts.next()?.parse().ok()? })
-    }
-
     fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{number:016x}.seg"))
+    }
+}
+
+/// Removes a file, by whomever that is done.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

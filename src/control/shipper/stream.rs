@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use rustix::io::Errno;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
@@ -58,8 +59,8 @@ impl Stream {
         Ok(Self { to: to.clone(), tls, connection: None })
     }
 
-    /// Sends entries; an error ends the connection and says why.
-    pub(super) async fn send(&mut self, entries: &[Entry]) -> Result<(), String> {
+    /// Sends entries; gives how many are too long for the network. An error ends the connection and says why.
+    pub(super) async fn send(&mut self, entries: &[Entry]) -> Result<u64, String> {
         let patience = self.to.patience;
         if !self.is_alive() {
             self.connection = None;
@@ -73,9 +74,9 @@ impl Stream {
             },
         };
         match timeout(patience, connection.write(entries)).await {
-            Ok(Ok(())) => {
+            Ok(Ok(too_long)) => {
                 self.connection = Some(connection);
-                Ok(())
+                Ok(too_long)
             }
             Ok(Err(error)) => Err(Chain(&error).to_string()),
             Err(_) => Err(format!("nothing written within {patience:?}")),
@@ -138,24 +139,61 @@ impl Stream {
 }
 
 impl Connection {
-    async fn write(&mut self, entries: &[Entry]) -> io::Result<()> {
+    /// Writes entries; gives how many were left out as too long for a datagram: they would be so the next time.
+    async fn write(&mut self, entries: &[Entry]) -> io::Result<u64> {
+        let mut too_long = 0;
         match self {
             Self::Datagrams(socket) => {
                 for entry in entries {
-                    socket.send(&entry.payload).await?;
+                    match socket.send(&entry.payload).await {
+                        Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => too_long += 1,
+                        sent => {
+                            sent?;
+                        }
+                    }
                 }
-                Ok(())
             }
             Self::Bytes(stream) => {
                 stream.write_all(&Wrap::Counted.body(entries)).await?;
-                stream.flush().await
+                stream.flush().await?;
             }
         }
+        Ok(too_long)
     }
 }
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("to", &self.to).field("connected", &self.connection.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn message_too_long_for_a_datagram_is_left_out_and_those_behind_it_go() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = Syslog {
+            host: "127.0.0.1".into(),
+            port: server.local_addr().unwrap().port(),
+            over: SyslogOver::Udp,
+            facility: 16,
+            app: "test".into(),
+            id_element: None,
+            longest: 70_000,
+            settle: Duration::ZERO,
+            patience: Duration::from_secs(5),
+        };
+        let entry = |length| Entry { at: 1, payload: Bytes::from(vec![b'x'; length]) };
+        let mut stream = Stream::new(&to).unwrap();
+
+        let sent = stream.send(&[entry(70_000), entry(3)]).await;
+
+        assert_eq!(sent, Ok(1));
+        assert_eq!(server.recv(&mut [0; 8]).await.unwrap(), 3);
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::backlog::{Backlog, Batch};
 use super::courier::{Courier, Outcome};
 use super::intake::Intake;
+use super::spool::{Found, Spool};
 use super::{ENDING, Relief};
 use crate::config;
 use crate::config::sink::{Destination, SyslogOver};
@@ -66,6 +67,9 @@ pub(super) struct Work {
 
 type Trip = BoxFuture<'static, (Courier, Outcome)>;
 
+/// A spool that is being opened.
+type Opening = BoxFuture<'static, io::Result<(Spool, Found)>>;
+
 impl Work {
     pub(super) fn new(
         sink: &config::Sink,
@@ -106,32 +110,36 @@ impl Work {
 
     pub(super) async fn run(mut self, mut stop: Stop) {
         let mut trip: Option<Trip> = None;
+        let mut opening: Option<Opening> = None;
         loop {
-            self.open_spool().await;
+            if opening.is_none() {
+                opening = self.open_spool();
+                self.mend_spool().await;
+            }
             let more = self.draw().await;
-            if trip.is_none() {
+            // What is on disk is older than what is here: nothing goes before it is known.
+            if trip.is_none() && opening.is_none() {
                 self.settle().await;
                 trip = self.depart().await;
             }
             self.show();
-            if self.is_over(trip.is_none()) {
+            let idle = trip.is_none() && opening.is_none();
+            if self.is_over(idle) {
                 break;
             }
             if more {
                 tokio::task::yield_now().await;
             }
-            let wake = if more { Instant::now() } else { self.wakes_at(trip.is_none()) };
-            let back = async {
-                match &mut trip {
-                    Some(trip) => trip.await,
-                    None => pending().await,
-                }
-            };
+            let wake = if more { Instant::now() } else { self.wakes_at(idle, opening.is_some()) };
             tokio::select! {
-                (courier, outcome) = back => {
+                (courier, outcome) = come(&mut trip) => {
                     trip = None;
                     self.courier = Some(courier);
                     self.arrived(outcome).await;
+                }
+                opened = come(&mut opening) => {
+                    opening = None;
+                    self.opened(opened).await;
                 }
                 () = self.intake.filled.notified(), if self.backlog.has_room() => {}
                 () = stop.stopped(), if self.ending.is_none() => self.ending = Some(Instant::now() + ENDING),
@@ -142,18 +150,51 @@ impl Work {
         self.finish().await;
     }
 
-    /// Opens the spool, and tries again if that cannot be.
-    async fn open_spool(&mut self) {
+    /// Begins to open the spool, and tries again if that cannot be.
+    fn open_spool(&self) -> Option<Opening> {
         if !self.backlog.lacks_spool() || self.spool_at > Instant::now() {
+            return None;
+        }
+        Some(Box::pin(self.backlog.opening()?))
+    }
+
+    async fn opened(&mut self, opened: io::Result<(Spool, Found)>) {
+        let kept = match opened {
+            Ok((spool, found)) => {
+                let kept = self.backlog.opened(spool, &found).await;
+                let sink = self.sink.name.as_str();
+                events::spool_opened(sink, self.backlog.held().entries, found.torn, found.foreign);
+                for why in &found.aside {
+                    events::spool_segment_skipped(&self.metrics, sink, why);
+                }
+                if kept.is_ok() {
+                    self.spool_works();
+                }
+                kept
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            self.spool_failed(&error);
+        }
+    }
+
+    /// Tries a spool that failed; nothing else may come that would.
+    async fn mend_spool(&mut self) {
+        if self.spool_failures == 0 || self.backlog.lacks_spool() || self.spool_at > Instant::now() {
             return;
         }
-        match self.backlog.open().await {
-            Ok(found) => {
-                self.spool_failures = 0;
-                events::spool_opened(self.sink.name.as_str(), self.backlog.held().entries, found.torn, found.foreign);
-            }
+        match self.backlog.try_spool().await {
+            Ok(()) => self.spool_works(),
             Err(error) => self.spool_failed(&error),
         }
+    }
+
+    fn spool_works(&mut self) {
+        if self.metrics.spool_fails() {
+            events::spool_recovered(&self.metrics, self.sink.name.as_str(), self.spool_failures);
+        }
+        self.spool_failures = 0;
     }
 
     fn spool_failed(&mut self, error: &io::Error) {
@@ -246,7 +287,7 @@ impl Work {
         let Some(mut batch) = self.under_way.take() else { return };
         let kept = match delivery {
             Delivery::Taken => {
-                if self.failures > 0 || self.metrics.is_failing() {
+                if self.failures > 0 || self.metrics.delivery_fails() {
                     events::sink_recovered(&self.metrics, self.sink.name.as_str(), self.failures);
                     self.failures = 0;
                 }
@@ -316,12 +357,12 @@ impl Work {
     }
 
     /// When there is something to do again, if nothing happens.
-    fn wakes_at(&self, idle: bool) -> Instant {
+    fn wakes_at(&self, idle: bool, opening: bool) -> Instant {
         let mut at = Instant::now() + LOOK;
         if !self.open.is_empty() {
             at = at.min(self.closes_at());
         }
-        if self.backlog.lacks_spool() {
+        if !opening && (self.backlog.lacks_spool() || self.spool_failures > 0) {
             at = at.min(self.spool_at);
         }
         if idle {
@@ -337,13 +378,21 @@ impl Work {
         let held = self.backlog.held();
         let (queued, oldest) = self.backlog.in_memory();
         let first = self.open.first().map(|entry| entry.at);
-        let queue = self.intake.len() + self.open.len() + queued;
+        let queue = self.intake.len() + self.open.len();
         self.metrics.show(Waiting {
-            queue: queue as u64,
+            queue: queue as u64 + queued,
             spool_bytes: held.bytes,
             spool_records: held.entries,
             oldest: held.oldest.or(oldest).or(first).unwrap_or_default(),
         });
         self.losses.look(self.sink.name.as_str(), &self.metrics);
+    }
+}
+
+/// What comes of something, if it is under way.
+async fn come<T>(of: &mut Option<BoxFuture<'static, T>>) -> T {
+    match of {
+        Some(under_way) => under_way.await,
+        None => pending().await,
     }
 }

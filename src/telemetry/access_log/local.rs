@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::Consumer;
 use super::writer::Writer;
+use super::{Consumer, Room, Waiting};
 use crate::config;
 use crate::config::sink::Select;
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
@@ -27,7 +27,8 @@ pub struct Local {
 /// The end that the access log sees.
 #[derive(Debug)]
 struct Intake {
-    queue: SyncSender<Arc<Record>>,
+    queue: SyncSender<Waiting>,
+    room: Arc<Room>,
     thread: Thread,
     select: ArcSwap<Select>,
     metrics: Arc<LogMetrics>,
@@ -52,9 +53,10 @@ impl Local {
         let (orders, from) = sync_channel(ORDERS);
         let (queue, records) = sync_channel(config.queue.max(1));
         let select = ArcSwap::from_pointee(config.select.clone());
-        let writer = Writer::new(config, redactor, Arc::clone(&metrics), records);
+        let room = Arc::new(Room::new(config.queue_memory));
+        let writer = Writer::new(config, redactor, Arc::clone(&metrics), records, Arc::clone(&room));
         let thread = thread::Builder::new().name("log-local".to_owned()).spawn(move || writer.run(&from))?;
-        let intake = Arc::new(Intake { queue, thread: thread.thread().clone(), select, metrics });
+        let intake = Arc::new(Intake { queue, room, thread: thread.thread().clone(), select, metrics });
         Ok(Self { orders, intake })
     }
 
@@ -69,7 +71,7 @@ impl Local {
     }
 
     /// Uses other settings once the thread has heard of them ([`Local::flush`] waits for it). The length of the queue
-    /// needs a restart.
+    /// and its memory need another one.
     pub fn reconfigure(&self, config: config::Sink, redactor: Redactor) {
         self.intake.select.store(Arc::new(config.select.clone()));
         self.order(Order::Reconfigure(Box::new((config, redactor))));
@@ -97,11 +99,16 @@ impl Consumer for Intake {
         if !select::wants(&self.select.load(), record) {
             return;
         }
-        match self.queue.try_send(Arc::clone(record)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.metrics.drop_record(LogDrop::SinkFull),
-            Err(TrySendError::Disconnected(_)) => self.metrics.drop_record(LogDrop::Ending),
-        }
+        let Some(waiting) = self.room.admit(record) else {
+            return self.metrics.drop_record(LogDrop::SinkFull);
+        };
+        let (cause, lost) = match self.queue.try_send(waiting) {
+            Ok(()) => return,
+            Err(TrySendError::Full(lost)) => (LogDrop::SinkFull, lost),
+            Err(TrySendError::Disconnected(lost)) => (LogDrop::Ending, lost),
+        };
+        self.room.release(lost);
+        self.metrics.drop_record(cause);
     }
 
     fn pause(&self) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::local::Order;
 use super::losses::Losses;
 use super::sink::Sink;
+use super::{Room, Waiting};
 use crate::config;
 use crate::config::sink::{Destination, LogFile};
 use crate::telemetry::events;
@@ -42,7 +43,8 @@ pub(super) struct Writer {
     encoder: Encoder,
     metrics: Arc<LogMetrics>,
     losses: Losses,
-    queue: Receiver<Arc<Record>>,
+    queue: Receiver<Waiting>,
+    room: Arc<Room>,
     /// Nobody can hand a record over any more.
     cut_off: bool,
     /// `None` while it cannot be opened.
@@ -65,7 +67,8 @@ impl Writer {
         config: config::Sink,
         redactor: Redactor,
         metrics: Arc<LogMetrics>,
-        queue: Receiver<Arc<Record>>,
+        queue: Receiver<Waiting>,
+        room: Arc<Room>,
     ) -> Self {
         Self {
             encoder: Encoder::new(config.format.clone(), redactor),
@@ -73,6 +76,7 @@ impl Writer {
             metrics,
             losses: Losses::default(),
             queue,
+            room,
             cut_off: false,
             sink: None,
             pending: Vec::with_capacity(BATCH * 2),
@@ -175,7 +179,10 @@ impl Writer {
                 return;
             }
             match self.queue.try_recv() {
-                Ok(record) => self.add(&record),
+                Ok(waiting) => {
+                    let record = self.room.release(waiting);
+                    self.add(&record);
+                }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     self.cut_off = true;

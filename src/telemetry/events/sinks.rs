@@ -45,10 +45,27 @@ pub fn records_lost(sink: &str, cause: &'static str, records: u64) {
 
 /// The spool cannot be used; records wait in memory. Written once for each streak.
 pub fn spool_failing(metrics: &LogMetrics, sink: &str, first: bool, error: &std::io::Error) {
-    metrics.fail(&format!("spool: {error}"));
+    metrics.fail_spool(&format!("spool: {error}"));
     if first {
         error!(sink, error = %Chain(error), "spool cannot be used, records wait in memory");
     }
+}
+
+/// The spool can be used again.
+pub fn spool_recovered(metrics: &LogMetrics, sink: &str, failures: u64) {
+    metrics.recover_spool();
+    info!(sink, failures, "spool recovered");
+}
+
+/// A segment of the spool, or what is left of it, cannot be read: what is behind it goes on. Counted.
+pub fn spool_segment_skipped(metrics: &LogMetrics, sink: &str, why: &str) {
+    metrics.note(&format!("spool: {why}"));
+    error!(sink, error = why, "spool segment cannot be read, it is passed over");
+}
+
+/// What a sink has spooled that is no more: nobody will send it unless a sink of that name comes back.
+pub fn spool_left(dir: &std::path::Path, records: u64, bytes: u64) {
+    warn!(spool.dir = %dir.display(), records, bytes, "spool belongs to no sink, its records wait for one of that name");
 }
 
 /// The spool is open; what an earlier process left will be sent.

@@ -244,6 +244,8 @@ causes! {
         Unauthenticated = "unauthenticated",
         /// From a page of another origin.
         Foreign = "foreign",
+        /// The spool could not be read where it was. Of what cannot be counted, one for each place.
+        Damaged = "damaged",
     }
     /// Why a record was lost.
     LogDrop {
@@ -257,6 +259,8 @@ causes! {
         Refused = "refused",
         /// Spooled for another kind of receiver than the sink is now.
         Foreign = "foreign",
+        /// The spool could not be read where it was. Of what cannot be counted, one for each place.
+        Damaged = "damaged",
         /// The sink had not taken it when the process ended.
         Ending = "ending",
     }

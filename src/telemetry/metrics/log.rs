@@ -26,7 +26,10 @@ pub struct LogMetrics {
     spool_bytes: AtomicU64,
     spool_records: AtomicU64,
     oldest: AtomicU64,
+    /// What takes its records fails: a receiver, a file.
     failing: AtomicBool,
+    /// Its spool fails. A thing of its own: a delivery says nothing about the disk.
+    spool_failing: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
 
@@ -102,14 +105,35 @@ impl LogMetrics {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 
-    /// It works again.
+    /// It works again; its spool, if it has one, is as it was.
     pub fn recover(&self) {
         self.failing.store(false, Ordering::Relaxed);
     }
 
-    /// Whether it fails at the moment.
+    /// Its spool fails, for this reason. Counted.
+    pub fn fail_spool(&self, why: &str) {
+        self.spool_failing.store(true, Ordering::Relaxed);
+        self.note(why);
+    }
+
+    /// Its spool works again.
+    pub fn recover_spool(&self) {
+        self.spool_failing.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it fails at the moment, or its spool does.
     pub fn is_failing(&self) -> bool {
+        self.delivery_fails() || self.spool_fails()
+    }
+
+    /// Whether what takes its records fails at the moment.
+    pub fn delivery_fails(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Whether its spool fails at the moment.
+    pub fn spool_fails(&self) -> bool {
+        self.spool_failing.load(Ordering::Relaxed)
     }
 
     /// Why it failed last.

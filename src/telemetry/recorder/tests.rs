@@ -6,7 +6,7 @@ use crate::telemetry::record::{End, Stage};
 use crate::telemetry::samples;
 
 const SETTINGS: config::Recorder =
-    config::Recorder { records: 4, memory: 1 << 20, slow: Duration::from_secs(2), sample: 1 };
+    config::Recorder { records: 4, memory: 1 << 20, slow: Duration::from_secs(2), sample: 1, anonymise: None };
 
 fn recorder(settings: config::Recorder) -> Recorder {
     Recorder::new(settings, Arc::default())
@@ -113,6 +113,10 @@ impl Follower for Reader {
     fn follow(&self, record: &Arc<Record>) -> bool {
         self.0.try_send(Arc::clone(record)).is_ok()
     }
+
+    fn has_left(&self) -> bool {
+        self.0.is_closed()
+    }
 }
 
 #[test]
@@ -127,4 +131,30 @@ fn follower_sees_every_record_until_it_leaves() {
     drop(seen);
     recorder.take(&Arc::new(well("2")));
     assert_eq!(recorder.following.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn followers_that_left_while_no_record_came_are_forgotten() {
+    let recorder = recorder(SETTINGS);
+
+    for _ in 0..100 {
+        let (sender, seen) = mpsc::channel(8);
+        recorder.admit(Arc::new(Reader(sender)));
+        drop(seen);
+    }
+
+    assert_eq!(recorder.following.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn nothing_is_kept_or_followed_of_an_address_that_must_not_be_told() {
+    let anonymise = Some(config::sink::Anonymise { ipv4_prefix: 16, ipv6_prefix: 48 });
+    let recorder = recorder(config::Recorder { anonymise, ..SETTINGS });
+    let (sender, mut seen) = mpsc::channel(8);
+    recorder.admit(Arc::new(Reader(sender)));
+
+    recorder.take(&Arc::new(well("1")));
+
+    assert_eq!(recorder.find(b"1")[0].1.client.ip().to_string(), "203.0.0.0");
+    assert_eq!(seen.try_recv().unwrap().client.ip().to_string(), "203.0.0.0");
 }

@@ -72,6 +72,7 @@ pub(crate) struct Setup {
     environment: Vec<(&'static str, OsString)>,
     volume: bool,
     process_1: bool,
+    small_disk: Option<&'static str>,
 }
 
 impl Setup {
@@ -84,6 +85,12 @@ impl Setup {
     /// As process 1 of a namespace of its own, as in a container.
     pub(crate) fn in_a_container(mut self) -> Self {
         self.process_1 = true;
+        self
+    }
+
+    /// With a disk of 64 KiB at this folder, which nobody else sees.
+    pub(crate) fn small_disk(mut self, folder: &'static str) -> Self {
+        self.small_disk = Some(folder);
         self
     }
 
@@ -202,7 +209,14 @@ impl Setup {
             std::os::unix::fs::symlink("..data/sluicegate.toml", &file).unwrap();
         }
         let binary = binary();
-        let mut command = if self.process_1 { Command::new("unshare") } else { Command::new(&binary) };
+        let alone = self.process_1 || self.small_disk.is_some();
+        let mut command = if alone { Command::new("unshare") } else { Command::new(&binary) };
+        if let Some(folder) = self.small_disk {
+            let folder = directory.path().join(folder);
+            std::fs::create_dir(&folder).unwrap();
+            let mount = "mount -t tmpfs -o size=64k none \"$0\" && exec \"$@\"";
+            command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mount]).arg(folder).arg(&binary);
+        }
         if self.process_1 {
             // Whoever is not root may do this in a user namespace only.
             command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]).arg(&binary);

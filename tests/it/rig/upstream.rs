@@ -75,8 +75,16 @@ impl Upstream {
 
     /// An endpoint that answers each request with the bytes that `answer` makes of it.
     pub(crate) async fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::answering_at("127.0.0.1:0", answer).await.unwrap()
+    }
+
+    /// The same at an address of one's choice.
+    pub(crate) async fn answering_at(
+        address: &str,
+        answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let answer = Arc::new(answer);
-        Self::playing(move |peer, seen| answer_all(peer, seen, Arc::clone(&answer))).await
+        Self::playing_at(address, move |peer, seen| answer_all(peer, seen, Arc::clone(&answer))).await
     }
 
     /// An endpoint that answers 200 with its name in `X-Name` and as its body.
@@ -86,8 +94,7 @@ impl Upstream {
 
     /// Likewise, at an address of one's choice.
     pub(crate) async fn named_at(address: &str, name: &'static str) -> std::io::Result<Self> {
-        let answer = Arc::new(move |_: &Request| named(name));
-        Self::playing_at(address, move |peer, seen| answer_all(peer, seen, Arc::clone(&answer))).await
+        Self::answering_at(address, move |_| named(name)).await
     }
 
     /// An endpoint that answers as [`Upstream::named`] does, each time once `gate` lets it.

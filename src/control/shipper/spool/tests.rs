@@ -21,16 +21,24 @@ fn entries(numbers: std::ops::Range<u64>) -> Vec<Entry> {
     numbers.map(|at| Entry { at, payload: Bytes::from(format!("{at:0100}")) }).collect()
 }
 
+/// Appends entries; gives how many older ones had to go.
+fn append(spool: &mut Spool, numbers: std::ops::Range<u64>) -> u64 {
+    let all = entries(numbers);
+    let done = spool.append(&all);
+    assert!(done.error.is_none() && done.stored == all.len(), "{done:?}");
+    done.lost
+}
+
 /// Reads and commits everything.
 fn drained(spool: &mut Spool) -> Vec<u64> {
     let mut all = Vec::new();
     loop {
-        let (read, cursor) = spool.read(7, 10_000).unwrap();
-        if read.is_empty() {
+        let read = spool.read(7, 10_000).unwrap();
+        spool.commit(read.upto).unwrap();
+        if read.entries.is_empty() {
             return all;
         }
-        all.extend(read.iter().map(|entry| entry.at));
-        spool.commit(cursor).unwrap();
+        all.extend(read.entries.iter().map(|entry| entry.at));
     }
 }
 
@@ -47,14 +55,14 @@ fn entries_come_back_in_order_and_the_files_go() {
     let mut spool = open(&folder, SIZE);
 
     for start in (0..5_000).step_by(100) {
-        assert_eq!(spool.append(&entries(start..start + 100)).unwrap(), 0);
+        assert_eq!(append(&mut spool, start..start + 100), 0);
     }
     assert_eq!((spool.held().entries, spool.held().oldest), (5_000, Some(0)));
     assert!(segments(&folder).len() > 3);
 
     assert_eq!(drained(&mut spool), (0..5_000).collect::<Vec<_>>());
     assert_eq!((spool.held(), segments(&folder).len()), (Held::default(), 0));
-    spool.append(&entries(7..9)).unwrap();
+    append(&mut spool, 7..9);
     assert_eq!(drained(&mut spool), [7, 8]);
 }
 
@@ -62,10 +70,10 @@ fn entries_come_back_in_order_and_the_files_go() {
 fn what_was_read_and_not_committed_is_read_again() {
     let folder = folder();
     let mut spool = open(&folder, SIZE);
-    spool.append(&entries(0..10)).unwrap();
+    append(&mut spool, 0..10);
 
-    let (_, cursor) = spool.read(3, 10_000).unwrap();
-    spool.commit(cursor).unwrap();
+    let read = spool.read(3, 10_000).unwrap();
+    spool.commit(read.upto).unwrap();
     spool.read(3, 10_000).unwrap();
     assert_eq!(spool.held().entries, 7);
     spool.rewind();
@@ -77,10 +85,10 @@ fn what_was_read_and_not_committed_is_read_again() {
 fn what_an_earlier_process_left_is_there_from_where_it_was() {
     let folder = folder();
     let mut spool = open(&folder, SIZE);
-    spool.append(&entries(0..2_000)).unwrap();
-    let (read, cursor) = spool.read(1_000, 1 << 20).unwrap();
-    assert_eq!(read.len(), 1_000);
-    spool.commit(cursor).unwrap();
+    append(&mut spool, 0..2_000);
+    let read = spool.read(1_000, 1 << 20).unwrap();
+    assert_eq!(read.entries.len(), 1_000);
+    spool.commit(read.upto).unwrap();
     // Like a kill: nothing is closed in an orderly way.
     drop(spool);
 
@@ -94,37 +102,130 @@ fn what_an_earlier_process_left_is_there_from_where_it_was() {
 fn a_tail_that_was_cut_costs_its_own_entry_only() {
     let folder = folder();
     let mut spool = open(&folder, SIZE);
-    spool.append(&entries(0..10)).unwrap();
+    append(&mut spool, 0..10);
     drop(spool);
     let file = segments(&folder).pop().unwrap();
     let length = fs::metadata(&file).unwrap().len();
     OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 5).unwrap();
 
     let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
-    spool.append(&entries(20..22)).unwrap();
+    append(&mut spool, 20..22);
 
-    assert!(found.torn > 0);
+    assert!(found.torn > 0 && found.damaged == 1, "{found:?}");
     assert_eq!(drained(&mut spool), (0..9).chain(20..22).collect::<Vec<_>>());
 }
 
+/// Changes a byte of the only segment, so far from its end.
+fn flip(folder: &TempDir, from_end: usize) {
+    let file = segments(folder).pop().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.len() - from_end;
+    bytes[at] ^= 0x40;
+    File::create(&file).unwrap().write_all(&bytes).unwrap();
+}
+
 #[test]
-fn a_flipped_bit_is_noticed_and_what_is_before_it_counts() {
+fn an_entry_with_a_flipped_bit_costs_itself_only_and_is_counted() {
     let folder = folder();
     let mut spool = open(&folder, SIZE);
-    spool.append(&entries(0..10)).unwrap();
+    append(&mut spool, 0..10);
     drop(spool);
-    let file = segments(&folder).pop().unwrap();
-    let mut bytes = fs::read(&file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    File::create(&file).unwrap().write_all(&bytes).unwrap();
+    // The payload of the fifth.
+    flip(&folder, 116 * 5 + 50);
+
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let read = spool.read(100, 10_000).unwrap();
+
+    assert_eq!(found, Found::default());
+    assert_eq!(read.lost, 1);
+    let left: Vec<u64> = read.entries.iter().map(|entry| entry.at).collect();
+    assert_eq!(left, (0..4).chain(5..10).collect::<Vec<_>>());
+    spool.commit(read.upto).unwrap();
+    assert_eq!((spool.held(), segments(&folder).len()), (Held::default(), 0));
+}
+
+#[test]
+fn what_stands_behind_a_length_that_is_wrong_is_counted() {
+    let folder = folder();
+    let mut spool = open(&folder, SIZE);
+    append(&mut spool, 0..10);
+    // The highest byte of the length of the fifth.
+    flip(&folder, 116 * 6 - 3);
+
+    let read = spool.read(100, 10_000).unwrap();
+    assert_eq!((read.entries.len(), read.lost), (4, 6));
+    drop(spool);
+
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    assert!(found.torn > 0 && found.damaged == 1, "{found:?}");
+    assert_eq!(drained(&mut spool), [0, 1, 2, 3]);
+}
+
+#[test]
+fn zeros_at_the_end_are_one_place_and_not_many_entries() {
+    let folder = folder();
+    let mut spool = open(&folder, SIZE);
+    append(&mut spool, 0..3);
+    drop(spool);
+    let file = OpenOptions::new().write(true).open(segments(&folder).pop().unwrap()).unwrap();
+    file.set_len(file.metadata().unwrap().len() + 4_096).unwrap();
 
     let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
 
-    assert!(found.torn > 0);
-    let left = drained(&mut spool);
-    assert!(!left.is_empty() && left.len() < 10);
-    assert_eq!(left, (0..left.len() as u64).collect::<Vec<_>>());
+    assert_eq!((found.torn, found.damaged), (4_096, 1));
+    assert_eq!(drained(&mut spool), [0, 1, 2]);
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_passed_over_and_counted() {
+    let folder = folder();
+    let mut spool = open(&folder, SIZE);
+    for part in 0..30 {
+        append(&mut spool, part * 100..part * 100 + 100);
+    }
+    let files = segments(&folder);
+    assert!(files.len() > 2, "{files:?}");
+    // Root reads everything, but not what is a directory.
+    fs::remove_file(&files[0]).unwrap();
+    fs::create_dir(&files[0]).unwrap();
+    fs::remove_file(&files[1]).unwrap();
+
+    let read = spool.read(10, 10_000).unwrap();
+
+    assert_eq!(read.entries.len(), 10);
+    assert_eq!(read.lost, read.entries[0].at);
+    assert!(read.why.is_some());
+}
+
+#[test]
+fn a_segment_that_cannot_be_looked_through_is_laid_aside_at_the_start() {
+    let folder = folder();
+    let mut spool = open(&folder, SIZE);
+    append(&mut spool, 0..3);
+    drop(spool);
+    fs::create_dir(folder.path().join("00000000000000ff.seg")).unwrap();
+
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+
+    assert_eq!((found.aside.len(), found.damaged), (1, 1), "{found:?}");
+    assert_eq!(drained(&mut spool), [0, 1, 2]);
+    assert!(folder.path().join("00000000000000ff.unreadable").exists());
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_can_be_told() {
+    let folder = folder();
+    let mut spool = open(&folder, SIZE);
+    append(&mut spool, 0..10);
+    let read = spool.read(4, 10_000).unwrap();
+    spool.commit(read.upto).unwrap();
+
+    assert_eq!(left_in(folder.path()).unwrap(), None, "somebody uses it");
+    drop(spool);
+
+    let left = left_in(folder.path()).unwrap().unwrap();
+    assert!(left.entries == 6 && left.bytes > 600, "{left:?}");
+    assert_eq!(left_in(tempfile::tempdir().unwrap().path()).unwrap(), Some(Held::default()));
 }
 
 #[test]
@@ -135,7 +236,7 @@ fn the_oldest_go_when_it_is_full_and_are_counted() {
 
     let mut lost = 0;
     for start in (0..10_000).step_by(50) {
-        lost += spool.append(&entries(start..start + 50)).unwrap();
+        lost += append(&mut spool, start..start + 50);
         assert!(spool.held().bytes <= size);
     }
 
@@ -147,15 +248,15 @@ fn the_oldest_go_when_it_is_full_and_are_counted() {
 fn what_is_under_way_is_not_dropped_for_newer_ones() {
     let folder = folder();
     let mut spool = open(&folder, 64 * 1024);
-    spool.append(&entries(0..20)).unwrap();
-    let (under_way, cursor) = spool.read(10, 10_000).unwrap();
+    append(&mut spool, 0..20);
+    let under_way = spool.read(10, 10_000).unwrap();
 
-    let lost = spool.append(&entries(20..10_000)).unwrap();
+    let lost = append(&mut spool, 20..10_000);
     assert!(lost > 0);
     spool.rewind();
-    let (again, same) = spool.read(10, 10_000).unwrap();
-    assert_eq!((&again, same), (&under_way, cursor));
-    spool.commit(same).unwrap();
+    let again = spool.read(10, 10_000).unwrap();
+    assert_eq!((&again.entries, again.upto), (&under_way.entries, under_way.upto));
+    spool.commit(again.upto).unwrap();
 
     let rest = drained(&mut spool);
     assert_eq!(10 + rest.len() as u64 + lost, 10_000);
@@ -178,7 +279,7 @@ fn two_processes_do_not_share_one() {
 fn entries_for_another_kind_of_sink_are_removed_and_counted() {
     let folder = folder();
     let mut spool = open(&folder, SIZE);
-    spool.append(&entries(0..10)).unwrap();
+    append(&mut spool, 0..10);
     drop(spool);
 
     let (spool, found) = Spool::open(folder.path(), "other", SIZE).unwrap();
@@ -193,7 +294,7 @@ fn nobody_else_may_read_it() {
     let folder = folder();
     let place = folder.path().join("spool").join("sink");
     let (mut spool, _) = Spool::open(&place, "test", SIZE).unwrap();
-    spool.append(&entries(0..1)).unwrap();
+    append(&mut spool, 0..1);
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&place), mode(&spool.path(0))), (0o700, 0o600));

@@ -1,0 +1,136 @@
+//! Spools whose disk is slow, full, damaged, or nobody's any more.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::rig::{Rig, Upstream, field, soon};
+use crate::sinks::{arrived, ask, lines_to, sent, setup, sink, told};
+
+/// Keys of a sink to `address` with a spool in the proxy's own folder.
+fn spooled(address: std::net::SocketAddr) -> String {
+    format!("{}spool = {{ dir = \"DIR/spool\", size = \"1MiB\" }}\n", lines_to(address))
+}
+
+/// The segments that are in `folder`.
+fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|ending| ending == "seg")).collect()
+}
+
+#[tokio::test]
+async fn records_are_taken_in_while_a_spool_is_opened() {
+    let upstream = Upstream::named("a").await;
+    let address = Upstream::nobody().await;
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("central").join("0000000000000000.seg");
+    std::fs::create_dir(folder.path().join("central")).unwrap();
+    // Opening it takes until somebody writes to it: a disk that is slow.
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let spool = format!("spool = {{ dir = \"{}\" }}\n", folder.path().display());
+    let rig = setup(&upstream, &format!("{}queue = 16\n{spool}", lines_to(address))).start().await;
+
+    for _ in 0..10 {
+        ask(&rig, "/x", 10).await;
+    }
+
+    let status = rig.status_where("all of them in memory", |status| sink(status)["queue"] == 100).await;
+    assert_eq!(sink(&status)["dropped"], json!({}), "{status}");
+    let receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
+    std::fs::write(&pipe, "").unwrap();
+    arrived(&receiver, &told(&rig, 100).await).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_no_record_while_memory_lasts_and_is_over_when_there_is_room() {
+    let upstream = Upstream::named("a").await;
+    let address = Upstream::nobody().await;
+    // Its segments are small enough for several on that disk.
+    let keys = spooled(address).replace("1MiB", "64KiB");
+    let rig = setup(&upstream, &keys).small_disk("spool").start().await;
+
+    let mut asked = 0;
+    let filling = async {
+        while rig.events.all().iter().all(|event| !event.to_string().contains("spool cannot be used")) {
+            ask(&rig, "/x", 20).await;
+            asked += 20;
+        }
+    };
+    soon("a full disk", filling).await;
+    ask(&rig, "/x", 20).await;
+    asked += 20;
+    let status = rig.status_where("a failure", |status| sink(status)["state"] == "failing").await;
+    assert_eq!(sink(&status)["dropped"], json!({}), "{status}");
+    // Tried each second, and no file is left of each time.
+    let folder = format!("/proc/{}/root{}/spool/central", rig.pid(), rig.directory.path().display());
+    let many = segments(Path::new(&folder)).len();
+    let tried = rig.metric("sluicegate_access_log_write_errors_total{sink=\"central\"}").await;
+    soon("five more failures", async {
+        while rig.metric("sluicegate_access_log_write_errors_total{sink=\"central\"}").await < tried + 5.0 {}
+    })
+    .await;
+    assert!(segments(Path::new(&folder)).len() <= many + 1, "{many}");
+
+    let receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
+    arrived(&receiver, &told(&rig, asked).await).await;
+    rig.event("spool recovered").await;
+    let after = sent(&rig).await;
+    assert_eq!(after["dropped"], json!({}), "{after}");
+}
+
+#[tokio::test]
+async fn a_spool_with_a_lost_segment_goes_on_behind_it_and_counts() {
+    let upstream = Upstream::named("a").await;
+    let address = Upstream::nobody().await;
+    let keys = spooled(address).replace("1MiB", "64KiB");
+    let rig = setup(&upstream, &keys).start().await;
+    for _ in 0..3 {
+        ask(&rig, "/x", 20).await;
+        rig.status_where("an empty queue", |status| sink(status)["queue"] == 0).await;
+    }
+    let all = told(&rig, 60).await;
+    let folder = rig.directory.path().join("spool").join("central");
+    let mut files = segments(&folder);
+    files.sort();
+    assert!(files.len() > 1, "{files:?}");
+    std::fs::remove_file(&files[0]).unwrap();
+
+    let _receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
+
+    let after = sent(&rig).await;
+    let lost = after["dropped"]["damaged"].as_u64().unwrap();
+    assert!(lost > 0 && after["sent"].as_u64().unwrap() + lost == all.len() as u64, "{after}");
+    rig.event("spool segment cannot be read, it is passed over").await;
+    let sample = "sluicegate_access_log_records_dropped_total{sink=\"central\",cause=\"damaged\"}";
+    assert_eq!(rig.metric(sample).await, lost as f64);
+}
+
+/// Waits until `rig` tells of a spool that is nobody's with so many records.
+async fn told_of(rig: &Rig, records: u64) {
+    let event = rig.event("spool belongs to no sink, its records wait for one of that name").await;
+    assert_eq!(field(&event, "records"), records, "{event}");
+    assert!(field(&event, "spool.dir").as_str().unwrap().ends_with("/central"), "{event}");
+    assert!(field(&event, "bytes").as_u64().unwrap() > 1_000, "{event}");
+}
+
+#[tokio::test]
+async fn a_spool_whose_sink_is_renamed_is_told_at_the_reload_and_at_the_next_start() {
+    let upstream = Upstream::named("a").await;
+    let address = Upstream::nobody().await;
+    let folder = tempfile::tempdir().unwrap();
+    let keys = spooled(address).replace("DIR/spool", &folder.path().display().to_string());
+    let mut rig = setup(&upstream, &keys).start().await;
+    ask(&rig, "/x", 30).await;
+    rig.status_where("the spool", |status| sink(status)["spool_records"] == 30).await;
+
+    rig.write_config(&rig.config().replace("\"central\"", "\"renamed\""));
+    rig.signal("HUP").await;
+
+    told_of(&rig, 30).await;
+    rig.signal("TERM").await;
+    rig.ended().await;
+    let other = "[access_log]\ntarget = \"stdout\"\n[[access_log.sinks]]\nname = \"other\"\n";
+    let next = Rig::setup().endpoint(&upstream).rest(&format!("{other}{keys}")).start().await;
+    told_of(&next, 30).await;
+}
