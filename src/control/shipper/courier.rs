@@ -7,6 +7,7 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message as _;
 
+use super::kafka::Producer;
 use super::stream::Stream;
 use crate::config::sink::{Destination, Sink};
 use crate::control::transport::{Delivery, Speaks, Transport, TransportError};
@@ -21,6 +22,8 @@ pub(super) enum Courier {
     Call { transport: Transport, wrap: Wrap },
     /// Syslog.
     Stream(Box<Stream>),
+    /// Batches for a topic of Kafka.
+    Produce(Box<Producer>),
 }
 
 /// What an answer says beside its status.
@@ -52,6 +55,7 @@ impl Courier {
         Ok(Some(match &sink.to {
             Destination::Stdout | Destination::File(_) => return Ok(None),
             Destination::Syslog(syslog) => Self::Stream(Box::new(Stream::new(syslog)?)),
+            Destination::Kafka(kafka) => Self::Produce(Box::new(Producer::new(kafka)?)),
             Destination::Otlp(otlp) if otlp.grpc => {
                 Self::Call { transport: Transport::new(&otlp.to, Speaks::Grpc)?, wrap }
             }
@@ -101,6 +105,7 @@ impl Courier {
                 Ok(()) => Delivery::Taken,
                 Err(why) => Delivery::Later { after: None, why },
             },
+            Self::Produce(producer) => producer.deliver(entries).await,
         };
         Outcome { delivery, rejected }
     }
@@ -108,7 +113,7 @@ impl Courier {
     /// Ends politely; gives whether the receiver is known to have what was sent.
     pub(super) async fn close(&mut self) -> bool {
         match self {
-            Self::Post { .. } | Self::Call { .. } => true,
+            Self::Post { .. } | Self::Call { .. } | Self::Produce(_) => true,
             Self::Stream(stream) => stream.close().await,
         }
     }
@@ -116,7 +121,7 @@ impl Courier {
     /// Whether what was sent before is still on its way, or there. Only a connection that is gone says no.
     pub(super) fn is_alive(&mut self) -> bool {
         match self {
-            Self::Post { .. } | Self::Call { .. } => true,
+            Self::Post { .. } | Self::Call { .. } | Self::Produce(_) => true,
             Self::Stream(stream) => stream.is_alive(),
         }
     }

@@ -10,8 +10,10 @@ mod backlog;
 mod courier;
 mod frame;
 mod intake;
+mod kafka;
 mod spool;
 mod stream;
+mod wire;
 mod work;
 
 use std::path::PathBuf;
