@@ -74,7 +74,7 @@ pub(crate) fn sink(status: &Value) -> &Value {
 }
 
 /// Waits until the sink has nothing left.
-pub(crate) async fn sent(rig: &Rig) -> Value {
+async fn sent(rig: &Rig) -> Value {
     let status = rig
         .status_long("everything sent", |status| {
             let sink = sink(status);

@@ -323,7 +323,7 @@ fn messages(partition: usize, whole: &[u8]) -> Vec<Message> {
         batch = rest;
         assert_eq!(record.get_u8(), 0, "attributes");
         assert!((0..=last_at - first_at).contains(&varint(&mut record)), "time");
-        assert_eq!(varint(&mut record), place.into());
+        assert_eq!(varint(&mut record), i64::from(place));
         let mut part = || {
             let length = varint(&mut record) as usize;
             record.copy_to_bytes(length)
