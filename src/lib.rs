@@ -13,6 +13,7 @@ pub mod h1;
 pub mod h3;
 pub mod headers;
 pub mod health;
+pub mod kafka;
 pub mod limit;
 pub mod message;
 pub mod route;

@@ -74,7 +74,7 @@ pub struct Sink {
     /// Its name.
     #[serde(serialize_with = "word")]
     pub name: SinkName,
-    /// `stdout`, `file`, `syslog`, `otlp`, `loki`, `http`.
+    /// `stdout`, `file`, `syslog`, `otlp`, `loki`, `http`, `kafka`.
     pub kind: &'static str,
     /// `working`, or `failing` while it takes nothing.
     pub state: &'static str,
@@ -82,6 +82,8 @@ pub struct Sink {
     pub queue: u64,
     /// Size of its spool.
     pub spool_bytes: u64,
+    /// Size that its spool may have; 0 without one.
+    pub spool_max_bytes: u64,
     /// Records that wait in its spool.
     pub spool_records: u64,
     /// Age of the oldest record that waits; 0 when none does.

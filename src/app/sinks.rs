@@ -179,6 +179,7 @@ pub(super) fn shown(config: &Config, metrics: &Metrics) -> Vec<status::Sink> {
             state: if log.is_failing() { "failing" } else { "working" },
             queue: waiting.queue,
             spool_bytes: waiting.spool_bytes,
+            spool_max_bytes: sink.spool.as_ref().map_or(0, |spool| spool.size),
             spool_records: waiting.spool_records,
             oldest_age_seconds: waiting.age().as_secs(),
             sent: log.written.get(),

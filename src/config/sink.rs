@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::collector::Collector;
 use super::pool::UpstreamTls;
+use super::secret::SecretSource;
 use crate::lexicon::{RouteName, SinkName};
 
 /// Default of [`Sink::queue_memory`].
@@ -52,6 +53,8 @@ pub enum Destination {
     Loki(Loki),
     /// Lines, or Elasticsearch's bulk, by POST.
     Http(HttpLines),
+    /// A topic of Kafka.
+    Kafka(Kafka),
 }
 
 impl Destination {
@@ -64,6 +67,7 @@ impl Destination {
             Self::Otlp(_) => "otlp",
             Self::Loki(_) => "loki",
             Self::Http(_) => "http",
+            Self::Kafka(_) => "kafka",
         }
     }
 
@@ -73,7 +77,7 @@ impl Destination {
             Self::Otlp(otlp) => Some(&otlp.to),
             Self::Loki(loki) => Some(&loki.to),
             Self::Http(http) => Some(&http.to),
-            Self::Stdout | Self::File(_) | Self::Syslog(_) => None,
+            Self::Stdout | Self::File(_) | Self::Syslog(_) | Self::Kafka(_) => None,
         }
     }
 
@@ -81,7 +85,7 @@ impl Destination {
     pub const fn file(&self) -> Option<&LogFile> {
         match self {
             Self::File(file) => Some(file),
-            Self::Stdout | Self::Syslog(_) | Self::Otlp(_) | Self::Loki(_) | Self::Http(_) => None,
+            Self::Stdout | Self::Syslog(_) | Self::Otlp(_) | Self::Loki(_) | Self::Http(_) | Self::Kafka(_) => None,
         }
     }
 
@@ -259,4 +263,43 @@ pub struct HttpLines {
     pub to: Collector,
     /// Whether it is Elasticsearch's `_bulk`, with the index or data stream of that name. Default: lines.
     pub bulk: Option<String>,
+}
+
+/// A topic of a Kafka cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kafka {
+    /// Brokers, each a host and a port, that are asked for all others. At least one.
+    pub brokers: Vec<(String, u16)>,
+    /// The topic.
+    pub topic: String,
+    /// TLS to every broker. Default: none.
+    pub tls: Option<Box<UpstreamTls>>,
+    /// Who the proxy says it is. Default: nobody.
+    pub sasl: Option<Sasl>,
+    /// Whether batches are compressed with gzip. Default: yes.
+    pub gzip: bool,
+    /// Longest wait for a connection, and for an answer. Default 10 s.
+    pub patience: Duration,
+}
+
+/// A user of a Kafka cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sasl {
+    /// How the password is shown to be known.
+    pub mechanism: Mechanism,
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: SecretSource,
+}
+
+/// How a password is shown to be known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mechanism {
+    /// By saying it (RFC 4616).
+    Plain,
+    /// SCRAM with SHA-256 (RFC 7677).
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    ScramSha512,
 }

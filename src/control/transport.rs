@@ -80,6 +80,9 @@ pub enum TransportError {
         #[source]
         source: SecretError,
     },
+    /// The password of a user cannot be read.
+    #[error("password")]
+    Password(#[from] SecretError),
     /// A field's value cannot be sent.
     #[error("field {0} has bytes that no field can carry")]
     Value(HeaderName),

@@ -4,6 +4,7 @@
 //! and of many entries one body. What is the same for all of a body (the labels of Loki, the resource of OpenTelemetry) is
 //! added when it is made, so that an entry that waited goes under the settings of the day.
 
+mod kafka;
 mod otlp;
 mod syslog;
 
@@ -52,6 +53,11 @@ pub enum Wrap {
     Otlp(Bytes),
     /// Loki's push; what comes before the values is the stream's labels.
     Loki(Bytes),
+    /// A batch of Kafka's records.
+    Kafka {
+        /// Whether they are compressed.
+        gzip: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -61,6 +67,7 @@ enum Style {
     Otlp(Box<Otlp>),
     Loki { metadata: bool },
     Bulk { index: String },
+    Kafka,
 }
 
 impl Packer {
@@ -74,6 +81,7 @@ impl Packer {
             Destination::Http(http) => {
                 http.bulk.as_ref().map_or(Style::Line, |index| Style::Bulk { index: index.clone() })
             }
+            Destination::Kafka(_) => Style::Kafka,
         };
         Self {
             encoder: Encoder::new(sink.format.clone(), redactor),
@@ -118,6 +126,7 @@ impl Packer {
                 out.extend_from_slice(line.get(1..).unwrap_or_default());
                 out.push(b'\n');
             }
+            Style::Kafka => kafka::message(&record.id.to_string(), line, out),
         }
         Some(Entry { at, payload: Bytes::copy_from_slice(out) })
     }
@@ -136,14 +145,20 @@ impl Wrap {
             }
             Destination::Http(http) if http.bulk.is_some() => Self::Plain,
             Destination::Http(_) => Self::Lines,
+            Destination::Kafka(kafka) => Self::Kafka { gzip: kafka.gzip },
         }
     }
 
     /// One body of all entries.
     pub fn body(&self, entries: &[Entry]) -> Bytes {
+        if let Self::Kafka { gzip } = self {
+            return kafka::batch(entries, *gzip);
+        }
         let size: usize = entries.iter().map(|entry| entry.payload.len() + 16).sum();
         let mut out = BytesMut::with_capacity(size + 128);
         match self {
+            // A batch is whole by itself.
+            Self::Kafka { .. } => {}
             Self::Plain => entries.iter().for_each(|entry| out.put_slice(&entry.payload)),
             Self::Lines => entries.iter().for_each(|entry| {
                 out.put_slice(&entry.payload);

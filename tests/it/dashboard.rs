@@ -1,6 +1,7 @@
 //! The page that operators look at: what it is allowed to do, that it lives, and what it never shows.
 
 use crate::rig::{Peer, Response, Rig, Upstream, soon};
+use crate::sinks::ask;
 
 const TOKEN: &str = "0123456789abcdefghij";
 
@@ -115,6 +116,38 @@ async fn viewer_sees_a_drain_and_a_ban_as_they_happen() {
 
     let bans = fragment(&mut viewer, "bans", "203.0.113.9").await;
     assert!(!bans.contains("<script"), "{bans}");
+}
+
+#[tokio::test]
+async fn viewer_sees_a_sink_that_fails_fills_its_spool_loses_records_and_recovers() {
+    let (upstream, folder) = (Upstream::named("a").await, tempfile::tempdir().unwrap());
+    let address = Upstream::nobody().await;
+    let dir = folder.path().display();
+    let sink = format!(
+        "[[access_log.sinks]]\nname = \"central\"\nspool = {{ dir = \"{dir}\", size = \"64KiB\" }}\n\
+         http = {{ to = {{ url = \"http://{address}/\" }} }}\nbatch = {{ linger = \"20ms\" }}\n"
+    );
+    let rig = Rig::setup().endpoint(&upstream).rest(&sink).start().await;
+    let (mut viewer, _) = watch(&rig).await;
+
+    ask(&rig, "/x", 60).await;
+    let alerts = fragment(&mut viewer, "alerts", "The spool of central is ").await;
+    assert!(alerts.contains("The sink central takes no records."), "{alerts}");
+    // Some 700 bytes each: more than there is room for.
+    for _ in 0..4 {
+        ask(&rig, "/x", 40).await;
+        rig.status_where("an empty queue", |status| crate::sinks::sink(status)["queue"] == 0).await;
+    }
+    fragment(&mut viewer, "alerts", "central loses records, ").await;
+    let _receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
+    fragment(&mut viewer, "events", "takes records again").await;
+
+    let alerts = fragment(&mut viewer, "alerts", "central has lost ").await;
+    assert!(!alerts.contains("takes no records") && !alerts.contains("full"), "{alerts}");
+    let overview: serde_json::Value = serde_json::from_slice(&rig.admin("/overview").await.body).unwrap();
+    let notes: Vec<&str> =
+        overview["events"].as_array().unwrap().iter().map(|note| note["text"].as_str().unwrap()).collect();
+    assert!(notes[0] == "takes records again" && notes[1].starts_with("takes no records: "), "{notes:?}");
 }
 
 #[tokio::test]

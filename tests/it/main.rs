@@ -32,6 +32,7 @@ mod http3_hostile;
 mod http3_life;
 mod http3_moves;
 mod http3_tuning;
+mod kafka;
 mod limits;
 mod listeners;
 mod logins;

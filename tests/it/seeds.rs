@@ -77,7 +77,7 @@ mod random {
     use super::*;
 
     random! {
-        client_hello config forwarded frame_observer h1_chunked h1_head h3_control h3_head h3_message host login_body
-        proxy_protocol route_canonical shield trace
+        client_hello config forwarded frame_observer h1_chunked h1_head h3_control h3_head h3_message host kafka_answer
+        login_body proxy_protocol route_canonical shield trace
     }
 }

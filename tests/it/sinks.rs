@@ -14,11 +14,12 @@ use crate::rig::peer::Request;
 use crate::rig::{Rig, Setup, Upstream, soon};
 
 /// A proxy that writes records to its standard output, and to a sink `central` with these keys.
-pub(super) async fn with_sink(upstream: &Upstream, keys: &str) -> Rig {
+pub(crate) async fn with_sink(upstream: &Upstream, keys: &str) -> Rig {
     setup(upstream, keys).start().await
 }
 
-pub(super) fn setup(upstream: &Upstream, keys: &str) -> Setup {
+/// The same before its start.
+pub(crate) fn setup(upstream: &Upstream, keys: &str) -> Setup {
     let rest = format!("[access_log]\ntarget = \"stdout\"\n[[access_log.sinks]]\nname = \"central\"\n{keys}\n");
     Rig::setup().endpoint(upstream).rest(&rest)
 }
@@ -35,7 +36,7 @@ fn spooled(address: SocketAddr, folder: &TempDir, size: &str) -> String {
 }
 
 /// Asks `count` times on one connection.
-pub(super) async fn ask(rig: &Rig, path: &str, count: usize) {
+pub(crate) async fn ask(rig: &Rig, path: &str, count: usize) {
     let mut client = rig.client().await;
     for _ in 0..count {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
@@ -44,7 +45,7 @@ pub(super) async fn ask(rig: &Rig, path: &str, count: usize) {
 }
 
 /// The ids of the records that standard output has once it has `count`.
-pub(super) async fn told(rig: &Rig, count: usize) -> BTreeSet<String> {
+pub(crate) async fn told(rig: &Rig, count: usize) -> BTreeSet<String> {
     let records = soon("the records", rig.records.find_many(count, |record| record["kind"] == "exchange")).await;
     records.iter().map(|record| record["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -67,7 +68,8 @@ pub(super) fn ids(requests: &[Request]) -> BTreeSet<String> {
     records.map(|record| record["id"].as_str().unwrap().to_owned()).collect()
 }
 
-pub(super) fn sink(status: &Value) -> &Value {
+/// The sink in a status.
+pub(crate) fn sink(status: &Value) -> &Value {
     status["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "central").unwrap()
 }
 

@@ -1,9 +1,11 @@
 """Takes receivers away from a proxy under load, kills the proxy meanwhile, brings all back, and counts.
 
 Receivers: rsyslog over TLS with client certificates; OTLP over gRPC and over HTTP, decoded by OpenTelemetry's own
-package; JSON lines over HTTP. What the proxy's own file says is the truth.
+package; JSON lines over HTTP; Kafka: the cluster of three brokers that librdkafka has for the tests of its users, read by
+librdkafka's consumer. What the proxy's own file says is the truth.
 """
 
+import ctypes
 import gzip
 import http.client
 import http.server
@@ -19,6 +21,7 @@ import threading
 import time
 from concurrent import futures
 
+import confluent_kafka
 import grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 
@@ -168,6 +171,75 @@ class Grpc(logs_service_pb2_grpc.LogsServiceServicer):
         return self.seen
 
 
+class Kafka:
+    """Three brokers and a consumer, all of librdkafka, which checks every batch's checksum."""
+
+    TOPIC, BROKERS, PARTITIONS = "records", 3, 4
+
+    def __init__(self):
+        self.seen, self.last = [], time.monotonic()
+        home = pathlib.Path(confluent_kafka.__file__).parent
+        self.library = ctypes.CDLL(str(next(home.parent.glob("confluent_kafka.libs/librdkafka*"))))
+        pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+        for name, gives, *takes in (
+            ("conf_new", pointer), ("new", pointer, number, pointer, text, ctypes.c_size_t),
+            ("mock_cluster_new", pointer, pointer, number), ("mock_cluster_bootstraps", text, pointer),
+            ("mock_topic_create", number, pointer, text, number, number),
+            ("mock_partition_set_leader", number, pointer, text, ctypes.c_int32, ctypes.c_int32),
+            ("mock_broker_set_down", number, pointer, ctypes.c_int32),
+            ("mock_broker_set_up", number, pointer, ctypes.c_int32),
+        ):
+            function = getattr(self.library, f"rd_kafka_{name}")
+            function.restype, function.argtypes = gives, takes
+        client = self.library.rd_kafka_new(0, self.library.rd_kafka_conf_new(), None, 0)
+        self.cluster = self.library.rd_kafka_mock_cluster_new(client, self.BROKERS)
+        self.places = self.library.rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
+        self.call("mock_topic_create", self.TOPIC.encode(), self.PARTITIONS, self.BROKERS)
+        threading.Thread(target=self.consume, daemon=True).start()
+
+    def call(self, name, *arguments):
+        failed = getattr(self.library, f"rd_kafka_{name}")(self.cluster, *arguments)
+        assert failed == 0, (name, arguments, failed)
+
+    def consume(self):
+        consumer = confluent_kafka.Consumer({
+            "bootstrap.servers": self.places, "group.id": "proof", "enable.auto.commit": False, "check.crcs": True,
+            "auto.offset.reset": "error", "log_level": 0, "reconnect.backoff.max.ms": 500,
+        })
+        consumer.assign([confluent_kafka.TopicPartition(self.TOPIC, at, 0) for at in range(self.PARTITIONS)])
+        while True:
+            message = consumer.poll(1)
+            if message is None:
+                continue
+            if message.error():
+                # Brokers that are away are tried again; that messages are gone would be the consumer's own failure.
+                assert message.error().code() != confluent_kafka.KafkaError._AUTO_OFFSET_RESET, message.error()
+                continue
+            uid = message.key().decode()
+            assert json.loads(message.value())["id"] == uid
+            self.seen.append(uid)
+            self.last = time.monotonic()
+
+    def lead(self, broker):
+        """Makes one broker the leader of everything."""
+        for partition in range(self.PARTITIONS):
+            self.call("mock_partition_set_leader", self.TOPIC.encode(), partition, broker)
+
+    def start(self):
+        for broker in range(1, self.BROKERS + 1):
+            self.call("mock_broker_set_up", broker)
+
+    def kill(self):
+        for broker in range(1, self.BROKERS + 1):
+            self.call("mock_broker_set_down", broker)
+
+    def ids(self):
+        # The consumer may be behind.
+        while time.monotonic() - self.last < 3:
+            time.sleep(0.1)
+        return self.seen
+
+
 def configuration(place, listen, admin, endpoint, sinks):
     tls = 'tls = { authorities = "ca.pem", certificate = "client.pem", key = "client.key" }'
     spool = f'spool = {{ dir = "{place}/spool", size = "1GiB" }}\n'
@@ -184,6 +256,8 @@ def configuration(place, listen, admin, endpoint, sinks):
         f'otlp = {{ to = {{ url = "http://127.0.0.1:{sinks["otlp-http"].port}" }} }}\n'
         f'[[access_log.sinks]]\nname = "lines"\n{spool}'
         f'http = {{ to = {{ url = "http://127.0.0.1:{sinks["lines"].port}/", gzip = true }} }}\n'
+        f'[[access_log.sinks]]\nname = "kafka"\n{spool}'
+        f'kafka = {{ brokers = {json.dumps(sinks["kafka"].places.split(","))}, topic = "{Kafka.TOPIC}" }}\n'
     )
 
 
@@ -236,7 +310,8 @@ def main():
     certificates(place)
     upstream = Server(("127.0.0.1", 0), Endpoint)
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
-    sinks = {"rsyslog": Rsyslog(place), "otlp-grpc": Grpc(place), "otlp-http": Lines(), "lines": Lines()}
+    sinks = {"rsyslog": Rsyslog(place), "otlp-grpc": Grpc(place), "otlp-http": Lines(), "lines": Lines(),
+             "kafka": Kafka()}
     listen, admin = free_port(), free_port()
     text = configuration(place, listen, admin, upstream.server_address[1], sinks)
     (place / "sluicegate.toml").write_text(text)
@@ -244,7 +319,9 @@ def main():
         sink.start()
     process = proxy(place, admin)
     load = Load(listen)
-    time.sleep(5)
+    time.sleep(2)
+    sinks["kafka"].lead(2)
+    time.sleep(3)
     print(f"receivers killed for {AWAY:.0f} s; the proxy gets SIGKILL halfway", flush=True)
     for sink in sinks.values():
         sink.kill()

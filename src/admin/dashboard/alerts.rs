@@ -3,6 +3,8 @@
 //! Part of `admin::dashboard`, pure.
 
 use super::chronicle::{Mark, Weight};
+use super::losses::Losses;
+use crate::admin::status::Sink;
 use crate::admin::{Status, words};
 use crate::lifecycle::Phase;
 use crate::telemetry::metrics::phase_word;
@@ -10,6 +12,9 @@ use crate::telemetry::slo;
 
 /// Days before its end from which a certificate is worth a warning.
 const DAYS: i64 = 14;
+
+/// Percent of a spool from which on it is worth a warning, and from which on records will soon be lost.
+const FULL: (u64, u64) = (50, 80);
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug)]
@@ -19,7 +24,7 @@ pub(super) struct Alert {
 }
 
 /// All of them, the gravest first.
-pub(super) fn all(status: &Status) -> Vec<Alert> {
+pub(super) fn all(status: &Status, losses: &Losses, now: u64) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let mut tell = |weight, text: String| alerts.push(Alert { weight, text });
     if status.phase != Phase::Running {
@@ -66,8 +71,30 @@ pub(super) fn all(status: &Status) -> Vec<Alert> {
         let ends = drain.seconds_left.map(|left| format!(", for {} more", words::span(left))).unwrap_or_default();
         tell(Weight::Warn, format!("Drained: {}{ends}.", drain.target));
     }
-    for sink in status.sinks.iter().filter(|sink| sink.state == "failing") {
-        tell(Weight::Warn, format!("The sink {} takes no records.", sink.name));
+    for sink in &status.sinks {
+        if sink.state == "failing" {
+            tell(Weight::Warn, format!("The sink {} takes no records.", sink.name));
+        }
+        match filled(sink) {
+            full if full >= FULL.1 => {
+                tell(Weight::Bad, format!("The spool of {} is {full} % full; then the oldest records go.", sink.name));
+            }
+            full if full >= FULL.0 => tell(Weight::Warn, format!("The spool of {} is {full} % full.", sink.name)),
+            _ => {}
+        }
+        match losses.lately(now, &sink.name) {
+            Some((lost, 0..=1)) => {
+                tell(Weight::Bad, format!("{} loses records, {} so far.", sink.name, words::count(lost)))
+            }
+            Some((lost, ago)) => {
+                let ago = words::rough(ago);
+                tell(
+                    Weight::Warn,
+                    format!("{} has lost {} records, the last {ago} ago.", sink.name, words::count(lost)),
+                );
+            }
+            None => {}
+        }
     }
     for certificate in status.listeners.iter().flat_map(|listener| &listener.certificates) {
         let file = &certificate.file;
@@ -82,4 +109,9 @@ pub(super) fn all(status: &Status) -> Vec<Alert> {
     }
     alerts.sort_by_key(|alert| alert.weight != Weight::Bad);
     alerts
+}
+
+/// Percent of its spool that a sink has filled; 0 without one.
+fn filled(sink: &Sink) -> u64 {
+    sink.spool_bytes.saturating_mul(100).checked_div(sink.spool_max_bytes).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 use crate::admin::Status;
-use crate::admin::status::{Endpoint, Pool};
+use crate::admin::status::{Endpoint, Pool, Sink};
 use crate::telemetry::metrics::{Standing, phase_word};
 
 /// Notes that are kept, the oldest go first.
@@ -182,6 +182,23 @@ impl Chronicle {
             };
             compare_pools(earlier, pool, &mut tell);
         }
+        for sink in &after.sinks {
+            if let Some(earlier) = before.sinks.iter().find(|earlier| earlier.name == sink.name) {
+                compare_sinks(earlier, sink, &mut tell);
+            }
+        }
+    }
+}
+
+fn compare_sinks(before: &Sink, after: &Sink, tell: &mut impl FnMut(Weight, &str, String)) {
+    let name = format!("sink {}", after.name);
+    match (before.state, after.state) {
+        ("working", "failing") => {
+            let why: String = after.last_error.as_deref().unwrap_or_default().chars().take(REASON).collect();
+            tell(Weight::Warn, &name, format!("takes no records: {why}"));
+        }
+        ("failing", "working") => tell(Weight::Good, &name, "takes records again".to_owned()),
+        _ => {}
     }
 }
 

@@ -13,6 +13,7 @@ mod charts;
 mod chronicle;
 mod history;
 mod live;
+mod losses;
 mod overview;
 mod pages;
 mod pools;
@@ -35,6 +36,7 @@ use crate::message::Answer;
 use chronicle::Chronicle;
 use history::History;
 use live::{Frame, Live};
+use losses::Losses;
 use overview::Overview;
 
 /// Nothing but what this listener serves, and no frame around it.
@@ -56,6 +58,7 @@ struct Shared {
 struct Past {
     history: History,
     chronicle: Chronicle,
+    losses: Losses,
     before: Option<Status>,
 }
 
@@ -80,6 +83,7 @@ impl Dashboard {
         if let Some(before) = past.before.take() {
             past.chronicle.compare(now, &before, &status);
         }
+        past.losses.note(now, &status);
         past.history.take(now, &status, glance);
         past.before = Some(status);
     }
@@ -89,7 +93,13 @@ impl Dashboard {
         let (status, bans) = (source.status(), source.bans());
         let past = self.0.past.lock().unwrap_or_else(PoisonError::into_inner);
         let overview = Overview::new(&past.history, &past.chronicle, &status);
-        let scene = pages::Scene { status: &status, overview: &overview, bans: &bans, history: &past.history };
+        let scene = pages::Scene {
+            status: &status,
+            overview: &overview,
+            bans: &bans,
+            history: &past.history,
+            losses: &past.losses,
+        };
         let frame = Arc::new(self.0.frames.borrow().next(&scene));
         self.0.frames.send_replace(Arc::clone(&frame));
         frame

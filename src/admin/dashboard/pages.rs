@@ -11,6 +11,7 @@ use super::charts::{self, Chart, Window};
 use super::chronicle::Note;
 use super::history::History;
 use super::live::Frame;
+use super::losses::Losses;
 use super::overview::{Errors, Latency, Overview, Verdict};
 use super::pools::{Pools, Zones};
 use crate::admin::status::{Ban, Certificate, Generation, Limit, Listener, Sink, Status};
@@ -23,6 +24,7 @@ pub(super) struct Scene<'a> {
     pub(super) overview: &'a Overview,
     pub(super) bans: &'a [Ban],
     pub(super) history: &'a History,
+    pub(super) losses: &'a Losses,
 }
 
 /// Bans that are listed; `sluicegate bans` lists all.
@@ -34,7 +36,7 @@ pub(super) fn fragments(scene: &Scene<'_>) -> Vec<(&'static str, String)> {
     let drawn = |template: Result<String, askama::Error>| template.unwrap_or_default();
     vec![
         ("state", drawn(State { status }.render())),
-        ("alerts", drawn(Alerts { alerts: alerts::all(status) }.render())),
+        ("alerts", drawn(Alerts { alerts: alerts::all(status, scene.losses, now.at) }.render())),
         ("tiles", drawn(Tiles { now }.render())),
         ("charts-short", drawn(Charts { charts: charts::draw(scene.history, Window::Short) }.render())),
         ("charts-long", drawn(Charts { charts: charts::draw(scene.history, Window::Long) }.render())),

@@ -4,8 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::admin::feed::Feeds;
+use crate::admin::status::Sink;
 use crate::admin::tests::process;
 use crate::body::Frame as Step;
+use crate::lexicon::SinkName;
 use crate::telemetry::metrics::Standing;
 
 fn at(second: u64) -> SystemTime {
@@ -99,4 +101,54 @@ fn alerts_name_what_is_out_first() {
     let alerts = frame.html("alerts");
     assert!(alerts.contains("The only endpoint of superset is out."), "{alerts}");
     assert!(alerts.contains("2 exchanges wait for an endpoint of superset."), "{alerts}");
+}
+
+#[test]
+fn alerts_name_sinks_that_fail_fill_and_lose() {
+    let (dashboard, mut process) = (Dashboard::new(), process());
+    let sink = Sink {
+        name: SinkName::new("central"),
+        kind: "kafka",
+        state: "working",
+        queue: 0,
+        spool_bytes: 0,
+        spool_max_bytes: 1_000,
+        spool_records: 0,
+        oldest_age_seconds: 0,
+        sent: 0,
+        retried: 0,
+        dropped: [("sink_full", 0)].into(),
+        last_error: None,
+    };
+    process.status.sinks = vec![sink];
+    let mut shown = |second: u64, change: fn(&mut Sink)| {
+        change(&mut process.status.sinks[0]);
+        dashboard.look(&process, at(second));
+        let frame = dashboard.draw(&process);
+        (frame.html("alerts").to_owned(), frame.html("events").to_owned())
+    };
+
+    let (well, _) = shown(0, |_| ());
+    assert!(!well.contains("central"), "{well}");
+
+    let (alerts, events) = shown(1, |sink| {
+        (sink.state, sink.spool_bytes, sink.last_error) = ("failing", 500, Some("<b>away</b>".to_owned()));
+    });
+    assert!(alerts.contains("The sink central takes no records."), "{alerts}");
+    assert!(alerts.contains("The spool of central is 50 % full."), "{alerts}");
+    assert!(events.contains("takes no records: ") && !events.contains("<b>away"), "{events}");
+
+    let (alerts, _) = shown(2, |sink| {
+        (sink.spool_bytes, sink.dropped) = (900, [("spool_full", 7)].into());
+    });
+    assert!(alerts.contains("is 90 % full; then the oldest records go."), "{alerts}");
+    assert!(alerts.contains("central loses records, 7 so far."), "{alerts}");
+
+    let (alerts, events) = shown(62, |sink| (sink.state, sink.spool_bytes) = ("working", 0));
+    assert!(alerts.contains("central has lost 7 records, the last 1 min ago."), "{alerts}");
+    assert!(!alerts.contains("takes no records") && !alerts.contains("full"), "{alerts}");
+    assert!(events.contains("takes records again"), "{events}");
+
+    let (alerts, _) = shown(700, |_| ());
+    assert!(!alerts.contains("central"), "{alerts}");
 }

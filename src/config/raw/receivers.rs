@@ -1,8 +1,8 @@
-//! What a sink can be, as written: a file, a syslog server, receivers over HTTP.
+//! What a sink can be, as written: a file, a syslog server, receivers over HTTP, a topic of Kafka.
 
 use super::super::collector::Collector;
 use super::super::pool::UpstreamTls;
-use super::super::sink::{HttpLines, LogFile, Loki, Otlp, Syslog, SyslogOver};
+use super::super::sink::{HttpLines, Kafka, LogFile, Loki, Mechanism, Otlp, Sasl, Syslog, SyslogOver};
 use super::collector::{COLLECTOR, collector};
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
@@ -11,9 +11,10 @@ use super::kinds::{
 };
 use super::labels::{Labels, labels};
 use super::pool::{TLS, tls};
-use super::shapes::{Sub, sub};
+use super::secret::Secret;
+use super::shapes::{List, Sub, Switch, list, sub, switch, values};
 use super::sheet::Words;
-use super::words::host_with_port;
+use super::words::{host_with_port, short_text};
 
 section! {
     /// A file and its rotation.
@@ -102,6 +103,41 @@ section! {
     }
 }
 
+section! {
+    /// A topic of a Kafka cluster. Keys of messages are the records' ids. Batches go to the topic's partitions in turn, and
+    /// are delivered when all replicas that are in step have them.
+    pub(super) KAFKA: KafkaKeys {
+        /// Some brokers of the cluster; they name the others.
+        brokers: List<Parsed<(String, u16)>> = list(parsed("host:port", address)).some().or_one(), Must();
+        /// The topic. It is created if the cluster does so by itself.
+        topic: Parsed<String> = parsed("name of a topic", topic), Must();
+        /// TLS to every broker, with a client certificate if they want one.
+        tls: Switch<Sub<UpstreamTls>> = switch(sub(&TLS, tls)), Or("false");
+        /// Who the proxy says it is.
+        sasl: Sub<Sasl> = sub(&SASL, sasl), May("nobody");
+        /// Whether batches are compressed with gzip. Brokers take 1 MiB of what was compressed, unless told otherwise
+        /// (`message.max.bytes`); a batch that is refused for its size goes in halves.
+        gzip: Flag = Flag, Or("true");
+        /// Longest wait for a connection, and for an answer.
+        patience: Lasting = lasting(100, 5 * MINUTE), Or("'10s'");
+    }
+}
+
+section! {
+    /// A user of a Kafka cluster.
+    SASL: SaslKeys {
+        /// How the password is shown to be known. `plain` says it, for which `tls` is meant.
+        mechanism: Choice<Mechanism> = choice(&[
+            ("plain", Mechanism::Plain), ("scram-sha-256", Mechanism::ScramSha256),
+            ("scram-sha-512", Mechanism::ScramSha512),
+        ]), Must();
+        /// The name.
+        username: Parsed<String> = parsed("user name", short_text), Must();
+        /// The password.
+        password: Secret = Secret, Must();
+    }
+}
+
 pub(super) fn file(table: &Table<'_>) -> Option<LogFile> {
     let (path, rotate_size) = (table.get(&FILE.path), table.get(&FILE.rotate_size));
     let (rotate_every, rotate_keep) = (table.get(&FILE.rotate_every), table.get(&FILE.rotate_keep));
@@ -163,6 +199,37 @@ pub(super) fn loki(table: &Table<'_>) -> Option<Loki> {
 pub(super) fn http(table: &Table<'_>) -> Option<HttpLines> {
     let (to, bulk) = (table.get(&HTTP.to), table.get(&HTTP.bulk));
     Some(HttpLines { to: to?, bulk: bulk? })
+}
+
+pub(super) fn kafka(table: &Table<'_>) -> Option<Kafka> {
+    let (brokers, topic) = (table.get(&KAFKA.brokers).map(values), table.get(&KAFKA.topic));
+    let (tls, sasl) = (table.get(&KAFKA.tls), table.get(&KAFKA.sasl));
+    let (gzip, patience) = (table.get(&KAFKA.gzip), table.get(&KAFKA.patience));
+    let said = matches!(&sasl, Some(Some(Sasl { mechanism: Mechanism::Plain, .. })));
+    if said && matches!(tls, Some(None)) {
+        table.warn(&KAFKA.sasl, Words::new("crosses the network unencrypted").expected("`tls`, or SCRAM"));
+    }
+    Some(Kafka {
+        brokers: brokers?,
+        topic: topic?,
+        tls: tls?.map(Box::new),
+        sasl: sasl?,
+        gzip: gzip?,
+        patience: patience?,
+    })
+}
+
+fn sasl(table: &Table<'_>) -> Option<Sasl> {
+    let (mechanism, username) = (table.get(&SASL.mechanism), table.get(&SASL.username));
+    let password = table.get(&SASL.password);
+    Some(Sasl { mechanism: mechanism?, username: username?, password: password? })
+}
+
+/// What Kafka allows: 1 to 249 letters, digits, `.`, `_` and `-`, but not `.` or `..`.
+fn topic(text: &str) -> Result<String, String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let good = (1..=249).contains(&text.len()) && text.bytes().all(good) && !matches!(text, "." | "..");
+    if good { Ok(text.to_owned()) } else { Err("is no name of a topic".into()) }
 }
 
 fn address(text: &str) -> Result<(String, u16), String> {

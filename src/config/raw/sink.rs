@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use super::super::findings::Severity;
 use super::super::sink::{
-    Anonymise, Batch, Destination, HttpLines, LogFile, LogFormat, Loki, Otlp, Piece, Select, Sink, Spool, Syslog,
+    Anonymise, Batch, Destination, HttpLines, Kafka, LogFile, LogFormat, Loki, Otlp, Piece, Select, Sink, Spool, Syslog,
 };
 use super::key::{Entry, Key, May, Must, Or, Section, Table, section};
 use super::kinds::{
     Bytes, Choice, File, Flag, GIB, HOUR, KIB, Lasting, MIB, MINUTE, PLACE, Parsed, TIB, Whole, bytes, choice, lasting,
     parsed, whole,
 };
-use super::receivers::{FILE, HTTP, LOKI, OTLP, SYSLOG, file, http, loki, otlp, syslog};
+use super::receivers::{FILE, HTTP, KAFKA, LOKI, OTLP, SYSLOG, file, http, kafka, loki, otlp, syslog};
 use super::shapes::{List, Sub, Switch, list, sub, switch, values};
 use super::sheet::Words;
 use super::words::{name, short_text};
 use crate::lexicon::{RECORD_FIELDS, RouteName, SinkName};
 
 section! {
-    /// A place that records go to: one of `stdout`, `file`, `syslog`, `otlp`, `loki` and `http`. Any number of sinks,
-    /// each with its own format and choice; a slow or dead one slows no other and no request.
+    /// A place that records go to: one of `stdout`, `file`, `syslog`, `otlp`, `loki`, `http` and `kafka`. Any number of
+    /// sinks, each with its own format and choice; a slow or dead one slows no other and no request.
     pub(super) SINK: SinkKeys {
         /// Its name in metrics, events and the spool.
         name: Parsed<String> = parsed("name", name), Must();
@@ -35,6 +35,8 @@ section! {
         loki: Sub<Loki> = sub(&LOKI, loki), May("none");
         /// Lines by POST, for Vector, Fluent Bit and others, or Elasticsearch's bulk.
         http: Sub<HttpLines> = sub(&HTTP, http), May("none");
+        /// Messages to a topic of Kafka.
+        kafka: Sub<Kafka> = sub(&KAFKA, kafka), May("none");
         /// `json`: one object a line. `otel`: the same with OpenTelemetry's names. `combined`: Apache's format.
         /// `logfmt`: `key=value` pairs.
         format: Choice<LogFormat> = choice(&FORMATS), Or("'json'");
@@ -184,6 +186,7 @@ fn destination(table: &Table<'_>) -> Option<Destination> {
     let stdout = table.get(&SINK.stdout);
     let (file, syslog) = (table.get(&SINK.file), table.get(&SINK.syslog));
     let (otlp, loki, http) = (table.get(&SINK.otlp), table.get(&SINK.loki), table.get(&SINK.http));
+    let kafka = table.get(&SINK.kafka);
     let found = [
         stdout?.then_some(Destination::Stdout),
         file?.map(Destination::File),
@@ -191,12 +194,13 @@ fn destination(table: &Table<'_>) -> Option<Destination> {
         otlp?.map(Destination::Otlp),
         loki?.map(Destination::Loki),
         http?.map(Destination::Http),
+        kafka?.map(Destination::Kafka),
     ];
     let mut found = found.into_iter().flatten();
     match (found.next(), found.next()) {
         (Some(only), None) => Some(only),
         (None, _) | (Some(_), Some(_)) => {
-            let expected = "one of `stdout`, `file`, `syslog`, `otlp`, `loki`, `http`";
+            let expected = "one of `stdout`, `file`, `syslog`, `otlp`, `loki`, `http`, `kafka`";
             table.written.error(Words::new("needs one place").expected(expected));
             None
         }

@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message as _;
 use serde::Deserialize;
 
+use super::kafka::Producer;
 use super::stream::Stream;
 use crate::config::collector::Collector;
 use crate::config::sink::{Destination, Sink};
@@ -24,6 +25,8 @@ pub(super) enum Courier {
     Call { transport: Transport, wrap: Wrap },
     /// Syslog.
     Stream(Box<Stream>),
+    /// Batches for a topic of Kafka.
+    Produce(Box<Producer>),
 }
 
 /// What an answer says beside its status.
@@ -58,6 +61,7 @@ impl Courier {
         Ok(Some(match &sink.to {
             Destination::Stdout | Destination::File(_) => return Ok(None),
             Destination::Syslog(syslog) => Self::Stream(Box::new(Stream::new(syslog)?)),
+            Destination::Kafka(kafka) => Self::Produce(Box::new(Producer::new(kafka)?)),
             Destination::Otlp(otlp) if otlp.grpc => {
                 Self::Call { transport: Transport::new(&otlp.to, Speaks::Grpc)?, wrap }
             }
@@ -115,6 +119,7 @@ impl Courier {
                 }
                 Err(why) => Delivery::Later { after: None, why },
             },
+            Self::Produce(producer) => producer.deliver(entries).await,
         };
         Outcome { delivery, rejected }
     }
@@ -122,7 +127,7 @@ impl Courier {
     /// Ends politely; gives whether the receiver is known to have what was sent.
     pub(super) async fn close(&mut self) -> bool {
         match self {
-            Self::Post { .. } | Self::Call { .. } => true,
+            Self::Post { .. } | Self::Call { .. } | Self::Produce(_) => true,
             Self::Stream(stream) => stream.close().await,
         }
     }
@@ -130,7 +135,7 @@ impl Courier {
     /// Whether what was sent before is still on its way, or there. Only a connection that is gone says no.
     pub(super) fn is_alive(&mut self) -> bool {
         match self {
-            Self::Post { .. } | Self::Call { .. } => true,
+            Self::Post { .. } | Self::Call { .. } | Self::Produce(_) => true,
             Self::Stream(stream) => stream.is_alive(),
         }
     }

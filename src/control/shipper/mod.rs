@@ -10,10 +10,12 @@ mod backlog;
 mod courier;
 mod frame;
 mod intake;
+mod kafka;
 mod left;
 mod spool;
 mod stream;
 mod unsettled;
+mod wire;
 mod work;
 
 use std::path::PathBuf;

@@ -5,22 +5,19 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rustix::io::Errno;
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use super::wire::{Duplex, Security, dial};
 use crate::config::sink::{Syslog, SyslogOver};
 use crate::control::transport::TransportError;
 use crate::telemetry::events::Chain;
 use crate::telemetry::parcel::{Entry, Wrap};
-use crate::tls;
 
 /// Longest wait for a server to close its end.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -28,7 +25,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A connection to a syslog server.
 pub(super) struct Stream {
     to: Syslog,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    security: Option<Security>,
     connection: Option<Connection>,
 }
 
@@ -37,26 +34,14 @@ enum Connection {
     Bytes(Box<dyn Duplex>),
 }
 
-/// Bytes both ways.
-trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
-
 impl Stream {
     /// Not connected yet. Reads the files that `to` names.
     pub(super) fn new(to: &Syslog) -> Result<Self, TransportError> {
-        let tls = match &to.over {
+        let security = match &to.over {
             SyslogOver::Udp | SyslogOver::Tcp => None,
-            SyslogOver::Tls(wanted) => {
-                let mut config = tls::client::load(wanted)?.as_ref().clone();
-                // RFC 5425 names no protocol.
-                config.alpn_protocols.clear();
-                let name = wanted.server_name.clone().unwrap_or_else(|| to.host.clone());
-                let name = ServerName::try_from(name.clone()).map_err(|_| TransportError::Name(name))?;
-                Some((TlsConnector::from(Arc::new(config)), name))
-            }
+            SyslogOver::Tls(wanted) => Some(Security::new(wanted, &[&to.host])?),
         };
-        Ok(Self { to: to.clone(), tls, connection: None })
+        Ok(Self { to: to.clone(), security, connection: None })
     }
 
     /// Sends entries; gives how many are too long for the network. An error ends the connection and says why.
@@ -109,32 +94,19 @@ impl Stream {
     }
 
     async fn connect(&self) -> io::Result<Connection> {
+        if self.to.over != SyslogOver::Udp {
+            return dial(&self.to.host, self.to.port, self.security.as_ref()).await.map(Connection::Bytes);
+        }
         let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in lookup_host((self.to.host.as_str(), self.to.port)).await? {
-            let connected = if self.to.over == SyslogOver::Udp {
-                let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-                let socket = UdpSocket::bind(any).await?;
-                socket.connect(address).await.map(|()| Connection::Datagrams(socket))
-            } else {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => self.secure(stream).await.map(Connection::Bytes),
-                    Err(refused) => Err(refused),
-                }
-            };
-            match connected {
-                Ok(connection) => return Ok(connection),
+            let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = UdpSocket::bind(any).await?;
+            match socket.connect(address).await {
+                Ok(()) => return Ok(Connection::Datagrams(socket)),
                 Err(failed) => error = failed,
             }
         }
         Err(error)
-    }
-
-    async fn secure(&self, stream: TcpStream) -> io::Result<Box<dyn Duplex>> {
-        stream.set_nodelay(true)?;
-        Ok(match &self.tls {
-            None => Box::new(stream),
-            Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
-        })
     }
 }
 

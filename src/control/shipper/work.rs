@@ -80,6 +80,7 @@ impl Work {
         metrics: &Arc<LogMetrics>,
     ) -> Self {
         let now = Instant::now();
+        metrics.bound_spool(sink.spool.as_ref().map_or(0, |spool| spool.size));
         let settle = match &sink.to {
             Destination::Syslog(syslog) if syslog.over != SyslogOver::Udp => syslog.settle,
             _ => Duration::ZERO,

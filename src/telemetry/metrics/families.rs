@@ -171,6 +171,7 @@ families! {
     LOG_FAILING = Gauge "access_log_sink_failing", None, ["sink"], "1 while a sink fails and its records wait";
     LOG_QUEUE = Gauge "access_log_sink_queue", None, ["sink"], "Records that wait in memory for a sink on another machine";
     LOG_SPOOL = Gauge "access_log_spool", Bytes, ["sink"], "Size of a sink's spool";
+    LOG_SPOOL_MAX = Gauge "access_log_spool_max", Bytes, ["sink"], "Size that a sink's spool may have; 0 without one";
     LOG_SPOOL_RECORDS = Gauge "access_log_spool_records", None, ["sink"], "Records that wait in a sink's spool";
     LOG_OLDEST = Gauge "access_log_sink_lag", Seconds, ["sink"], "Age of the oldest record that waits for a sink on another machine";
     EVENTS_DROPPED = Counter "events_dropped", None, [], "Event lines lost because standard error did not keep up";

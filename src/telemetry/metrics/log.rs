@@ -24,6 +24,7 @@ pub struct LogMetrics {
     dropped: Causes<LogDrop>,
     queue: AtomicU64,
     spool_bytes: AtomicU64,
+    spool_max: AtomicU64,
     spool_records: AtomicU64,
     oldest: AtomicU64,
     /// What takes its records fails: a receiver, a file.
@@ -73,6 +74,11 @@ impl LogMetrics {
     /// Records lost for this cause.
     pub fn dropped(&self, cause: LogDrop) -> u64 {
         self.dropped.get(cause)
+    }
+
+    /// Bytes that the spool may have; 0 without one.
+    pub fn bound_spool(&self, bytes: u64) {
+        self.spool_max.store(bytes, Ordering::Relaxed);
     }
 
     /// What waits now.
@@ -161,10 +167,11 @@ pub(super) fn encode(inner: &Inner, page: &mut Page<'_>) -> fmt::Result {
     family(page, &f::LOG_ERRORS, |samples| {
         sinks.iter().try_for_each(|sink| samples.counter(&[sink.0.as_str()], of(sink, |log| log.errors.get())))
     })?;
-    let gauges: [(_, Shown); 5] = [
+    let gauges: [(_, Shown); 6] = [
         (&f::LOG_FAILING, |log| log.is_failing().into()),
         (&f::LOG_QUEUE, |log| log.waiting().queue),
         (&f::LOG_SPOOL, |log| log.waiting().spool_bytes),
+        (&f::LOG_SPOOL_MAX, |log| log.spool_max.load(Ordering::Relaxed)),
         (&f::LOG_SPOOL_RECORDS, |log| log.waiting().spool_records),
         (&f::LOG_OLDEST, |log| log.waiting().age().as_secs()),
     ];

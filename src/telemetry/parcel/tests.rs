@@ -128,6 +128,20 @@ fn loki_gets_one_stream_with_ids_as_metadata() {
 }
 
 #[test]
+fn kafka_gets_one_batch_with_ids_as_keys() {
+    let sink = sink("kafka = { brokers = 'a:9092', topic = 'logs', gzip = false }\ntemplate = '{status}'");
+    let records = records(2);
+
+    let body = Wrap::new(&sink.to).body(&packed(&sink, &records));
+
+    // The lengths are varints, of twice what they say.
+    let id = records[1].id.to_string();
+    let last = [&[2 * u8::try_from(id.len()).unwrap()][..], id.as_bytes(), b"\x06200\x00"].concat();
+    assert!(body.ends_with(&last), "{body:?}");
+    assert_eq!(&body[57..61], b"\x00\x00\x00\x02");
+}
+
+#[test]
 fn a_bulk_creates_each_record_under_its_id() {
     let sink = sink("http = { to = { url = 'http://a/_bulk' }, bulk = 'logs-superset' }");
     let records = records(2);

@@ -15,6 +15,8 @@ use sluicegate::h1::encode::{self, Delimiting, Persistence};
 use sluicegate::h1::{Decoded, Decoder, Framing, HeadLimits, HeadScan, head};
 use sluicegate::h3;
 use sluicegate::headers::{Authority, Trace, is_request_id};
+use sluicegate::kafka::answer;
+use sluicegate::kafka::scram::{Hash, Scram};
 use sluicegate::limit::login::Way;
 use sluicegate::net::proxy_protocol::{self, Header};
 use sluicegate::route::canonical;
@@ -26,7 +28,7 @@ use sluicegate::waf::{Glob, agents, attack, spelling};
 pub type Reader = fn(&[u8]);
 
 /// The readers by name, as the folders of seeds and the fuzz targets have them.
-pub const READERS: [(&str, Reader); 15] = [
+pub const READERS: [(&str, Reader); 16] = [
     ("client_hello", client_hello),
     ("config", config),
     ("forwarded", forwarded),
@@ -37,6 +39,7 @@ pub const READERS: [(&str, Reader); 15] = [
     ("h3_head", h3_head),
     ("h3_message", h3_message),
     ("host", host),
+    ("kafka_answer", kafka_answer),
     ("login_body", login_body),
     ("proxy_protocol", proxy_protocol),
     ("route_canonical", route_canonical),
@@ -127,6 +130,37 @@ pub fn h3_message(bytes: &[u8]) {
     let by_byte: Vec<&[u8]> = bytes.chunks(1).collect();
     assert_eq!(read(&by_byte), whole, "one by one");
     assert!(whole.0.iter().skip(1).all(|event| !matches!(event, Event::Head(_))), "two heads");
+}
+
+/// An answer is read or refused as each of those that are read; what is read is no more than the bytes could say.
+pub fn kafka_answer(bytes: &[u8]) {
+    let Some((correlation, _)) = bytes.split_first_chunk() else { return };
+    let correlation = i32::from_be_bytes(*correlation);
+    assert!(answer::api_versions(bytes, correlation.wrapping_add(1)).is_err(), "an answer to another question");
+    let _versions = answer::api_versions(bytes, correlation);
+    if let Ok(cluster) = answer::metadata(bytes, correlation, "logs") {
+        assert!(cluster.brokers.len() * 12 + cluster.leaders.len() * 18 <= bytes.len());
+        assert!(cluster.leaders.iter().all(|(_, leader)| cluster.brokers.contains_key(leader)));
+        assert!(cluster.brokers.values().all(|(host, port)| !host.is_empty() && *port > 0));
+    }
+    for version in 3..=8 {
+        if let Ok(produced) = answer::produce(bytes, version, correlation, 0) {
+            assert!(produced.words.is_none_or(|words| words.len() < bytes.len()));
+        }
+    }
+    if let Ok((_, offered)) = answer::sasl_handshake(bytes, correlation) {
+        assert!(offered.iter().map(|offered| offered.len() + 2).sum::<usize>() <= bytes.len());
+    }
+    for version in 0..=1 {
+        if let Ok(heard) = answer::sasl_authenticate(bytes, version, correlation) {
+            assert!(heard.challenge.len() < bytes.len());
+        }
+    }
+    // The rounds are slow by design: only what comes before them.
+    let scram = Scram::new(Hash::Sha256, "user", b"pencil", "rOprNGfwEbeRWgbNEkqO".to_owned());
+    if !bytes.windows(2).any(|pair| pair == b"i=") {
+        assert!(scram.last(bytes).is_err());
+    }
 }
 
 /// A PROXY header is understood at its last byte: not before, and whatever follows.

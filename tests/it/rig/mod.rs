@@ -7,6 +7,7 @@ pub(crate) mod countries;
 pub(crate) mod dns;
 pub(crate) mod h2;
 pub(crate) mod h3;
+pub(crate) mod kafka;
 pub(crate) mod lines;
 pub(crate) mod peer;
 pub(crate) mod pki;
