@@ -95,8 +95,9 @@ pub(super) async fn dispatch(
                         && has_another(pool, &tried, endpoint.id)
                         && pool.upstream.budget.try_retry(now_ms())
                 };
+                let own = forward.head_of(|| story.record().attempts.made());
                 let exchange = Exchange {
-                    head: forward.head,
+                    head: own.as_deref().unwrap_or(forward.head),
                     body: forward.body.body(),
                     interim: forward.interim,
                     upgrade: forward.upgrade,
@@ -109,7 +110,8 @@ pub(super) async fn dispatch(
                     None => first.await,
                     Some(delay) => {
                         let present = [&tried[..], &[endpoint.id]].concat();
-                        let (head, interim) = (forward.head, forward.interim);
+                        let own = forward.head_of(|| story.record().attempts.made().saturating_add(1));
+                        let (head, interim) = (own.as_deref().unwrap_or(forward.head), forward.interim);
                         let started = story.started();
                         let second = Hedge { head, interim, pool, idle, limits, asked: &present, started };
                         match hedge::race(first, delay, second).await {

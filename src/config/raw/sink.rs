@@ -91,7 +91,7 @@ pub(super) struct Filter {
 
 section! {
     /// What is told of a client's address.
-    ANONYMISE: AnonymiseKeys {
+    pub(super) ANONYMISE: AnonymiseKeys {
         /// Leading bits of an IPv4 address; the others become 0.
         ipv4_prefix: Whole<u8> = whole(0, 32), Or("24");
         /// Leading bits of an IPv6 address.
@@ -101,7 +101,7 @@ section! {
 
 section! {
     /// How records travel together.
-    BATCH: BatchKeys {
+    pub(super) BATCH: BatchKeys {
         /// Most records of a batch.
         records: Whole<usize> = whole(1, 100_000), Or("1_000");
         /// Most bytes of a batch.
@@ -205,12 +205,12 @@ fn filter(table: &Table<'_>) -> Option<Filter> {
     Some(Filter { statuses: statuses?, routes, slower_than: slower_than?, verdicts: verdicts? })
 }
 
-fn anonymise(table: &Table<'_>) -> Option<Anonymise> {
+pub(super) fn anonymise(table: &Table<'_>) -> Option<Anonymise> {
     let (ipv4_prefix, ipv6_prefix) = (table.get(&ANONYMISE.ipv4_prefix), table.get(&ANONYMISE.ipv6_prefix));
     Some(Anonymise { ipv4_prefix: ipv4_prefix?, ipv6_prefix: ipv6_prefix? })
 }
 
-fn batch(table: &Table<'_>) -> Option<Batch> {
+pub(super) fn batch(table: &Table<'_>) -> Option<Batch> {
     let (records, bytes, linger) = (table.get(&BATCH.records), table.get(&BATCH.bytes), table.get(&BATCH.linger));
     Some(Batch { records: records?, bytes: bytes?, linger: linger? })
 }
@@ -237,7 +237,7 @@ fn status(text: &str) -> Result<(u16, u16), String> {
 }
 
 /// A percentage, in millionths.
-fn share(text: &str) -> Result<u32, String> {
+pub(super) fn share(text: &str) -> Result<u32, String> {
     let wrong = || "is no percentage such as 10% or 0.5%".to_owned();
     let number = text.strip_suffix('%').ok_or_else(wrong)?.trim();
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

@@ -3,12 +3,9 @@
 //! Floor 5. One for each kind of receiver, behind one question: here are entries, what became of them? Deliberately absent:
 //! waiting, repeating, keeping; they are the shipper's.
 
-use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
-use prost::Message as _;
-
 use super::stream::Stream;
 use crate::config::sink::{Destination, Sink};
+use crate::control::otlp;
 use crate::control::transport::{Delivery, Speaks, Transport, TransportError};
 use crate::telemetry::parcel::{Entry, Wrap};
 
@@ -18,7 +15,7 @@ pub(super) enum Courier {
     /// A body by POST.
     Post { transport: Transport, path: &'static str, content: &'static str, wrap: Wrap, hears: Hears },
     /// A call of gRPC.
-    Call { transport: Transport, wrap: Wrap },
+    Call { transport: Transport, method: &'static str, wrap: Wrap },
     /// Syslog.
     Stream(Box<Stream>),
 }
@@ -41,9 +38,6 @@ pub(super) struct Outcome {
     pub(super) rejected: u64,
 }
 
-/// The method of OTLP.
-const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-
 impl Courier {
     /// A courier to what `sink` names; `None` for what is on this machine. Reads the files and secrets that it names.
     pub(super) fn new(sink: &Sink) -> Result<Option<Self>, TransportError> {
@@ -52,12 +46,13 @@ impl Courier {
         Ok(Some(match &sink.to {
             Destination::Stdout | Destination::File(_) => return Ok(None),
             Destination::Syslog(syslog) => Self::Stream(Box::new(Stream::new(syslog)?)),
-            Destination::Otlp(otlp) if otlp.grpc => {
-                Self::Call { transport: Transport::new(&otlp.to, Speaks::Grpc)?, wrap }
-            }
-            Destination::Otlp(otlp) => {
-                let transport = Transport::new(&otlp.to, Speaks::Http)?;
-                post(transport, "/v1/logs", "application/x-protobuf", Hears::Otlp)
+            Destination::Otlp(receiver) | Destination::Traces(receiver) => {
+                let service = if matches!(&sink.to, Destination::Traces(_)) { otlp::TRACES } else { otlp::LOGS };
+                if receiver.grpc {
+                    Self::Call { transport: Transport::new(&receiver.to, Speaks::Grpc)?, method: service.method, wrap }
+                } else {
+                    post(Transport::new(&receiver.to, Speaks::Http)?, service.path, otlp::CONTENT, Hears::Otlp)
+                }
             }
             Destination::Loki(loki) => {
                 let transport = Transport::new(&loki.to, Speaks::Http)?;
@@ -84,16 +79,16 @@ impl Courier {
                         heard.0
                     }
                     (Delivery::Taken, Hears::Otlp) => {
-                        rejected = not_taken(answer);
+                        rejected = otlp::not_taken(answer);
                         Delivery::Taken
                     }
                     (delivery, _) => delivery,
                 }
             }
-            Self::Call { transport, wrap } => {
-                let (delivery, answer) = transport.call(EXPORT, wrap.body(entries)).await;
+            Self::Call { transport, method, wrap } => {
+                let (delivery, answer) = transport.call(method, wrap.body(entries)).await;
                 if delivery == Delivery::Taken {
-                    rejected = not_taken(answer);
+                    rejected = otlp::not_taken(answer);
                 }
                 delivery
             }
@@ -120,12 +115,6 @@ impl Courier {
             Self::Stream(stream) => stream.is_alive(),
         }
     }
-}
-
-/// How many records the receiver threw away for good.
-fn not_taken(answer: Bytes) -> u64 {
-    let partial = ExportLogsServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
-    partial.map_or(0, |partial| u64::try_from(partial.rejected_log_records).unwrap_or_default())
 }
 
 /// What became of a bulk, and how many entries were thrown away. One that was there already was delivered before.

@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::config::sink::Select;
+use crate::config::Sink;
+use crate::config::sink::{Destination, Select};
 use crate::telemetry::access_log::Consumer;
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
 use crate::telemetry::record::Record;
-use crate::telemetry::select;
+use crate::telemetry::{parcel, select};
 
 /// Records that wait to be shipped.
 #[derive(Debug)]
 pub(super) struct Intake {
     select: Select,
+    to: Destination,
     ring: Mutex<VecDeque<Arc<Record>>>,
     length: usize,
     /// Told when there is something after nothing.
@@ -25,8 +27,9 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(select: Select, length: usize, metrics: Arc<LogMetrics>) -> Self {
-        Self { select, ring: Mutex::default(), length, filled: Notify::new(), metrics }
+    pub(super) fn new(sink: &Sink, metrics: Arc<LogMetrics>) -> Self {
+        let (select, to) = (sink.select.clone(), sink.to.clone());
+        Self { select, to, ring: Mutex::default(), length: sink.queue, filled: Notify::new(), metrics }
     }
 
     /// Moves at most `most` records to `to`.
@@ -48,7 +51,8 @@ impl Intake {
 
 impl Consumer for Intake {
     fn take(&self, record: &Arc<Record>) {
-        if !select::wants(&self.select, record) {
+        let entries = parcel::entries(&self.to, record);
+        if entries == 0 || !select::wants(&self.select, record) {
             return;
         }
         let mut ring = self.ring();
@@ -56,7 +60,7 @@ impl Consumer for Intake {
             ring.push_back(Arc::clone(record));
         } else {
             drop(ring);
-            self.metrics.drop_record(LogDrop::SinkFull);
+            self.metrics.drop_records(LogDrop::SinkFull, entries as u64);
         }
     }
 
