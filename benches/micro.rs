@@ -220,6 +220,7 @@ fn sample(fields: &HeaderMap) -> Record {
         endpoint: Some(EndpointName::new("10.0.0.2:8088")),
         attempts: Attempts::default(),
         gave_up: None,
+        parent: None,
         end: End::COMPLETE,
         fault: None,
         clock: None,

@@ -80,6 +80,15 @@ pub enum Error {
         #[source]
         source: Box<TransportError>,
     },
+    /// A collector of traces or metrics needs a file or a secret that cannot be used.
+    #[error("otlp.{signal}")]
+    Export {
+        /// `traces` or `metrics`.
+        signal: &'static str,
+        /// Why.
+        #[source]
+        source: Box<TransportError>,
+    },
     /// The admin token is too short to be one, or has bytes that no request can carry.
     #[error("admin token must be {least} or more visible ASCII characters")]
     Token {

@@ -5,6 +5,7 @@
 
 mod gauges;
 mod shield;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,12 +13,13 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol, SinkName};
+use crate::lexicon::{EndpointName, LimitName, ListenerName, PoolName, Protocol};
 use crate::lifecycle::Phase;
 use crate::telemetry::metrics::{EndpointCounts, Standing, phase_word};
 use crate::telemetry::slo::Report;
 
 pub use shield::{Rule, Shield, Table};
+pub use sinks::{Export, Sink};
 
 /// Everything about the process.
 #[derive(Clone, Debug, Serialize)]
@@ -66,36 +68,8 @@ pub struct Status {
     pub generations: Vec<Generation>,
     /// Where records go.
     pub sinks: Vec<Sink>,
-}
-
-/// A place that records go to.
-#[derive(Clone, Debug, Serialize)]
-pub struct Sink {
-    /// Its name.
-    #[serde(serialize_with = "word")]
-    pub name: SinkName,
-    /// `stdout`, `file`, `syslog`, `otlp`, `loki`, `http`, `kafka`.
-    pub kind: &'static str,
-    /// `working`, or `failing` while it takes nothing.
-    pub state: &'static str,
-    /// Records that wait in memory.
-    pub queue: u64,
-    /// Size of its spool.
-    pub spool_bytes: u64,
-    /// Size that its spool may have; 0 without one.
-    pub spool_max_bytes: u64,
-    /// Records that wait in its spool.
-    pub spool_records: u64,
-    /// Age of the oldest record that waits; 0 when none does.
-    pub oldest_age_seconds: u64,
-    /// Records written, or taken by the receiver.
-    pub sent: u64,
-    /// Writes and deliveries that failed and are repeated.
-    pub retried: u64,
-    /// Records lost, by cause.
-    pub dropped: BTreeMap<&'static str, u64>,
-    /// Why it failed last, ever since the start.
-    pub last_error: Option<String>,
+    /// What else is sent to collectors.
+    pub exports: Vec<Export>,
 }
 
 /// A load of the configuration.

@@ -106,6 +106,7 @@ pub(super) fn status() -> Status {
         fleet: None,
         generations: Vec::new(),
         sinks: Vec::new(),
+        exports: Vec::new(),
         listeners: vec![status::Listener {
             name: ListenerName::new("https"),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],

@@ -87,7 +87,7 @@ impl Reloader {
         let securities = securities(&config, &self.tickets).map_err(Error::Tls)?;
         let access = admin::access(config.admin.as_ref())?;
         let admin_security = admin::security(config.admin.as_ref(), &self.tickets)?;
-        let prepared = sinks::prepare(&config)?;
+        let prepared = sinks::prepare(&config, &self.metrics)?;
         let previous = self.live.load();
         for setting in fixed_at_start(&previous.config, &config) {
             events::needs_restart(&setting);

@@ -1,4 +1,5 @@
-//! Who gets the records: the sinks that the configuration names.
+//! Who gets the records, the spans that are made of some of them, and the metrics: sinks and collectors that the configuration
+//! names.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +7,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
+use tokio::sync::watch;
+
 use crate::admin::status;
 use crate::config::Config;
+use crate::config::sink::Destination;
+use crate::control::push::{Orders, Target};
 use crate::control::shipper::{Ready, Shipper, host_name, tell_of_left};
 use crate::lexicon::SinkName;
 use crate::telemetry::access_log::{AccessLog, Consumers, Emitter, Local};
 use crate::telemetry::events;
-use crate::telemetry::metrics::{Cause as _, LogDrop, Metrics};
+use crate::telemetry::metrics::{Cargo, Cause as _, LogDrop, LogMetrics, Metrics};
 use crate::telemetry::parcel::Machine;
 use crate::telemetry::recorder::Recorder;
 use crate::telemetry::redact::Redactor;
@@ -27,6 +32,8 @@ pub(super) struct Sinks {
     machine: Machine,
     recorder: Arc<Recorder>,
     all: Mutex<All>,
+    /// Where metrics are pushed.
+    pushes: Orders,
 }
 
 #[derive(Default)]
@@ -45,15 +52,31 @@ struct Here {
     local: Local,
 }
 
-/// What the sinks of a configuration need of files and secrets, in the order of the configuration.
-pub(super) struct Prepared(Vec<Option<Ready>>);
+/// What the sinks and collectors of a configuration need of files and secrets, sinks in the order of [`sinks`].
+pub(super) struct Prepared {
+    sinks: Vec<Option<Ready>>,
+    push: Option<Target>,
+}
 
-/// Reads what the sinks of `config` name.
-pub(super) fn prepare(config: &Config) -> Result<Prepared, Error> {
+/// Where records go, then where spans go.
+fn sinks(config: &Config) -> impl Iterator<Item = &config::Sink> {
+    config.access_log.sinks.iter().chain(config.otlp.traces.as_ref().map(|traces| &traces.sink))
+}
+
+/// Reads what the sinks and collectors of `config` name.
+pub(super) fn prepare(config: &Config, metrics: &Metrics) -> Result<Prepared, Error> {
     let ready = |sink: &config::Sink| {
-        Ready::read(sink).map_err(|source| Error::Sink { sink: sink.name.clone(), source: Box::new(source) })
+        Ready::read(sink).map_err(|source| {
+            let source = Box::new(source);
+            match sink.to {
+                Destination::Traces(_) => Error::Export { signal: Cargo::Spans.signal(), source },
+                _ => Error::Sink { sink: sink.name.clone(), source },
+            }
+        })
     };
-    Ok(Prepared(config.access_log.sinks.iter().map(ready).collect::<Result<_, _>>()?))
+    let push = config.otlp.metrics.as_ref().map(|push| Target::read(push, metrics)).transpose();
+    let push = push.map_err(|source| Error::Export { signal: Cargo::Points.signal(), source: Box::new(source) })?;
+    Ok(Prepared { sinks: sinks(config).map(ready).collect::<Result<_, _>>()?, push })
 }
 
 impl Sinks {
@@ -63,7 +86,8 @@ impl Sinks {
         let log = AccessLog::start(config.access_log.queue, Consumers::new(), metrics.log()).map_err(failed)?;
         let machine = Machine { host: host_name(), process: std::process::id() };
         let recorder = Arc::new(Recorder::new(config.recorder, metrics.recorder()));
-        let sinks = Self { log, metrics: metrics.clone(), machine, recorder, all: Mutex::default() };
+        let pushes = Orders::new(None);
+        let sinks = Self { log, metrics: metrics.clone(), machine, recorder, all: Mutex::default(), pushes };
         sinks.reconfigure(config, prepared);
         Ok(sinks)
     }
@@ -71,6 +95,11 @@ impl Sinks {
     /// What is kept of exchanges in memory.
     pub(super) const fn recorder(&self) -> &Arc<Recorder> {
         &self.recorder
+    }
+
+    /// Where metrics are pushed, from now on.
+    pub(super) fn pushes(&self) -> watch::Receiver<Option<Target>> {
+        self.pushes.subscribe()
     }
 
     /// A queue for one worker.
@@ -81,11 +110,12 @@ impl Sinks {
     /// Uses another configuration. Loses nothing: what was emitted before goes to the sinks that were, and those whose
     /// settings are the same stay as they are.
     pub(super) fn reconfigure(&self, config: &Config, prepared: Prepared) {
+        self.pushes.send_replace(prepared.push);
         self.log.flush(FED);
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = mem::take(&mut *all);
         let mut consumers = Consumers::new();
-        for (sink, ready) in config.access_log.sinks.iter().zip(prepared.0) {
+        for (sink, ready) in sinks(config).zip(prepared.sinks) {
             let redactor = redactor(config, sink);
             match ready {
                 Some(ready) => {
@@ -97,7 +127,7 @@ impl Sinks {
                             same
                         }
                         None => {
-                            let metrics = self.metrics.sink(&sink.name);
+                            let metrics = counts(sink, &self.metrics);
                             Shipper::start(sink, ready, redactor, &self.machine, &metrics)
                         }
                     };
@@ -189,6 +219,33 @@ pub(super) fn shown(config: &Config, metrics: &Metrics) -> Vec<status::Sink> {
         }
     };
     config.access_log.sinks.iter().map(sink).collect()
+}
+
+/// What else is sent to collectors, as it is now.
+pub(super) fn exported(config: &Config, metrics: &Metrics) -> Vec<status::Export> {
+    let export = |cargo: Cargo| {
+        let counts = metrics.export(cargo);
+        let dropped = LogDrop::ALL.iter().map(|cause| (cause.as_str(), counts.dropped(*cause)));
+        status::Export {
+            signal: cargo.signal(),
+            state: if counts.is_failing() { "failing" } else { "working" },
+            queue: counts.waiting().queue,
+            sent: counts.written.get(),
+            failed: counts.errors.get(),
+            dropped: dropped.filter(|(_, lost)| *lost > 0).collect(),
+            last_error: counts.last_error(),
+        }
+    };
+    let traces = config.otlp.traces.as_ref().map(|_| export(Cargo::Spans));
+    traces.into_iter().chain(config.otlp.metrics.as_ref().map(|_| export(Cargo::Points))).collect()
+}
+
+/// What a sink on another machine counts.
+fn counts(sink: &config::Sink, metrics: &Metrics) -> Arc<LogMetrics> {
+    match sink.to {
+        Destination::Traces(_) => metrics.export(Cargo::Spans),
+        _ => metrics.sink(&sink.name),
+    }
 }
 
 /// Longest wait for what was emitted to be handed on before settings change; it takes milliseconds.

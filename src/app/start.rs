@@ -12,6 +12,7 @@ use crate::admin::Admin;
 use crate::config::{Config, Loaded};
 use crate::control::budgets::Budgets;
 use crate::control::drains::Drains;
+use crate::control::push;
 use crate::control::signals::Signals;
 use crate::control::supervisor::{Policy, Supervisor};
 use crate::control::watch as files;
@@ -71,7 +72,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     let quic_keys = quic::Keys::new(secret.as_ref().map(|secret| secret.expose())).map_err(Error::Quic)?;
     let securities = reload::securities(&config, &tickets).map_err(Error::Tls)?;
     let clients = Clients::new(config.clients.max_tracked, config.clients.ipv6_prefix);
-    let prepared = sinks::prepare(&config)?;
+    let prepared = sinks::prepare(&config, &metrics)?;
     let streams = clients.separate();
     let snapshot = Snapshot::build(config, None, &metrics).map_err(Error::Build)?;
     let config = Arc::clone(&snapshot.config);
@@ -139,6 +140,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     if config.process.watch_files {
         supervisor.start("files", Policy::Restart, move |stop| files::run(seen.clone(), changed.clone(), stop));
     }
+    let (pushes, counted) = (log.pushes(), metrics.clone());
+    supervisor.start("push", Policy::Restart, move |stop| push::run(pushes.clone(), counted.clone(), stop));
     background::ask_about_crawlers(&mut supervisor, &proofs, &live, &metrics);
     supervisor.start("budgets", Policy::Restart, move |stop| Arc::clone(&budgets).run(stop));
     let ending = Arc::clone(&drains);

@@ -198,6 +198,7 @@ impl Source for World {
             fleet: self.fleet.is_there(),
             generations: self.generations.list(),
             sinks: super::sinks::shown(&snapshot.config, &self.metrics),
+            exports: super::sinks::exported(&snapshot.config, &self.metrics),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod listener;
 mod masked;
 mod mode;
 pub mod objectives;
+pub mod otlp;
 pub mod outline;
 pub mod pool;
 pub mod process;
@@ -65,6 +66,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where records go.
     pub access_log: AccessLog,
+    /// What collectors are sent beside records.
+    pub otlp: otlp::Exports,
     /// What of the exchanges is kept in memory.
     pub recorder: Recorder,
     /// Own pages for faults.

@@ -49,6 +49,8 @@ pub enum Destination {
     Syslog(Syslog),
     /// OpenTelemetry's protocol.
     Otlp(Otlp),
+    /// The same for spans: of sampled exchanges alone, not as records.
+    Traces(Otlp),
     /// Loki's push.
     Loki(Loki),
     /// Lines, or Elasticsearch's bulk, by POST.
@@ -64,7 +66,7 @@ impl Destination {
             Self::Stdout => "stdout",
             Self::File(_) => "file",
             Self::Syslog(_) => "syslog",
-            Self::Otlp(_) => "otlp",
+            Self::Otlp(_) | Self::Traces(_) => "otlp",
             Self::Loki(_) => "loki",
             Self::Http(_) => "http",
             Self::Kafka(_) => "kafka",
@@ -74,7 +76,7 @@ impl Destination {
     /// The collector that it is sent to, where it is one.
     pub const fn collector(&self) -> Option<&Collector> {
         match self {
-            Self::Otlp(otlp) => Some(&otlp.to),
+            Self::Otlp(otlp) | Self::Traces(otlp) => Some(&otlp.to),
             Self::Loki(loki) => Some(&loki.to),
             Self::Http(http) => Some(&http.to),
             Self::Stdout | Self::File(_) | Self::Syslog(_) | Self::Kafka(_) => None,
@@ -85,7 +87,13 @@ impl Destination {
     pub const fn file(&self) -> Option<&LogFile> {
         match self {
             Self::File(file) => Some(file),
-            Self::Stdout | Self::Syslog(_) | Self::Otlp(_) | Self::Loki(_) | Self::Http(_) | Self::Kafka(_) => None,
+            Self::Stdout
+            | Self::Syslog(_)
+            | Self::Otlp(_)
+            | Self::Traces(_)
+            | Self::Loki(_)
+            | Self::Http(_)
+            | Self::Kafka(_) => None,
         }
     }
 
@@ -241,7 +249,7 @@ pub struct Otlp {
     pub to: Collector,
     /// Whether gRPC rather than HTTP is spoken. Default false.
     pub grpc: bool,
-    /// Attributes of the resource beside `service.name`. Default: none.
+    /// Attributes of the resource beside ours. Default: none.
     pub resource: BTreeMap<String, String>,
 }
 

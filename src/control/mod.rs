@@ -1,16 +1,18 @@
 //! Background tasks: they write, the data plane reads.
 //!
 //! Floor 5. Everything here runs on the control runtime, under one [`supervisor`]: the active health checks, name
-//! resolution, discovery, operators' drains, error budgets, shipping of records, file watching, signals. In: the pools of the present generation. Out: standings,
-//! addresses and drains in each endpoint's vitals, and requests to reload, to reopen logs or to drain. Deliberately absent: the data plane; it never
-//! waits for anything in here.
+//! resolution, discovery, operators' drains, error budgets, shipping of records and spans, pushing of metrics, file watching,
+//! signals. In: the pools of the present generation. Out: standings, addresses and drains in each endpoint's vitals, and
+//! requests to reload, to reopen logs or to drain. Deliberately absent: the data plane; it never waits for anything in here.
 
 pub mod budgets;
 pub mod crawlers;
 pub mod discovery;
 pub mod drains;
 pub mod names;
+pub mod otlp;
 pub mod prober;
+pub mod push;
 pub mod resolver;
 pub mod shipper;
 pub mod signals;

@@ -75,6 +75,11 @@ impl Trace {
         self.span
     }
 
+    /// Whether whoever called records it, and asks everyone behind to do so (§3.2.2.5.1).
+    pub const fn is_sampled(self) -> bool {
+        self.flags & 1 == 1
+    }
+
     /// As a `traceparent` of version 00. §3.2.2.3: of the flags, only those that version 00 knows.
     pub fn to_value(self) -> HeaderValue {
         let mut text = Vec::with_capacity(55);

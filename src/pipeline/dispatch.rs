@@ -93,8 +93,9 @@ pub(super) async fn dispatch(
                 let next = OnceLock::new();
                 let asks = |slow| way_out(pool, &tried, &endpoint, slow).is_some_and(|lease| next.set(lease).is_ok());
                 let leave = Leave { after: config.retry.per_try, asks: &asks };
+                let own = forward.head_of(|| story.record().attempts.made());
                 let exchange = Exchange {
-                    head: forward.head,
+                    head: own.as_deref().unwrap_or(forward.head),
                     body: forward.body.body(),
                     interim: forward.interim,
                     upgrade: forward.upgrade,
@@ -109,7 +110,8 @@ pub(super) async fn dispatch(
                         None => Raced::First(first.await, None),
                         Some(delay) => {
                             let present = [&tried[..], &[endpoint.id]].concat();
-                            let (head, interim) = (forward.head, forward.interim);
+                            let own = forward.head_of(|| story.record().attempts.made().saturating_add(1));
+                            let (head, interim) = (own.as_deref().unwrap_or(forward.head), forward.interim);
                             let started = story.started();
                             let second = Hedge { head, interim, pool, idle, limits, asked: &present, started };
                             // In a box of its own: few routes want it, and every exchange would have to carry its room.

@@ -9,9 +9,12 @@ use tokio::time::Instant;
 use crate::balance::{ClaimKind, EndpointId};
 use crate::body::Body;
 use crate::config;
+use crate::headers::Trace;
 use crate::message::Interim;
+use crate::telemetry::record::span_of;
 use crate::upstream::{Outcome, Wish};
 
+use super::identify::TRACEPARENT;
 use super::receive::Kept;
 use super::retry::{Doubt, doubt};
 
@@ -29,6 +32,8 @@ pub(super) struct Forward<'a> {
     pub read_only: bool,
     /// Whose it is, as far as clients are told apart.
     pub client: IpAddr,
+    /// Whether each attempt has a span of its own; that of the exchange stands in the head.
+    pub traced: bool,
 }
 
 impl<'a> Forward<'a> {
@@ -45,6 +50,20 @@ impl<'a> Forward<'a> {
             path: self.head.uri.path(),
             until,
         }
+    }
+
+    /// The head of an attempt with a span of its own, which the endpoint's spans are to hang below; `None` where no spans are
+    /// made and all attempts have one head. `number` gives the attempt's, from 1.
+    pub(super) fn head_of(&self, number: impl FnOnce() -> u32) -> Option<Box<request::Parts>> {
+        if !self.traced {
+            return None;
+        }
+        let parent = self.head.headers.get(TRACEPARENT)?;
+        let trace = Trace::parse(parent.as_bytes())?;
+        let mut head = Box::new(self.head.clone());
+        let span = span_of(trace.span_id(), number());
+        head.headers.insert(TRACEPARENT, trace.child(span).to_value());
+        Some(head)
     }
 
     /// Whether it may be asked for twice at once: it changes nothing whoever answers (RFC 9110 §9.2.1), and has no content.

@@ -1,6 +1,7 @@
 //! Who sends a request, and under which ids it is known. Nobody may judge a client before it has an address.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -26,6 +27,10 @@ pub(super) struct Identity {
     pub traceparent: HeaderValue,
     /// Whether it was continued: only then does a `tracestate` belong to it (W3C Trace Context §3.3).
     pub continues: bool,
+    /// The span of the trusted proxy that it continues.
+    pub parent: Option<NonZeroU64>,
+    /// Whether spans are made of the exchange: its trace is sampled, and traces are exported.
+    pub traced: bool,
 }
 
 impl Identity {
@@ -48,11 +53,19 @@ impl Identity {
         let span = fastrand::u64(1..);
         let trace = theirs(&TRACEPARENT).and_then(|parent| Trace::parse(parent.as_bytes()));
         let continues = trace.is_some();
-        let trace = trace.map_or_else(|| Trace::begin(fastrand::u128(1..), span, 0), |trace| trace.child(span));
+        let parent = trace.and_then(|theirs| NonZeroU64::new(theirs.span_id()));
+        let sampling = snapshot.config.otlp.traces.as_ref().map(|traces| traces.sampling);
+        let begun = || {
+            let id = fastrand::u128(1..);
+            Trace::begin(id, span, sampling.is_some_and(|sampling| sampling.takes(id)).into())
+        };
+        // Who continues a trace does as it says: half a trace is of use to nobody.
+        let trace = trace.map_or_else(begun, |trace| trace.child(span));
+        let traced = sampling.is_some() && trace.is_sampled();
         let (request_id, traceparent) = match request_id {
             Some(theirs) => (theirs, trace.to_value()),
             None => headers::request_id(fastrand::u128(..), trace),
         };
-        Self { client, scheme, request_id, traceparent, continues }
+        Self { client, scheme, request_id, traceparent, continues, parent, traced }
     }
 }

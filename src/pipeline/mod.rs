@@ -251,7 +251,8 @@ impl Pipeline {
             }
         };
         let client = self.0.tunnels.key(identity.client.ip());
-        let forward = Forward { head: &head, body, interim: &interim, upgrade: upgrade.is_some(), read_only, client };
+        let (traced, upgrade) = (rewrite::is_traced(&head, identity), upgrade.is_some());
+        let forward = Forward { head: &head, body, interim: &interim, upgrade, read_only, client, traced };
         let (outcome, lease) = match dispatch(forward, route, pool, &self.0.idle, story).await {
             Ok(answered) => answered,
             Err(fault) => {
@@ -299,6 +300,7 @@ impl Pipeline {
             Story::open(head, connection, identity.request_id.clone(), Arc::clone(snapshot), self.0.emitter.clone());
         story.record().client = identity.client;
         story.record().traceparent = Some(identity.traceparent.clone());
+        story.record().parent = identity.parent;
         story
     }
 

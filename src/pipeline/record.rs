@@ -66,6 +66,7 @@ impl Story {
             at: SystemTime::now(),
             request_id,
             traceparent: None,
+            parent: None,
             client: connection.proxied.unwrap_or(connection.peer),
             connection: connection.id,
             listener: connection.listener.name.clone(),

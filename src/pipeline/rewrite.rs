@@ -72,6 +72,11 @@ pub(super) fn request(
     Ok(())
 }
 
+/// Whether each attempt is to tell its endpoint of a span of its own. What an operator has made of the field stays.
+pub(super) fn is_traced(head: &request::Parts, identity: &Identity) -> bool {
+    identity.traced && head.headers.get(TRACEPARENT) == Some(&identity.traceparent)
+}
+
 /// Makes an endpoint's response ready for the client.
 pub(super) fn response(fields: &mut HeaderMap, route: &config::Route) {
     if headers::strip_hop_by_hop(fields).is_err() {

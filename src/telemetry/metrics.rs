@@ -15,8 +15,10 @@ mod exposition;
 mod families;
 mod glance;
 mod handles;
+mod held;
 mod log;
 mod page;
+mod points;
 mod process;
 mod quic;
 mod quota;
@@ -24,7 +26,6 @@ mod recorder;
 mod rules;
 mod served;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicBool, atomic::Ordering};
 use std::time::{Duration, SystemTime};
@@ -40,7 +41,7 @@ pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use glance::{BUCKET_BOUNDS, Buckets, Classes, Glance, PoolGlance, Verdicts};
 pub use handles::{ListenerMetrics, PoolMetrics, RouteMetrics};
-pub use log::{LogMetrics, Waiting};
+pub use log::{Cargo, LogMetrics, Waiting};
 pub use page::{Point, Value, Values};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};
@@ -53,6 +54,7 @@ use crate::lifecycle::Phase;
 use crate::telemetry::slo::Report;
 use cells::Causes;
 use handles::Codes;
+use held::Handles;
 use quota::Logins;
 
 /// All metrics of the process. Cheap to clone.
@@ -82,6 +84,7 @@ struct Inner {
     log: Arc<LogMetrics>,
     recorder: Arc<RecorderMetrics>,
     sinks: Handles<SinkName, LogMetrics>,
+    exports: Handles<&'static str, LogMetrics>,
     gauges: Mutex<Option<Weak<dyn Gauges>>>,
 }
 
@@ -245,6 +248,7 @@ impl Metrics {
             log: Arc::default(),
             recorder: Arc::default(),
             sinks: Handles::default(),
+            exports: Handles::default(),
             gauges: Mutex::new(None),
         }))
     }
@@ -356,35 +360,6 @@ impl Inner {
     fn state(&self) -> State {
         let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner).clone();
         gauges.and_then(|gauges| gauges.upgrade()).map_or_else(State::default, |gauges| gauges.state())
-    }
-}
-
-/// Handles by name, held weakly.
-#[derive(Debug)]
-struct Handles<N, H>(Mutex<BTreeMap<N, Weak<H>>>);
-
-impl<N, H> Default for Handles<N, H> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<N: Clone + Ord, H> Handles<N, H> {
-    fn get(&self, name: &N, fresh: impl FnOnce() -> H) -> Arc<H> {
-        let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = handles.get(name).and_then(Weak::upgrade) {
-            return handle;
-        }
-        let handle = Arc::new(fresh());
-        handles.insert(name.clone(), Arc::downgrade(&handle));
-        handle
-    }
-
-    /// Those that somebody holds; forgets the others.
-    fn alive(&self) -> Vec<(N, Arc<H>)> {
-        let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.retain(|_, handle| handle.strong_count() > 0);
-        handles.iter().filter_map(|(name, handle)| Some((name.clone(), handle.upgrade()?))).collect()
     }
 }
 

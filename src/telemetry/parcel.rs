@@ -1,11 +1,11 @@
 //! Records as receivers want them.
 //!
-//! Floor 2, pure. In: a [`Record`] and what a sink is. Out: an [`Entry`], the record's own bytes, which can wait on a disk;
-//! and of many entries one body. What is the same for all of a body (the labels of Loki, the resource of OpenTelemetry) is
+//! Floor 2, pure. In: a [`Record`] and what a sink is. Out: an [`Entry`], the record's own bytes, which can wait on a disk (of
+//! a record whose trace is sampled, one for each span); and of many entries one body. What is the same for all of a body (the labels of Loki, the resource of OpenTelemetry) is
 //! added when it is made, so that an entry that waited goes under the settings of the day.
 
 mod kafka;
-mod otlp;
+pub(super) mod otlp;
 mod syslog;
 
 use std::time::UNIX_EPOCH;
@@ -17,11 +17,11 @@ use super::format::stamp::{Pattern, Stamp};
 use super::record::Record;
 use super::redact::Redactor;
 use crate::config::sink::{Destination, Sink};
-use otlp::Otlp;
+use otlp::{Otlp, Spans};
 pub use syslog::Machine;
 use syslog::Syslog;
 
-/// A record as one receiver wants it.
+/// A record, or a span of one, as one receiver wants it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// When the record's request came, in nanoseconds of Unix time.
@@ -49,7 +49,7 @@ pub enum Wrap {
     Plain,
     /// Each with its length before it (RFC 6587 §3.4.1).
     Counted,
-    /// OTLP's request; what comes before the records is the resource.
+    /// OTLP's request; what comes before the records or spans is the resource.
     Otlp(Bytes),
     /// Loki's push; what comes before the values is the stream's labels.
     Loki(Bytes),
@@ -65,6 +65,7 @@ enum Style {
     Line,
     Syslog(Syslog),
     Otlp(Box<Otlp>),
+    Spans(Box<Spans>),
     Loki { metadata: bool },
     Bulk { index: String },
     Kafka,
@@ -77,6 +78,7 @@ impl Packer {
             Destination::Stdout | Destination::File(_) => Style::Line,
             Destination::Syslog(syslog) => Style::Syslog(Syslog::new(syslog, machine)),
             Destination::Otlp(_) => Style::Otlp(Box::new(Otlp::new(redactor.clone()))),
+            Destination::Traces(_) => Style::Spans(Box::new(Spans::new(redactor.clone()))),
             Destination::Loki(loki) => Style::Loki { metadata: loki.metadata },
             Destination::Http(http) => {
                 http.bulk.as_ref().map_or(Style::Line, |index| Style::Bulk { index: index.clone() })
@@ -92,20 +94,22 @@ impl Packer {
         }
     }
 
-    /// The entry for `record`; `None` if its format has no line for it.
-    pub fn pack(&mut self, record: &Record) -> Option<Entry> {
+    /// Appends the entry for `record`, or those of its spans; nothing if its format has no line for it.
+    pub fn pack(&mut self, record: &Record, to: &mut Vec<Entry>) {
         let since = record.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        if let Style::Otlp(otlp) = &mut self.style {
-            return Some(Entry { at, payload: otlp.pack(record, at) });
+        match &mut self.style {
+            Style::Otlp(otlp) => return to.push(Entry { at, payload: otlp.pack(record, at) }),
+            Style::Spans(spans) => return spans.pack(record, at, to),
+            Style::Line | Style::Syslog(_) | Style::Loki { .. } | Style::Bulk { .. } | Style::Kafka => {}
         }
         self.line.clear();
         self.encoder.encode(record, &mut self.line);
-        let line = self.line.strip_suffix(b"\n")?;
+        let Some(line) = self.line.strip_suffix(b"\n") else { return };
         let out = &mut self.whole;
         out.clear();
         match &mut self.style {
-            Style::Line | Style::Otlp(_) => out.extend_from_slice(line),
+            Style::Line | Style::Otlp(_) | Style::Spans(_) => out.extend_from_slice(line),
             Style::Syslog(syslog) => syslog.message(record, &mut self.stamp, line, out),
             Style::Loki { metadata } => {
                 out.extend_from_slice(format!("[\"{at}\",").as_bytes());
@@ -128,7 +132,7 @@ impl Packer {
             }
             Style::Kafka => kafka::message(&record.id.to_string(), line, out),
         }
-        Some(Entry { at, payload: Bytes::copy_from_slice(out) })
+        to.push(Entry { at, payload: Bytes::copy_from_slice(out) });
     }
 }
 
@@ -139,6 +143,7 @@ impl Wrap {
             Destination::Stdout | Destination::File(_) => Self::Lines,
             Destination::Syslog(_) => Self::Counted,
             Destination::Otlp(otlp) => Self::Otlp(otlp::resource(&otlp.resource)),
+            Destination::Traces(otlp) => Self::Otlp(otlp::instance(&otlp.resource)),
             Destination::Loki(loki) => {
                 let labels = serde_json::to_vec(&loki.labels).unwrap_or_default();
                 Self::Loki(Bytes::from(labels))
@@ -185,6 +190,11 @@ impl Wrap {
         }
         out.freeze()
     }
+}
+
+/// How many entries a sink of that kind makes of `record`, unless its format has none for it.
+pub fn entries(to: &Destination, record: &Record) -> usize {
+    if matches!(to, Destination::Traces(_)) { record.spans() } else { 1 }
 }
 
 /// Appends a JSON string.

@@ -9,6 +9,7 @@ mod detached;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Uri};
@@ -17,7 +18,7 @@ use crate::lexicon::{
     Clock, ConnectionId, EndpointName, Fingerprint, Generation, LimitName, ListenerName, PoolName, Protocol, RouteName,
     RuleName,
 };
-pub use attempts::{Attempt, Attempts, Link, Why};
+pub use attempts::{Attempt, Attempts, Link, Why, span_of};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,8 +53,11 @@ pub struct Record {
     pub at: SystemTime,
     /// The request's id, as sent to the endpoint and returned to the client.
     pub request_id: HeaderValue,
-    /// W3C `traceparent`, as sent to the endpoint.
+    /// W3C `traceparent`, as sent to the endpoint; where traces are exported and this one is sampled, each attempt sends one
+    /// with a span of its own, see [`span_of`].
     pub traceparent: Option<HeaderValue>,
+    /// The span of a trusted proxy that the exchange belongs to.
+    pub parent: Option<NonZeroU64>,
     /// The client, as identified through trusted proxies.
     pub client: SocketAddr,
     /// The connection it came on.
@@ -113,6 +117,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// How many spans tell of it where traces are exported: none unless its trace is sampled; else its own, and one for each
+    /// attempt. A tunnel is told of at its end.
+    pub fn spans(&self) -> usize {
+        let sampled = self.traceparent.as_ref().is_some_and(|parent| parent.as_bytes().ends_with(b"-01"));
+        if sampled && self.kind != Kind::TunnelStart { 1 + self.attempts.iter().count() } else { 0 }
+    }
+
     /// Moves the record out and leaves a blank one behind: no piece of the request is counted up for the log and down
     /// again for the exchange.
     pub fn take(&mut self) -> Self {

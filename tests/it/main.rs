@@ -39,6 +39,8 @@ mod logins;
 mod metrics;
 mod objectives;
 mod operating;
+mod otlp_metrics;
+mod otlp_traces;
 mod outliers;
 mod queueing;
 mod receivers;

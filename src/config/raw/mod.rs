@@ -22,6 +22,7 @@ mod limit;
 mod listener;
 mod login;
 mod objectives;
+mod otlp;
 mod pool;
 mod process;
 mod receivers;
@@ -46,6 +47,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings, Severity};
 use super::masked::{userinfo, without_userinfo};
+use super::otlp::Exports;
 use super::outline::Outline;
 use super::process::{AccessLog, Admin, Clients, FaultPages, Process};
 use super::quota::{Bans, Limit, Login};
@@ -82,6 +84,8 @@ section! {
         admin: Sub<Option<Admin>> = sub(&admin::ADMIN, admin::admin), Or("{}");
         /// Where the records of exchanges and tunnels go.
         access_log: Sub<AccessLog> = sub(&access_log::ACCESS_LOG, access_log::access_log), Or("{}");
+        /// What OpenTelemetry's collectors are sent beside records.
+        otlp: Sub<Exports> = sub(&otlp::EXPORTS, otlp::exports), Or("{}");
         /// What of the exchanges is kept in memory.
         recorder: Sub<recorder::Asked> = sub(&recorder::RECORDER, recorder::recorder), Or("{}");
         /// Own pages for the proxy's own answers.
@@ -134,6 +138,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
     let clients = table.get(&ROOT.clients);
     let admin = table.get(&ROOT.admin);
     let access_log = table.get(&ROOT.access_log);
+    let exports = table.get(&ROOT.otlp);
     let recorder = table.get(&ROOT.recorder);
     let fault_pages = table.get(&ROOT.fault_pages);
     let bans = table.get(&ROOT.bans);
@@ -153,6 +158,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         login: login.as_ref().and_then(Option::as_ref),
     };
     parts.check(table);
+    otlp::check(table, exports.as_ref(), clients.as_ref());
     let own_zone = process.as_ref().and_then(|process| process.zone.clone());
     let routes = match routes? {
         written if written.is_empty() => across::default_route(table)?,
@@ -171,6 +177,7 @@ fn configuration(table: &Table<'_>) -> Option<Config> {
         admin: admin?,
         recorder: recorder?.beside(&access_log.sinks),
         access_log,
+        otlp: exports?,
         fault_pages: fault_pages?,
         bans: bans?,
         limits: whole_list(limits?)?,

@@ -106,7 +106,7 @@ section! {
 
 section! {
     /// How records travel together.
-    BATCH: BatchKeys {
+    pub(super) BATCH: BatchKeys {
         /// Most records of a batch.
         records: Whole<usize> = whole(1, 100_000), Or("1_000");
         /// Most bytes of a batch.
@@ -219,7 +219,7 @@ pub(super) fn anonymise(table: &Table<'_>) -> Option<Anonymise> {
     Some(Anonymise { ipv4_prefix: ipv4_prefix?, ipv6_prefix: ipv6_prefix? })
 }
 
-fn batch(table: &Table<'_>) -> Option<Batch> {
+pub(super) fn batch(table: &Table<'_>) -> Option<Batch> {
     let (records, bytes, linger) = (table.get(&BATCH.records), table.get(&BATCH.bytes), table.get(&BATCH.linger));
     Some(Batch { records: records?, bytes: bytes?, linger: linger? })
 }
@@ -246,7 +246,7 @@ fn status(text: &str) -> Result<(u16, u16), String> {
 }
 
 /// A percentage, in millionths.
-fn share(text: &str) -> Result<u32, String> {
+pub(super) fn share(text: &str) -> Result<u32, String> {
     let wrong = || "is no percentage such as 10% or 0.5%".to_owned();
     let number = text.strip_suffix('%').ok_or_else(wrong)?.trim();
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

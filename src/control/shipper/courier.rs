@@ -3,16 +3,14 @@
 //! Floor 5. One for each kind of receiver, behind one question: here are entries, what became of them? Deliberately absent:
 //! waiting, repeating, keeping; they are the shipper's.
 
-use bytes::Bytes;
 use http::Uri;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
-use prost::Message as _;
 use serde::Deserialize;
 
 use super::kafka::Producer;
 use super::stream::Stream;
 use crate::config::collector::Collector;
 use crate::config::sink::{Destination, Sink};
+use crate::control::otlp;
 use crate::control::transport::{Delivery, Speaks, Transport, TransportError};
 use crate::telemetry::parcel::{Entry, Wrap};
 
@@ -22,7 +20,7 @@ pub(super) enum Courier {
     /// A body by POST.
     Post { transport: Transport, path: &'static str, content: &'static str, wrap: Wrap, hears: Hears },
     /// A call of gRPC.
-    Call { transport: Transport, wrap: Wrap },
+    Call { transport: Transport, method: &'static str, wrap: Wrap },
     /// Syslog.
     Stream(Box<Stream>),
     /// Batches for a topic of Kafka.
@@ -50,9 +48,6 @@ pub(super) struct Outcome {
 /// Bytes that Elasticsearch says of one record, if it does not know how to be brief.
 const SAID: usize = 1_024;
 
-/// The method of OTLP.
-const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-
 impl Courier {
     /// A courier to what `sink` names; `None` for what is on this machine. Reads the files and secrets that it names.
     pub(super) fn new(sink: &Sink) -> Result<Option<Self>, TransportError> {
@@ -62,12 +57,13 @@ impl Courier {
             Destination::Stdout | Destination::File(_) => return Ok(None),
             Destination::Syslog(syslog) => Self::Stream(Box::new(Stream::new(syslog)?)),
             Destination::Kafka(kafka) => Self::Produce(Box::new(Producer::new(kafka)?)),
-            Destination::Otlp(otlp) if otlp.grpc => {
-                Self::Call { transport: Transport::new(&otlp.to, Speaks::Grpc)?, wrap }
-            }
-            Destination::Otlp(otlp) => {
-                let transport = Transport::new(&otlp.to, Speaks::Http)?;
-                post(transport, "/v1/logs", "application/x-protobuf", Hears::Otlp)
+            Destination::Otlp(receiver) | Destination::Traces(receiver) => {
+                let service = if matches!(&sink.to, Destination::Traces(_)) { otlp::TRACES } else { otlp::LOGS };
+                if receiver.grpc {
+                    Self::Call { transport: Transport::new(&receiver.to, Speaks::Grpc)?, method: service.method, wrap }
+                } else {
+                    post(Transport::new(&receiver.to, Speaks::Http)?, service.path, otlp::CONTENT, Hears::Otlp)
+                }
             }
             Destination::Loki(loki) => {
                 let transport = Transport::new(&loki.to, Speaks::Http)?;
@@ -99,16 +95,16 @@ impl Courier {
                         heard.0
                     }
                     (Delivery::Taken, Hears::Otlp) => {
-                        rejected = not_taken(answer);
+                        rejected = otlp::not_taken(answer);
                         Delivery::Taken
                     }
                     (delivery, _) => delivery,
                 }
             }
-            Self::Call { transport, wrap } => {
-                let (delivery, answer) = transport.call(EXPORT, wrap.body(entries)).await;
+            Self::Call { transport, method, wrap } => {
+                let (delivery, answer) = transport.call(method, wrap.body(entries)).await;
                 if delivery == Delivery::Taken {
-                    rejected = not_taken(answer);
+                    rejected = otlp::not_taken(answer);
                 }
                 delivery
             }
@@ -139,12 +135,6 @@ impl Courier {
             Self::Stream(stream) => stream.is_alive(),
         }
     }
-}
-
-/// How many records the receiver threw away for good.
-fn not_taken(answer: Bytes) -> u64 {
-    let partial = ExportLogsServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
-    partial.map_or(0, |partial| u64::try_from(partial.rejected_log_records).unwrap_or_default())
 }
 
 /// The URL of a bulk that is answered no more than is heard, as far as the receiver knows how.

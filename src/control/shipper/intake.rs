@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::config::sink::Select;
+use crate::config::Sink;
+use crate::config::sink::{Destination, Select};
 use crate::telemetry::access_log::{Consumer, Room, Waiting};
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
 use crate::telemetry::record::Record;
-use crate::telemetry::select;
+use crate::telemetry::{parcel, select};
 
 /// Records that wait to be shipped.
 #[derive(Debug)]
 pub(super) struct Intake {
     select: Select,
+    to: Destination,
     ring: Mutex<VecDeque<Waiting>>,
     room: Room,
     length: usize,
@@ -26,9 +28,10 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// At most `length` records wait, and `memory` bytes of those that wait long.
-    pub(super) fn new(select: Select, length: usize, memory: usize, metrics: Arc<LogMetrics>) -> Self {
-        Self { select, ring: Mutex::default(), room: Room::new(memory), length, filled: Notify::new(), metrics }
+    /// At most as many records wait as the sink says, and as many bytes of those that wait long.
+    pub(super) fn new(sink: &Sink, metrics: Arc<LogMetrics>) -> Self {
+        let (select, to, room) = (sink.select.clone(), sink.to.clone(), Room::new(sink.queue_memory));
+        Self { select, to, ring: Mutex::default(), room, length: sink.queue, filled: Notify::new(), metrics }
     }
 
     /// Moves at most `most` records to `to`.
@@ -50,14 +53,15 @@ impl Intake {
 
 impl Consumer for Intake {
     fn take(&self, record: &Arc<Record>) {
-        if !select::wants(&self.select, record) {
+        let entries = parcel::entries(&self.to, record);
+        if entries == 0 || !select::wants(&self.select, record) {
             return;
         }
         // Nobody else puts anything in, so that there is still room afterwards.
         let waiting = if self.len() < self.length { self.room.admit(record) } else { None };
         match waiting {
             Some(waiting) => self.ring().push_back(waiting),
-            None => self.metrics.drop_record(LogDrop::SinkFull),
+            None => self.metrics.drop_records(LogDrop::SinkFull, entries as u64),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Ships records to receivers on other machines.
+//! Ships records, and spans, to receivers on other machines.
 //!
 //! Floor 5. One [`Shipper`] for each sink: records come in through a bounded ring, become entries, wait for others, and
 //! travel in batches, oldest first, one at a time. What is not taken is sent again after a pause that grows and is never
@@ -67,7 +67,7 @@ impl Ready {
 impl Shipper {
     /// Starts shipping on the current runtime.
     pub fn start(sink: &Sink, ready: Ready, redactor: Redactor, machine: &Machine, metrics: &Arc<LogMetrics>) -> Self {
-        let intake = Arc::new(Intake::new(sink.select.clone(), sink.queue, sink.queue_memory, Arc::clone(metrics)));
+        let intake = Arc::new(Intake::new(sink, Arc::clone(metrics)));
         let relief = Relief::new(Mutex::new(Some(ready.0)));
         let mut tasks = Supervisor::new();
         let parts = (sink.clone(), redactor.clone(), machine.clone(), Arc::clone(metrics));

@@ -211,12 +211,12 @@ impl Work {
             self.intake.draw(TURN, &mut self.records);
             more = self.records.len() == TURN;
             for record in self.records.drain(..) {
-                let Some(entry) = self.packer.pack(&record) else { continue };
                 if self.open.is_empty() {
                     self.opened = Instant::now();
                 }
-                self.open_bytes += entry.payload.len();
-                self.open.push(entry);
+                let before = self.open.len();
+                self.packer.pack(&record, &mut self.open);
+                self.open_bytes += self.open.iter().skip(before).map(|entry| entry.payload.len()).sum::<usize>();
             }
         }
         let full = self.open.len() >= self.batch.records || self.open_bytes >= self.batch.bytes;
@@ -338,7 +338,7 @@ impl Work {
         // There is room now, whatever it was: nothing more will come.
         self.intake.draw(usize::MAX, &mut self.records);
         for record in self.records.drain(..) {
-            self.open.extend(self.packer.pack(&record));
+            self.packer.pack(&record, &mut self.open);
         }
         let open = std::mem::take(&mut self.open);
         let mut kept = if open.is_empty() { Ok(()) } else { self.backlog.add(open).await };

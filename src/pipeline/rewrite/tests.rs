@@ -59,6 +59,8 @@ fn identity() -> Identity {
         request_id: HeaderValue::from_static("id-1"),
         traceparent: HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         continues: true,
+        parent: None,
+        traced: false,
     }
 }
 

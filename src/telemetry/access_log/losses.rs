@@ -26,7 +26,7 @@ impl Losses {
         for (cause, told) in LogDrop::ALL.iter().zip(&mut self.told) {
             let now = metrics.dropped(*cause);
             if now > *told {
-                events::records_lost(sink, cause.as_str(), now - *told);
+                events::records_lost(metrics, sink, cause.as_str(), now - *told);
                 *told = now;
                 self.at = Some(Instant::now());
             }

@@ -1,9 +1,9 @@
-//! Events of the access log and its sinks.
+//! Events of the access log, its sinks, and what else is sent to collectors.
 
 use tracing::{debug, error, info, warn};
 
 use super::Chain;
-use crate::telemetry::metrics::LogMetrics;
+use crate::telemetry::metrics::{Cargo, LogMetrics};
 
 /// The access log cannot be written; it is tried again. Written once for each streak, counted each time.
 pub fn access_log_failing(metrics: &LogMetrics, target: &str, first: bool, error: &std::io::Error) {
@@ -24,23 +24,33 @@ pub fn access_log_reopened(target: &str, why: &'static str) {
     debug!(access_log.target = target, why, "access log reopened");
 }
 
-/// A receiver does not take records; they wait. Written once for each streak, counted each time.
+/// A receiver does not take records, spans or points. Written once for each streak, counted each time.
 pub fn sink_failing(metrics: &LogMetrics, sink: &str, first: bool, why: &str) {
     metrics.fail(why);
-    if first {
-        warn!(sink, error = why, "log sink failing, records wait");
+    match metrics.cargo() {
+        _ if !first => {}
+        Cargo::Records => warn!(sink, error = why, "log sink failing, records wait"),
+        cargo @ (Cargo::Spans | Cargo::Points) => warn!(signal = cargo.signal(), error = why, "export failing"),
     }
 }
 
-/// The receiver takes records again.
+/// The receiver takes them again.
 pub fn sink_recovered(metrics: &LogMetrics, sink: &str, failures: u64) {
     metrics.recover();
-    info!(sink, failures, records.spooled = metrics.waiting().spool_records, "log sink recovered");
+    let spooled = metrics.waiting().spool_records;
+    match metrics.cargo() {
+        Cargo::Records => info!(sink, failures, records.spooled = spooled, "log sink recovered"),
+        cargo @ (Cargo::Spans | Cargo::Points) => info!(signal = cargo.signal(), failures, "export recovered"),
+    }
 }
 
-/// Records were lost since the last event of this kind.
-pub fn records_lost(sink: &str, cause: &'static str, records: u64) {
-    warn!(sink, cause, records, "records lost");
+/// Records, spans or points were lost since the last event of this kind.
+pub fn records_lost(metrics: &LogMetrics, sink: &str, cause: &'static str, records: u64) {
+    match metrics.cargo() {
+        Cargo::Records => warn!(sink, cause, records, "records lost"),
+        Cargo::Spans => warn!(cause, spans = records, "spans lost"),
+        Cargo::Points => warn!(cause, points = records, "points of metrics lost"),
+    }
 }
 
 /// The spool cannot be used; records wait in memory. Written once for each streak.

@@ -176,6 +176,12 @@ families! {
     LOG_OLDEST = Gauge "access_log_sink_lag", Seconds, ["sink"], "Age of the oldest record that waits for a sink on another machine";
     EVENTS_DROPPED = Counter "events_dropped", None, [], "Event lines lost because standard error did not keep up";
 
+    EXPORTED = Counter "otlp_exported", None, ["signal"], "What collectors have taken: signal is traces (spans) or metrics (points); absent where none is configured, as all that follow";
+    EXPORT_ERRORS = Counter "otlp_export_errors", None, ["signal"], "Deliveries to collectors that failed; spans are sent again, metrics with the next push";
+    EXPORT_DROPPED = Counter "otlp_dropped", None, ["signal", "cause"], "Spans and points lost: sink_full (their queue was full), refused (the collector will never take them), ending (they waited when the process ended)";
+    EXPORT_FAILING = Gauge "otlp_export_failing", None, ["signal"], "1 while a collector takes nothing";
+    EXPORT_QUEUE = Gauge "otlp_export_queue", None, ["signal"], "Spans that wait in memory, and exchanges of which none are made yet";
+
     RECORDER_RECORDS = Counter "recorder_records", None, ["kind"], "Records put into the flight recorder: error, refused, slow, sample";
     RECORDER_HELD = Gauge "recorder_records_held", None, ["kind"], "Records in the flight recorder now";
     RECORDER_MEMORY = Gauge "recorder_memory", Bytes, ["kind"], "Memory that records in the flight recorder take";

@@ -1,6 +1,6 @@
-//! What the access log and its sinks count.
+//! What the access log, its sinks and what else is sent to collectors count.
 //!
-//! Floor 2. One set for the queues of the workers, labelled `-`, and one for each sink. Handles and their samples together.
+//! Floor 2. One set for the queues of the workers, labelled `-`, one for each sink, and one for each kind of export. Handles and their samples together.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,12 +11,36 @@ use super::cells::{Causes, Count};
 use super::encode::by_cause;
 use super::families as f;
 use super::page::{Page, family};
-use super::{Inner, LogDrop};
+use super::{Inner, LogDrop, Metrics};
 use crate::lexicon::SinkName;
 
-/// The access log, or one of its sinks.
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Cargo {
+    /// Records, for a sink.
+    #[default]
+    Records,
+    /// Spans, for a collector.
+    Spans,
+    /// Points of metrics, for a collector.
+    Points,
+}
+
+impl Cargo {
+    /// What it is called where it is exported.
+    pub const fn signal(self) -> &'static str {
+        match self {
+            Self::Records => "logs",
+            Self::Spans => "traces",
+            Self::Points => "metrics",
+        }
+    }
+}
+
+/// The access log, one of its sinks, or what else is sent to a collector: then spans or points are counted, not records.
 #[derive(Debug, Default)]
 pub struct LogMetrics {
+    cargo: Cargo,
     /// Records written, or taken by a receiver.
     pub written: Count,
     /// Failed writes, opens, rotations, connections and deliveries.
@@ -61,6 +85,11 @@ impl Waiting {
 }
 
 impl LogMetrics {
+    /// What is counted here.
+    pub const fn cargo(&self) -> Cargo {
+        self.cargo
+    }
+
     /// A record was lost.
     pub fn drop_record(&self, cause: LogDrop) {
         self.dropped.inc(cause);
@@ -180,5 +209,42 @@ pub(super) fn encode(inner: &Inner, page: &mut Page<'_>) -> fmt::Result {
             sinks.iter().try_for_each(|sink| samples.gauge(&[sink.0.as_str()], of(sink, value)))
         })?;
     }
-    family(page, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))
+    family(page, &f::EVENTS_DROPPED, |samples| samples.counter(&[], super::super::events::dropped()))?;
+    exports(inner, page)
+}
+
+/// Why spans or points are lost; nothing else can happen to them.
+const LOSSES: [LogDrop; 3] = [LogDrop::SinkFull, LogDrop::Refused, LogDrop::Ending];
+
+fn exports(inner: &Inner, page: &mut Page<'_>) -> fmt::Result {
+    let exports = inner.exports.alive();
+    let counters: [(_, Shown); 2] =
+        [(&f::EXPORTED, |export| export.written.get()), (&f::EXPORT_ERRORS, |export| export.errors.get())];
+    for (counter, value) in counters {
+        family(page, counter, |samples| {
+            exports.iter().try_for_each(|(signal, export)| samples.counter(&[*signal], value(export)))
+        })?;
+    }
+    family(page, &f::EXPORT_DROPPED, |samples| {
+        exports.iter().try_for_each(|(signal, export)| {
+            LOSSES.iter().try_for_each(|cause| samples.counter(&[*signal, cause.as_str()], export.dropped(*cause)))
+        })
+    })?;
+    let gauges: [(_, Shown); 2] = [
+        (&f::EXPORT_FAILING, |export| export.is_failing().into()),
+        (&f::EXPORT_QUEUE, |export| export.waiting().queue),
+    ];
+    for (gauge, value) in gauges {
+        family(page, gauge, |samples| {
+            exports.iter().try_for_each(|(signal, export)| samples.gauge(&[*signal], value(export)))
+        })?;
+    }
+    Ok(())
+}
+
+impl Metrics {
+    /// The handle of what is sent to a collector beside records.
+    pub fn export(&self, cargo: Cargo) -> Arc<LogMetrics> {
+        self.0.exports.get(&cargo.signal(), || LogMetrics { cargo, ..LogMetrics::default() })
+    }
 }

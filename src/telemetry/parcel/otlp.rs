@@ -1,9 +1,12 @@
-//! Log records of OpenTelemetry's protocol.
+//! Log records and spans of OpenTelemetry's protocol.
 //!
-//! Floor 2, pure. An entry is one encoded `LogRecord`; a request puts resource and scope around many, without decoding
-//! them again.
+//! Floor 2, pure. An entry is one encoded `LogRecord` or `Span`; a request puts resource and scope around many, without
+//! decoding them again.
+
+mod spans;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -18,6 +21,7 @@ use crate::telemetry::format::named::{Value, semantic, version, visit};
 use crate::telemetry::format::stamp::{Pattern, Stamp};
 use crate::telemetry::record::Record;
 use crate::telemetry::redact::Redactor;
+pub(super) use spans::Spans;
 
 /// Makes log records.
 #[derive(Debug)]
@@ -84,7 +88,7 @@ fn any(name: &str, value: &Value<'_>, record: &Record) -> Any {
     }
 }
 
-fn attribute(key: &str, value: Any) -> KeyValue {
+pub(in crate::telemetry) fn attribute(key: &str, value: Any) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
@@ -101,24 +105,50 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// What comes before the records of a request: the resource, then the scope.
+/// The resource of log records. They may come from a spool, and so from another process: nothing here tells of this one.
 pub(super) fn resource(attributes: &BTreeMap<String, String>) -> Bytes {
-    let mut all = vec![attribute("service.name", Any::StringValue("sluicegate".to_owned()))];
-    let own = |(key, value): (&String, &String)| attribute(key, Any::StringValue(value.clone()));
-    all.retain(|_| !attributes.contains_key("service.name"));
-    all.extend(attributes.iter().map(own));
-    let resource = Resource { attributes: all, ..Resource::default() };
-    Bytes::from(resource.encode_to_vec())
+    with_attributes(&[("service.name", "sluicegate")], attributes)
 }
 
-/// `ExportLogsServiceRequest { resource_logs: [{ resource, scope_logs: [{ scope, log_records }] }] }`.
-pub(super) fn request(resource: &[u8], entries: &[Entry], out: &mut BytesMut) {
-    let scope = InstrumentationScope {
+/// The resource of what this process tells of itself.
+pub(in crate::telemetry) fn instance(attributes: &BTreeMap<String, String>) -> Bytes {
+    let version = env!("CARGO_PKG_VERSION");
+    let ours = [("service.name", "sluicegate"), ("service.version", version), ("service.instance.id", instance_id())];
+    with_attributes(&ours, attributes)
+}
+
+/// Our attributes, and those of the configuration, which take the place of ours.
+fn with_attributes(ours: &[(&str, &str)], theirs: &BTreeMap<String, String>) -> Bytes {
+    let text = |key: &str, value: &str| attribute(key, Any::StringValue(value.to_owned()));
+    let ours = ours.iter().filter(|(key, _)| !theirs.contains_key(*key)).map(|(key, value)| text(key, value));
+    let attributes = ours.chain(theirs.iter().map(|(key, value)| text(key, value))).collect();
+    Bytes::from(Resource { attributes, ..Resource::default() }.encode_to_vec())
+}
+
+/// Tells this process from all others: a random UUID (RFC 9562 §5.4), as the conventions want it.
+fn instance_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| {
+        let random = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+        let digits = format!("{random:032x}");
+        let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+        [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    })
+}
+
+/// The scope of everything.
+pub(in crate::telemetry) fn scope() -> InstrumentationScope {
+    InstrumentationScope {
         name: "sluicegate".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..InstrumentationScope::default()
-    };
-    let scope = scope.encode_to_vec();
+    }
+}
+
+/// `ExportLogsServiceRequest { resource_logs: [{ resource, scope_logs: [{ scope, log_records }] }] }`, and with spans in it
+/// `ExportTraceServiceRequest`, whose fields have the same numbers.
+pub(super) fn request(resource: &[u8], entries: &[Entry], out: &mut BytesMut) {
+    let scope = scope().encode_to_vec();
     let records: usize = entries.iter().map(|entry| field(entry.payload.len())).sum();
     let scope_logs = field(scope.len()) + records;
     put(1, field(resource.len()) + field(scope_logs), out);

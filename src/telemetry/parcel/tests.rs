@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Config;
 use crate::config::sink::{LogFormat, Syslog as To, SyslogOver};
-use crate::telemetry::record::RecordId;
+use crate::telemetry::record::{End, Kind, RecordId, Stage, Who};
 use crate::telemetry::samples;
 
 fn machine() -> Machine {
@@ -31,7 +33,9 @@ fn sink(keys: &str) -> Sink {
 fn packed(sink: &Sink, records: &[Record]) -> Vec<Entry> {
     let redactor = Redactor::new(&["token".to_owned(), "code".to_owned()]);
     let mut packer = Packer::new(sink, redactor, &machine());
-    records.iter().filter_map(|record| packer.pack(record)).collect()
+    let mut entries = Vec::new();
+    records.iter().for_each(|record| packer.pack(record, &mut entries));
+    entries
 }
 
 fn records(count: usize) -> Vec<Record> {
@@ -76,9 +80,10 @@ fn a_host_without_a_name_is_a_dash() {
     let sink = samples::sink(Destination::Syslog(to));
     let mut packer = Packer::new(&sink, Redactor::default(), &Machine::default());
 
-    let entry = packer.pack(&samples::exchange()).unwrap();
+    let mut entries = Vec::new();
+    packer.pack(&samples::exchange(), &mut entries);
 
-    assert!(String::from_utf8_lossy(&entry.payload).contains("Z - app 0 exchange - {\"v\":1,"));
+    assert!(String::from_utf8_lossy(&entries[0].payload).contains("Z - app 0 exchange - {\"v\":1,"));
 }
 
 #[test]
@@ -109,6 +114,114 @@ fn otlp_is_what_others_decode() {
     assert_eq!(value("network.protocol.version", &log.attributes), text("2"));
     assert_eq!(value("url.original", &log.attributes), text("/api/v1/chart/data?token=***&x=1"));
     assert!(log.attributes.iter().all(|pair| !pair.key.is_empty()));
+}
+
+/// The sink of traces that a configuration has.
+fn traces() -> Sink {
+    let text = "[[listeners]]\naddress = '127.0.0.1:1'\n[pools.p]\nendpoints = ['127.0.0.1:1']\n\
+                [otlp.traces]\nto = { url = 'http://a' }\nresource = { 'service.instance.id' = 'one' }\n";
+    let config = Config::parse(text, std::path::Path::new("a.toml")).unwrap_or_else(|f| panic!("{}", f.render(false)));
+    config.config.otlp.traces.unwrap().sink
+}
+
+/// The spans of `record` as a collector has them, that of the exchange last.
+fn spans(record: Record) -> Vec<Span> {
+    let sink = traces();
+    let body = Wrap::new(&sink.to).body(&packed(&sink, &[record]));
+    let mut request = ExportTraceServiceRequest::decode(body).unwrap();
+    let mut resource = request.resource_spans.remove(0);
+    let resource_attributes = resource.resource.unwrap().attributes;
+    let instances: Vec<_> = resource_attributes.iter().filter(|pair| pair.key == "service.instance.id").collect();
+    let value = Some(Any::StringValue("one".to_owned()));
+    assert!(matches!(&instances[..], [one] if one.value.as_ref().unwrap().value == value), "{instances:?}");
+    resource.scope_spans.remove(0).spans
+}
+
+fn text(span: &Span, key: &str) -> Option<String> {
+    let found = span.attributes.iter().find(|pair| pair.key == key)?;
+    match found.value.clone()?.value? {
+        Any::StringValue(text) => Some(text),
+        Any::IntValue(number) => Some(number.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+#[test]
+fn spans_are_what_others_decode() {
+    let record = Record { parent: std::num::NonZeroU64::new(7), ..samples::exchange() };
+    assert_eq!(entries(&traces().to, &record), 3);
+
+    let all = spans(record);
+
+    let [failed, answered, exchange] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((exchange.kind, failed.kind, answered.kind), (2, 3, 3));
+    assert_eq!(exchange.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
+    assert_eq!(exchange.span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
+    assert_eq!((&exchange.parent_span_id[..], exchange.flags), (&7_u64.to_be_bytes()[..], 0x301));
+    assert_eq!((&failed.parent_span_id, failed.flags), (&exchange.span_id, 0x101));
+    assert_eq!(exchange.start_time_unix_nano, 1_795_383_493_007_042_999);
+    assert_eq!(exchange.end_time_unix_nano - exchange.start_time_unix_nano, 1_083_450_000);
+    assert_eq!(answered.start_time_unix_nano - exchange.start_time_unix_nano, 1_600_000);
+    assert_eq!(answered.end_time_unix_nano - answered.start_time_unix_nano, 81_002_000);
+    for (key, value) in [
+        ("http.request.method", "POST"),
+        ("url.path", "/api/v1/chart/data"),
+        ("url.query", "token=***&x=1"),
+        ("url.scheme", "https"),
+        ("http.route", "/"),
+        ("server.address", "bi.example.com"),
+        ("client.address", "203.0.113.9"),
+        ("network.protocol.version", "2"),
+        ("http.response.status_code", "200"),
+        ("sluicegate.request_id", "0197-abc"),
+    ] {
+        assert_eq!(text(exchange, key).as_deref(), Some(value), "{key}");
+    }
+    assert!(exchange.attributes.iter().all(|pair| !pair.key.is_empty()), "{exchange:?}");
+    assert_eq!((text(failed, "error.type"), text(failed, "http.request.resend_count")), (Some("connect".into()), None));
+    assert_eq!(
+        (text(answered, "server.address"), text(answered, "server.port")),
+        (Some("10.0.0.2".into()), Some("8088".into()))
+    );
+    assert_eq!((text(answered, "http.request.resend_count"), answered.status.is_none()), (Some("1".into()), true));
+}
+
+#[test]
+fn only_sampled_exchanges_and_ended_tunnels_have_spans() {
+    let of = |kind, flags: &str| {
+        let parent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+        let record = Record { kind, traceparent: Some(parent.parse().unwrap()), ..samples::exchange() };
+        let made = packed(&traces(), std::slice::from_ref(&record)).len();
+        assert_eq!(made, entries(&traces().to, &record));
+        made
+    };
+
+    assert_eq!(of(Kind::Exchange, "01"), 3);
+    assert_eq!(of(Kind::Exchange, "00"), 0);
+    assert_eq!((of(Kind::TunnelStart, "01"), of(Kind::TunnelEnd, "01")), (0, 3));
+}
+
+#[test]
+fn names_and_hosts_of_spans_are_as_the_conventions_have_them() {
+    let exchange = |record: Record| spans(record).pop().unwrap();
+    let odd = exchange(Record {
+        method: http::Method::from_bytes(b"PROPFIND").unwrap(),
+        host: Some(http::HeaderValue::from_static("[::1]:8443")),
+        status: Some(502),
+        end: End { who: Who::Proxy, stage: Stage::Connect },
+        fault: Some("connect"),
+        ..samples::exchange()
+    });
+    assert_eq!((odd.name.as_str(), text(&odd, "http.request.method").unwrap().as_str()), ("HTTP /", "_OTHER"));
+    assert_eq!(text(&odd, "http.request.method_original").as_deref(), Some("PROPFIND"));
+    assert_eq!((text(&odd, "server.address"), text(&odd, "server.port")), (Some("::1".into()), Some("8443".into())));
+    assert_eq!((odd.status.as_ref().unwrap().code, text(&odd, "error.type")), (2, Some("connect".into())));
+
+    let cut = End { who: Who::Proxy, stage: Stage::Tunnel };
+    let tunnel =
+        |kind| exchange(Record { kind, status: Some(101), end: cut, fault: Some("drained"), ..samples::exchange() });
+    assert!(tunnel(Kind::TunnelEnd).status.is_none());
+    assert!(tunnel(Kind::Exchange).status.is_some());
 }
 
 #[test]

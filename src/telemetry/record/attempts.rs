@@ -11,6 +11,21 @@ use crate::lexicon::{Choice, Clock, EndpointName};
 /// when endpoint after endpoint takes no connection.
 pub(super) const MOST: usize = 16;
 
+/// Of these, the first that are kept.
+const FIRST: u32 = 8;
+
+/// The id of the span of attempt `number`, from 1, of an exchange with the span `exchange`: made of the two, so that nobody
+/// has to keep it. Not for secrets.
+pub const fn span_of(exchange: u64, number: u32) -> u64 {
+    // SplitMix64: what follows each other looks like chance, and no two numbers give the same.
+    let mixed = exchange.wrapping_add((number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    let mixed = mixed ^ (mixed >> 31);
+    // W3C Trace Context §3.2.2.4: zeros are no id.
+    if mixed == 0 { 1 } else { mixed }
+}
+
 /// One question put to an endpoint.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -117,7 +132,7 @@ impl Attempts {
     pub fn push(&mut self, attempt: Attempt) {
         let Some(before) = self.last.replace(attempt) else { return };
         if self.earlier.len() >= MOST - 1 {
-            self.earlier.remove(MOST / 2);
+            self.earlier.remove(FIRST as usize);
             self.left_out = self.left_out.saturating_add(1);
         }
         self.earlier.push(before);
@@ -132,6 +147,18 @@ impl Attempts {
     /// All that are kept.
     pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
         self.earlier.iter().chain(&self.last)
+    }
+
+    /// How many were made.
+    pub fn made(&self) -> u32 {
+        let kept = u32::try_from(self.iter().count()).unwrap_or(u32::MAX);
+        kept.saturating_add(self.left_out)
+    }
+
+    /// All that are kept, each with its number, from 1.
+    pub fn numbered(&self) -> impl Iterator<Item = (u32, &Attempt)> {
+        let left_out = |at: u32| if at > FIRST { self.left_out } else { 0 };
+        (1_u32..).zip(self.iter()).map(move |(at, attempt)| (at.saturating_add(left_out(at)), attempt))
     }
 
     /// Those from the middle that are not kept.
@@ -165,6 +192,19 @@ mod tests {
         assert_eq!((many.iter().count(), many.left_out()), (MOST, 84));
         let kept: Vec<&str> = many.iter().map(|attempt| attempt.endpoint.as_str()).collect();
         assert_eq!((kept[..8].join(" "), kept[15]), ("0 1 2 3 4 5 6 7".into(), "99"));
+        assert_eq!((few.made(), many.made()), (16, 100));
+        // Attempts were named from 0 on here; they are numbered from 1 on.
+        let right = |(number, attempt): (u32, &Attempt)| attempt.endpoint.as_str() == (number - 1).to_string();
+        assert!(few.numbered().all(right) && many.numbered().all(right));
+    }
+
+    #[test]
+    fn spans_of_attempts_are_told_apart() {
+        let ids: std::collections::BTreeSet<u64> =
+            (0..100).map(|number| span_of(0x0123_4567_89ab_cdef, number)).collect();
+
+        assert_eq!((ids.len(), ids.contains(&0)), (100, false));
+        assert_ne!(span_of(1, 1), span_of(2, 1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! Whatever is awaited is awaited for [`PATIENCE`] at most, and by an event, never by the clock.
 
+pub(crate) mod collector;
 pub(crate) mod countries;
 pub(crate) mod dns;
 pub(crate) mod h2;
