@@ -101,6 +101,6 @@ mod tests {
         let body = b"\xff\xff\xff\xff\x00\x00\x1d\x4c\x00\x00\x00\x01\x00\x02ab\x00\x00\x00\x01\x00\x00\x00\x05\
                      \x00\x00\x00\x03xyz";
         let produce = produce(3, 7, "ab", 5, 7_500, b"xyz");
-        assert_eq!(produce, [&b"\x00\x00\x00\x37\x00\x00\x00\x03"[..], header, body].concat());
+        assert_eq!(produce, [&b"\x00\x00\x00\x33\x00\x00\x00\x03"[..], header, body].concat());
     }
 }

@@ -140,6 +140,8 @@ async fn viewer_sees_a_sink_that_fails_fills_its_spool_loses_records_and_recover
     }
     fragment(&mut viewer, "alerts", "central loses records, ").await;
     let _receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
+    // Its next attempt may be ten seconds away.
+    rig.status_long("a recovery", |status| crate::sinks::sink(status)["state"] == "working").await;
     fragment(&mut viewer, "events", "takes records again").await;
 
     let alerts = fragment(&mut viewer, "alerts", "central has lost ").await;

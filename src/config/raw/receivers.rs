@@ -131,7 +131,7 @@ section! {
             ("plain", Mechanism::Plain), ("scram-sha-256", Mechanism::ScramSha256),
             ("scram-sha-512", Mechanism::ScramSha512),
         ]), Must();
-        /// The name.
+        /// The user's name.
         username: Parsed<String> = parsed("user name", short_text), Must();
         /// The password.
         password: Secret = Secret, Must();

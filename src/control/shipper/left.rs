@@ -1,15 +1,13 @@
 //! Spools that no sink asks for any more.
 //!
-//! Floor 5. A sink that was renamed or removed leaves its files; somebody has to be told, because nothing else ever
+//! Floor 5, blocking. A sink that was renamed or removed leaves its files; somebody has to be told, because nothing else ever
 //! looks at them again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry};
-use std::path::PathBuf;
-use std::time::Duration;
-
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::ENDING;
 use super::spool::left_in;
@@ -29,26 +27,26 @@ pub fn tell_of_left(sinks: &[Sink], former: impl IntoIterator<Item = PathBuf>) {
         return;
     }
     // Nobody waits for it, and it ends by itself.
-    drop(tokio::spawn(async move {
+    drop(tokio::task::spawn_blocking(move || {
         let until = Instant::now() + 2 * ENDING;
-        let subdirectories =
-            move || dirs.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten()).collect();
-        let found: Vec<DirEntry> = spawn_blocking(subdirectories).await.unwrap_or_default();
-        for dir in found.iter().map(DirEntry::path).filter(|dir| !used.contains(dir)) {
-            look(dir, until).await;
+        for dir in dirs.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten()) {
+            let dir = dir.path();
+            if !used.contains(&dir) {
+                look(&dir, until);
+            }
         }
     }));
 }
 
-async fn look(dir: PathBuf, until: Instant) {
+#[expect(clippy::disallowed_methods, reason = "on a thread that is there for blocking")]
+fn look(dir: &Path, until: Instant) {
     loop {
-        let asked = dir.clone();
-        match spawn_blocking(move || left_in(&asked)).await {
-            Ok(Ok(Some(left))) if left.entries > 0 => return events::spool_left(&dir, left.entries, left.bytes),
+        match left_in(dir) {
+            Ok(Some(left)) if left.entries > 0 => return events::spool_left(dir, left.entries, left.bytes),
             // Used by another process for good, or by a sink that ends.
-            Ok(Ok(None)) if Instant::now() < until => sleep(AGAIN).await,
+            Ok(None) if Instant::now() < until => thread::sleep(AGAIN),
             // What cannot be read is none of ours, or told to whoever wants to use it.
-            Ok(Ok(_) | Err(_)) | Err(_) => return,
+            Ok(_) | Err(_) => return,
         }
     }
 }
