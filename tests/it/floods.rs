@@ -371,7 +371,7 @@ async fn client_that_reads_nothing_at_all_is_cut_and_the_record_says_so() {
 #[tokio::test]
 async fn many_streams_on_one_slow_connection_are_no_slow_readers() {
     let upstream = export(40).await;
-    let secure = "timeouts = { write_idle = \"1s\" }\nlimits = { min_response_rate = \"200KiB\" }";
+    let secure = "timeouts = { write_idle = \"2s\" }\nlimits = { min_response_rate = \"100KiB\" }";
     let rig = Rig::setup().secure(secure).endpoint(&upstream).pool("max_in_flight = 100").start().await;
     // All windows are wide open; the connection itself is read slowly.
     let peer = rig.pki.connect(slow_path(rig.secure).await, "h2", false).await.unwrap();
@@ -386,7 +386,7 @@ async fn many_streams_on_one_slow_connection_are_no_slow_readers() {
         async {
             let (response, _) = h2.start(asked, true).await;
             let mut body = soon("a head", response).await.unwrap().into_body();
-            let until = tokio::time::Instant::now() + Duration::from_secs(4);
+            let until = tokio::time::Instant::now() + Duration::from_secs(5);
             while let Ok(piece) = tokio::time::timeout_at(until, body.data()).await {
                 let piece = piece.expect("not its end").expect("not cut");
                 drop(body.flow_control().release_capacity(piece.len()));

@@ -144,12 +144,16 @@ async fn push_that_fails_is_counted_and_the_next_one_tells_the_same() {
     let keys = to(&format!("http://{}", receiver.address), "interval = \"1s\"");
     let rig = Rig::setup().endpoint(&upstream).rest(&keys).start().await;
 
+    let recovered = |status: &serde_json::Value| {
+        let export = &status["exports"][0];
+        export["state"] == "working" && export["sent"] != 0
+    };
+    let status = rig.status_long("a push that is taken", recovered).await;
+
     let event = rig.event("export failing").await;
     assert_eq!(crate::rig::field(&event, "signal"), "metrics");
     rig.event("export recovered").await;
-
     assert_eq!(rig.metric("sluicegate_otlp_export_errors_total{signal=\"metrics\"}").await, 2.0);
-    let status = rig.status().await;
     let export = &status["exports"][0];
     assert_eq!(
         (&export["signal"], &export["state"], &export["failed"]),
