@@ -129,7 +129,9 @@ async fn replica_that_answers_nothing_in_time_is_ejected_and_the_others_serve() 
         late += usize::from(rig.get("/").await.status == 504);
     }
 
-    assert_eq!((late, mute.requests().len()), (3, 3));
+    // One more may be asked while the verdict is on its way.
+    assert!((3..=4).contains(&late), "{late}");
+    assert_eq!(mute.requests().len(), late);
     assert_eq!(field(&rig.event("endpoint ejected").await, "cause"), "timeouts");
     for _ in 0..6 {
         assert_eq!(rig.get("/").await.status, 200);

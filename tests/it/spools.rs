@@ -45,8 +45,8 @@ async fn records_are_taken_in_while_a_spool_is_opened() {
 async fn a_full_disk_costs_no_record_while_memory_lasts_and_is_over_when_there_is_room() {
     let upstream = Upstream::named("a").await;
     let address = Upstream::nobody().await;
-    // Its segments are small enough for several on that disk.
-    let keys = spooled(address).replace("1MiB", "64KiB");
+    // Twice as large as the disk, which is full first; its segments are small enough for several there.
+    let keys = spooled(address).replace("1MiB", "128KiB");
     let rig = setup(&upstream, &keys).small_disk("spool").start().await;
 
     let mut asked = 0;
