@@ -8,6 +8,7 @@ pub(crate) mod countries;
 pub(crate) mod dns;
 pub(crate) mod h2;
 pub(crate) mod h3;
+#[expect(clippy::cast_possible_truncation, reason = "what a test sends is small")]
 pub(crate) mod kafka;
 pub(crate) mod lines;
 pub(crate) mod peer;
