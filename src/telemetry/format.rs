@@ -33,7 +33,7 @@ pub const FIELDS: &[(&str, &str, &str, &str)] = &[
     ("time", "timestamp", "string", "when the request head was complete; RFC 3339, UTC, microseconds"),
     ("kind", "sluicegate.kind", "string", "`exchange`, `tunnel_start` or `tunnel_end` (same `request_id`)"),
     ("request_id", "sluicegate.request_id", "string", "as sent to the endpoint and returned to the client"),
-    ("traceparent", "sluicegate.traceparent", "string", "W3C trace context, as sent to the endpoint"),
+    ("traceparent", "sluicegate.traceparent", "string", "W3C trace context, as sent to the endpoint; where spans are exported and this trace is sampled, each attempt sends a span of its own below this one"),
     ("client", "client.address", "string", "client address, through trusted proxies"),
     ("client_port", "client.port", "number", "client port; absent when a forwarded chain did not tell it"),
     ("connection", "sluicegate.connection", "number", "the connection's number in this process"),
