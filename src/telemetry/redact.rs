@@ -86,6 +86,11 @@ impl Redactor {
 
     /// Appends a path. What Superset sends by mail to activate an account is a secret in it.
     fn path(&self, path: &[u8], out: &mut Vec<u8>) {
+        static ACTIVATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"activation"));
+        // Nearly all paths.
+        if !may_have_token(path) && ACTIVATION.find(path).is_none() {
+            return out.extend_from_slice(path);
+        }
         let mut activation = false;
         for (at, segment) in path.split(|byte| *byte == b'/').enumerate() {
             if at > 0 {
@@ -149,7 +154,11 @@ impl Redactor {
 
     /// Whether `value`, decoded as often as it takes, holds a query with a secret in it.
     fn hides_secret(&self, value: &[u8]) -> bool {
-        if holds_no_pair(value) {
+        let seen = glance(value);
+        if seen == Glance::Plain {
+            return false;
+        }
+        if seen == Glance::NoPair {
             let plain = if value.contains(&b'%') { Cow::Owned(decoded(value)) } else { Cow::Borrowed(value) };
             return self.looks_secret(&plain);
         }
@@ -173,19 +182,22 @@ impl Redactor {
 
 /// Whether a JSON Web Token is in `text`: the beginning of an object and a second part, in base64url (RFC 7519 §3).
 fn has_token(text: &[u8]) -> bool {
-    // Made once: making it takes longer than looking through most values.
-    static BEGINNING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"eyJ"));
     let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    // Few values have the dot that stands between two parts.
-    if memchr::memchr(b'.', text).is_none() {
-        return false;
-    }
-    BEGINNING.find_iter(text).any(|at| {
-        let rest = text.get(at..).unwrap_or_default();
-        let head = rest.iter().take_while(|byte| letter(byte)).count();
-        let payload = rest.get(head + 1..).unwrap_or_default().iter().take_while(|byte| letter(byte)).count();
-        rest.get(head) == Some(&b'.') && head >= 8 && payload >= 4
-    })
+    may_have_token(text)
+        && BEGINNING.find_iter(text).any(|at| {
+            let rest = text.get(at..).unwrap_or_default();
+            let head = rest.iter().take_while(|byte| letter(byte)).count();
+            let payload = rest.get(head + 1..).unwrap_or_default().iter().take_while(|byte| letter(byte)).count();
+            rest.get(head) == Some(&b'.') && head >= 8 && payload >= 4
+        })
+}
+
+/// How a JSON Web Token begins. Made once: making it takes longer than looking through most values.
+static BEGINNING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"eyJ"));
+
+/// Few texts have the dot that stands between two parts, and fewer the beginning of one.
+fn may_have_token(text: &[u8]) -> bool {
+    memchr::memchr(b'.', text).is_some() && BEGINNING.find(text).is_some()
 }
 
 /// Whether something in `text` looks like an e-mail address.
@@ -209,17 +221,33 @@ pub(super) fn without_user(authority: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether there is no `=` in `text`, however often it is decoded: nothing but escapes of other bytes, each escaped once.
-fn holds_no_pair(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'%' | b'=')) {
+/// What a value can be.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Glance {
+    /// Nothing that is secret by itself: it has neither the dot of a token nor the `@` of an address, however written.
+    Plain,
+    /// No `=`, however often it is decoded: nothing but escapes of other bytes, each escaped once.
+    NoPair,
+    /// Perhaps a query of its own.
+    Pair,
+}
+
+fn glance(text: &[u8]) -> Glance {
+    let (mut rest, mut seen) = (text, Glance::Plain);
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'%' | b'=' | b'.' | b'@')) {
         rest = match rest.get(at..) {
-            Some([b'%', b'2', b'5', ..] | [b'%', b'3', b'd' | b'D', ..]) => return false,
+            Some([b'%', b'2', b'5', ..] | [b'%', b'3', b'd' | b'D', ..]) => return Glance::Pair,
+            Some(
+                [b'%', b'2', b'e' | b'E', after @ ..] | [b'%', b'4', b'0', after @ ..] | [b'.' | b'@', after @ ..],
+            ) => {
+                seen = Glance::NoPair;
+                after
+            }
             Some([b'%', high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
-            _ => return false,
+            _ => return Glance::Pair,
         };
     }
-    true
+    seen
 }
 
 fn decoded(text: &[u8]) -> Vec<u8> {
@@ -414,14 +442,17 @@ mod tests {
         }
 
         #[test]
-        fn text_that_holds_no_pair_holds_none_however_often_it_is_decoded(text in "([%=&a+]|%3[dDaA]|%2[05]|25|3D){0,12}") {
+        fn text_that_holds_no_pair_holds_none_however_often_it_is_decoded(text in "([%=&a+.@]|%3[dDaA]|%2[05eE]|%40|25|3D){0,12}") {
             let mut text = text.into_bytes();
-            prop_assume!(holds_no_pair(&text));
+            let seen = glance(&text);
+            prop_assume!(seen != Glance::Pair);
             for _ in 0..DEPTH {
                 prop_assert!(!text.contains(&b'='));
                 text = decoded(&text);
             }
             prop_assert!(!text.contains(&b'=') && !text.contains(&b'%'));
+            let marked = text.contains(&b'.') || text.contains(&b'@');
+            prop_assert_eq!(marked, seen == Glance::NoPair);
         }
 
         #[test]

@@ -96,9 +96,7 @@ pub(super) fn display(value: impl std::fmt::Display, out: &mut Vec<u8>) {
 /// that break lines as Unicode does, and a terminal is not driven.
 pub(super) fn string(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    // To the end, whatever is found: without an early way out the compiler checks sixteen bytes at a time.
-    let special = |byte: u8| !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\');
-    if !value.iter().fold(false, |any, byte| any | special(*byte)) {
+    if is_plain(value) {
         out.extend_from_slice(value);
     } else if let Ok(text) = std::str::from_utf8(value) {
         text.chars().for_each(|character| escaped(character, out));
@@ -106,6 +104,20 @@ pub(super) fn string(value: &[u8], out: &mut Vec<u8>) {
         value.iter().for_each(|byte| escaped(char::from(*byte), out));
     }
     out.push(b'"');
+}
+
+/// Whether nothing has to be escaped.
+fn is_plain(value: &[u8]) -> bool {
+    // To the end of a block, whatever is found: without an early way out the compiler checks all its bytes at once.
+    fn plain<const N: usize>(block: &[u8; N]) -> bool {
+        block.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\'))
+    }
+    // The last block overlaps the one before it, so that nothing is left to be checked byte by byte.
+    match (value.last_chunk::<16>(), value.first_chunk::<8>(), value.last_chunk::<8>()) {
+        (Some(last), ..) => value.as_chunks::<16>().0.iter().fold(plain(last), |all, block| all & plain(block)),
+        (None, Some(first), Some(last)) => plain(first) & plain(last),
+        _ => value.iter().all(|byte| plain(&[*byte])),
+    }
 }
 
 pub(super) fn escaped(character: char, out: &mut Vec<u8>) {
