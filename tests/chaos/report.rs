@@ -25,6 +25,8 @@ pub(crate) struct Finding {
     pub(crate) gap: Duration,
     /// Longest that a good answer took.
     pub(crate) slowest: Duration,
+    /// Which that was.
+    pub(crate) slowest_told: String,
     /// From the fault until no new request went to the replica.
     pub(crate) eject: Option<Duration>,
     /// From the cure until the replica served again.
@@ -72,6 +74,19 @@ pub(crate) fn nothing(_: &Fate) -> bool {
     false
 }
 
+/// What became of a request, and what the proxies say of it.
+fn told(fate: &Fate, proxies: &[&Proxy]) -> String {
+    let (protocol, took) = (fate.protocol.name(), fate.took());
+    let mut text = format!("\n      {:?} {} over {protocol} after {took:?}: {:?}", fate.kind, fate.id, fate.result);
+    for record in proxies.iter().filter_map(|proxy| proxy.record(fate.id)) {
+        let word = |key: &str| format!("{key} {} ", record[key]);
+        let stages = ["queue_ms", "connect_ms", "first_byte_ms", "total_ms"].map(word);
+        let words = ["time", "status", "endpoint", "attempts", "end", "fault"].map(word);
+        let _infallible = write!(text, "\n        {}{}", words.concat(), stages.concat());
+    }
+    text
+}
+
 impl Finding {
     /// Counts `fates`, and finds wrong what is lost beyond `allowed` or was done twice.
     pub(crate) fn of(fates: &[Fate], allowed: Allowed<'_>, fleet: &Fleet, proxies: &[&Proxy]) -> Self {
@@ -83,7 +98,9 @@ impl Finding {
         let mut good: Vec<Instant> = fates.iter().filter(|fate| fate.result.is_ok()).map(|fate| fate.ended).collect();
         good.sort_unstable();
         finding.gap = good.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-        finding.slowest = fates.iter().filter(|fate| fate.result.is_ok()).map(Fate::took).max().unwrap_or_default();
+        if let Some(slowest) = fates.iter().filter(|fate| fate.result.is_ok()).max_by_key(|fate| fate.took()) {
+            (finding.slowest, finding.slowest_told) = (slowest.took(), told(slowest, proxies));
+        }
         for protocol in Protocol::ALL {
             let of = |fate: &&Fate| fate.protocol == protocol;
             let count = fates.iter().filter(of).count();
@@ -94,20 +111,7 @@ impl Finding {
         if !beyond.is_empty() {
             let mut text = format!("{} lost beyond what is stated", beyond.len());
             for fate in beyond.iter().take(SHOWN) {
-                let _infallible = write!(
-                    text,
-                    "\n      {:?} {} over {} after {:?}: {:?}",
-                    fate.kind,
-                    fate.id,
-                    fate.protocol.name(),
-                    fate.took(),
-                    fate.result
-                );
-                for record in proxies.iter().filter_map(|proxy| proxy.record(fate.id)) {
-                    let word = |key: &str| format!("{key} {} ", record[key]);
-                    let words = ["time", "status", "endpoint", "attempts", "end", "fault", "total_ms"].map(word);
-                    let _infallible = write!(text, "\n        {}", words.concat());
-                }
+                text.push_str(&told(fate, proxies));
             }
             finding.wrong.push(text);
         }
@@ -116,6 +120,12 @@ impl Finding {
             finding.wrong.push(format!("{twice} requests that change something were done twice"));
         }
         finding
+    }
+
+    /// Finds wrong that an answer took as long as `most`.
+    pub(crate) fn no_slower(&mut self, most: Duration) {
+        let told = format!("an answer took {:?}{}", self.slowest, self.slowest_told);
+        self.insist(self.slowest < most, told);
     }
 
     /// Finds wrong what is not so.
