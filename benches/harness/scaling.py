@@ -1,4 +1,5 @@
-"""Two workers against one, and sizes of the configuration that must cost nothing: variants of the same proxy in turn."""
+"""Two workers against one, what the log costs, and sizes of the configuration that must cost nothing: variants of the same
+proxy in turn."""
 
 import statistics
 
@@ -93,3 +94,21 @@ def growth(bench, names, options, tell, key):
                      "the proxy checks: part of the growth is the kernel's.",
         "routes": "997 routes by path beside those that are there, all to the same pool; the request is for the 778th of them."}[what]
     return {"title": f"1,000 {what} against one", "note": note, "table": lines, "rounds": results, "failures": failures}
+
+
+def logging(bench, options, tell):
+    """A JSON line per exchange in a file against no log at all, over each protocol."""
+    lines = ["| | CPU µs per request without a log | JSON to a file | on over off |", "| --- | --- | --- | --- |"]
+    rounds, failures = {}, {}
+    for key in ["plain-h1", "tls-h1", "tls-h2"]:
+        load = scenarios.SCENARIOS[key].load
+        results, failed = variants(bench, ["sluicegate"], options, tell, f"logging {key}",
+                                   {"off": (dict(without=("log",)), load), "on": ({}, load)})
+        failures |= failed
+        for rows in results.values():
+            off, on = rows.values()
+            rounds[key] = rows
+            lines.append(f"| {key} | {middle([each['cpu_us'] for each in off], '{:.1f}')} | {middle([each['cpu_us'] for each in on], '{:.1f}')} "
+                         f"| ×{middle(ratios(on, off, 'cpu_us'))} |")
+    note = "1 KiB, everything else on. Off is `access_log.target = \"off\"`; the flight recorder keeps what it keeps by default in both."
+    return {"title": "What the access log costs", "note": note, "table": lines, "rounds": rounds, "failures": failures}
