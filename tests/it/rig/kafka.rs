@@ -1,7 +1,5 @@
 //! Brokers of Kafka, as far as a producer needs them. They share nothing with the product's own reading and writing.
 
-#![expect(clippy::cast_possible_truncation, reason = "what a test counts is small")]
-
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
