@@ -149,7 +149,7 @@ fn every_module_says_what_it_is_for() {
 
     for source in sources() {
         let front = source.path == "src/lib.rs" && source.text.starts_with("#![doc = include_str!(");
-        if !source.text.starts_with("//! ") && !front && !source.is_test() {
+        if !source.text.starts_with("//! ") && !front {
             wrong.push(format!("{}: does not begin with `//!`", source.path));
         }
         let root = [format!("src/{}.rs", source.module), format!("src/{}/mod.rs", source.module)];

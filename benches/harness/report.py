@@ -122,5 +122,7 @@ def write(run, path, began):
     with open(path, "w", encoding="utf-8") as out:
         out.write(markdown(run))
     with open(os.path.splitext(path)[0] + ".json", "w", encoding="utf-8") as out:
-        json.dump(run, out, indent=1)
-        out.write("\n")
+        # A line for each scenario.
+        scenarios = ",\n".join(f"{json.dumps(key)}: {json.dumps(found)}" for key, found in run["scenarios"].items())
+        rest = json.dumps({key: value for key, value in run.items() if key != "scenarios"})
+        out.write(f'{rest[:-1]}, "scenarios": {{\n{scenarios}}}}}\n')

@@ -1,3 +1,5 @@
+//! Who is picked, and that no endpoint ever gets more than its cap; workers in parallel included.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

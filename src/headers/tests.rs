@@ -1,3 +1,5 @@
+//! Fields of one hop, of the client and of the proxy; hosts, traces and request ids.
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 

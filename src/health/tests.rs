@@ -1,3 +1,5 @@
+//! When checks change the standing of an endpoint, on a clock of the tests.
+
 use proptest::prelude::*;
 
 use super::*;

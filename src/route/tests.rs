@@ -1,3 +1,5 @@
+//! Which route a request finds, against an obvious search.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

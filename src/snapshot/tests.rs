@@ -1,3 +1,5 @@
+//! What a reload carries from one generation to the next.
+
 use super::*;
 use crate::lexicon::Standing;
 use crate::upstream::pool::tests::wish;

@@ -1,3 +1,5 @@
+//! What lists, rules and built-in checks say of a request.
+
 #[path = "../../tests/it/rig/countries.rs"]
 mod countries;
 

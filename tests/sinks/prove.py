@@ -179,7 +179,7 @@ class Kafka:
     def __init__(self):
         self.seen, self.last = [], time.monotonic()
         home = pathlib.Path(confluent_kafka.__file__).parent
-        self.library = ctypes.CDLL(str(next(home.parent.glob("confluent_kafka.libs/librdkafka*"))))
+        self.rdkafka = ctypes.CDLL(str(next(home.parent.glob("confluent_kafka.libs/librdkafka*"))))
         pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
         for name, gives, *takes in (
             ("conf_new", pointer), ("new", pointer, number, pointer, text, ctypes.c_size_t),
@@ -189,16 +189,16 @@ class Kafka:
             ("mock_broker_set_down", number, pointer, ctypes.c_int32),
             ("mock_broker_set_up", number, pointer, ctypes.c_int32),
         ):
-            function = getattr(self.library, f"rd_kafka_{name}")
+            function = getattr(self.rdkafka, f"rd_kafka_{name}")
             function.restype, function.argtypes = gives, takes
-        client = self.library.rd_kafka_new(0, self.library.rd_kafka_conf_new(), None, 0)
-        self.cluster = self.library.rd_kafka_mock_cluster_new(client, self.BROKERS)
-        self.places = self.library.rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
+        client = self.rdkafka.rd_kafka_new(0, self.rdkafka.rd_kafka_conf_new(), None, 0)
+        self.cluster = self.rdkafka.rd_kafka_mock_cluster_new(client, self.BROKERS)
+        self.places = self.rdkafka.rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
         self.call("mock_topic_create", self.TOPIC.encode(), self.PARTITIONS, self.BROKERS)
         threading.Thread(target=self.consume, daemon=True).start()
 
     def call(self, name, *arguments):
-        failed = getattr(self.library, f"rd_kafka_{name}")(self.cluster, *arguments)
+        failed = getattr(self.rdkafka, f"rd_kafka_{name}")(self.cluster, *arguments)
         assert failed == 0, (name, arguments, failed)
 
     def consume(self):

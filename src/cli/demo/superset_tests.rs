@@ -1,3 +1,5 @@
+//! The demo's replica does what Superset does where a proxy can see it.
+
 use http::Request as HttpRequest;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Checks against scripted endpoints over real sockets.
+
 use std::sync::Mutex;
 
 use ::http::{HeaderMap, Method};

@@ -1,3 +1,5 @@
+//! Field sections become heads, or are refused as RFC 9114 section 4 says.
+
 use super::*;
 
 type Fields<'a> = Vec<(&'a str, &'a [u8])>;

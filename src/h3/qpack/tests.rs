@@ -1,3 +1,5 @@
+//! Field sections are read and written (RFC 9204), whole, cut and hostile.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Answers of brokers, true and untrue ones.
+
 use super::*;
 use crate::kafka::Advice;
 

@@ -1,3 +1,5 @@
+//! What is admitted, and how much of a body.
+
 use bytes::Bytes;
 
 use super::*;

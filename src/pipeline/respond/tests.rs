@@ -1,3 +1,5 @@
+//! The proxy's own answers.
+
 use super::*;
 use crate::lexicon::Clock;
 

@@ -1,3 +1,5 @@
+//! What endpoints and clients are told in heads.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! The two handshakes of a WebSocket, and origins.
+
 use std::time::Duration;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the flight recorder keeps, and who follows it.
+
 use http::{HeaderValue, Uri};
 use tokio::sync::mpsc;
 

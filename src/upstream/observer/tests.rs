@@ -1,3 +1,5 @@
+//! Frames of WebSockets are seen as they pass, however they are cut.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! How tunnels end.
+
 use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};

@@ -1,3 +1,5 @@
+//! ClientHellos and their JA4 fingerprints.
+
 use proptest::prelude::*;
 
 use super::*;

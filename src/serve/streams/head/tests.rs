@@ -1,3 +1,5 @@
+//! Heads of streams that are admitted, and those that are not (RFC 9113 section 8, RFC 9114 section 4).
+
 use http::Request;
 
 use super::*;
