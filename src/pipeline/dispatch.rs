@@ -7,11 +7,12 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::balance::{Endpoint, EndpointId, Live as LiveResult, Standing};
+use crate::balance::{Bench, Endpoint, EndpointId, Live as LiveResult, Standing};
 use crate::lexicon::Clock;
 use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{RaceOutcome, RetryCause};
 use crate::telemetry::record::{GaveUp, Stage, Why};
+use crate::upstream::connect::Opening;
 use crate::upstream::idle;
 use crate::upstream::link::{Exchange, Leave, Limits};
 use crate::upstream::pool::NoLease;
@@ -20,8 +21,8 @@ use crate::upstream::{Failure, Idle, Lease, Outcome, Sent, Wish};
 use super::doubt::{Doubted, Said, settle};
 use super::fault::Fault;
 use super::forward::Forward;
-use super::hedge::{self, Hedge, Raced};
-use super::links::{home, obtain};
+use super::hedge::{self, Beside, Hedge, Raced};
+use super::links::{Want, home, obtain};
 use super::now_ms;
 use super::record::Story;
 use super::retry::{Doubt, Next, back_off, retry_cause, told, verdict};
@@ -78,8 +79,11 @@ pub(super) async fn dispatch(
         // What cannot be asked for again does not risk the race with the close of an idle connection.
         let mut rested = None;
         let sendable = !forward.upgrade && !forward.body.is_stream();
-        let reuse = !refreshed && sendable && (forward.read_only || !config.fresh_writes);
-        let (failure, sent) = match obtain(pool, &lease, idle, reuse, limits.deadline, &counts, story).await {
+        let want = Want {
+            reuse: !refreshed && sendable && (forward.read_only || !config.fresh_writes),
+            opening: if forward.read_only && sendable { Opening::Any } else { Opening::Unrepeatable },
+        };
+        let (failure, sent) = match obtain(pool, &lease, idle, want, limits.deadline, &counts, story).await {
             Err(failure) => (failure, Sent::Nothing),
             // What has come too late must not leave, or the endpoint would work for nobody.
             Ok(_) if limits.is_over() => (Failure::Late(Clock::Exchange), Sent::Nothing),
@@ -91,7 +95,17 @@ pub(super) async fn dispatch(
                 let repeatable = forward.read_only && sendable && left > 0;
                 // Who leaves has the next endpoint in hand.
                 let next = OnceLock::new();
-                let asks = |slow| way_out(pool, &tried, &endpoint, slow).is_some_and(|lease| next.set(lease).is_ok());
+                let beside = Beside::default();
+                let asks = |slow| {
+                    // A second question is the repeat, as long as it is under way.
+                    let asked = match beside.look() {
+                        (_, true) => return false,
+                        (Some(second), false) if left > 1 => [&tried[..], &[endpoint.id, second]].concat(),
+                        (Some(_), false) => return false,
+                        (None, false) => [&tried[..], &[endpoint.id]].concat(),
+                    };
+                    way_out(pool, &asked, &endpoint, slow).is_some_and(|lease| next.set(lease).is_ok())
+                };
                 let leave = Leave { after: config.retry.per_try, asks: &asks };
                 let own = forward.head_of(|| story.record().attempts.made());
                 let exchange = Exchange {
@@ -113,7 +127,8 @@ pub(super) async fn dispatch(
                             let own = forward.head_of(|| story.record().attempts.made().saturating_add(1));
                             let (head, interim) = (own.as_deref().unwrap_or(forward.head), forward.interim);
                             let started = story.started();
-                            let second = Hedge { head, interim, pool, idle, limits, asked: &present, started };
+                            let asked = &present[..];
+                            let second = Hedge { head, interim, pool, idle, limits, asked, beside: &beside, started };
                             // In a box of its own: few routes want it, and every exchange would have to carry its room.
                             Box::pin(hedge::race(first, delay, second)).await
                         }
@@ -200,8 +215,7 @@ pub(super) async fn dispatch(
                         pool.metrics.retry(retry_cause(&failure, sent));
                         tried.push(endpoint.id);
                         last = Some(Fault::from(&failure));
-                        // Not where a second question has just failed.
-                        leased = next.into_inner().filter(|lease| !tried.contains(&lease.endpoint().id));
+                        leased = next.into_inner();
                         refreshed = false;
                         continue;
                     }
@@ -268,15 +282,16 @@ fn hung(pool: &Pool, endpoint: &Endpoint) -> bool {
     since.is_some_and(|since| u128::from(now_ms().saturating_sub(since)) >= most.as_millis())
 }
 
-/// The endpoint to go to from one that keeps a request waiting, with the repeat paid for. Nobody leaves for one that is
-/// down, nor to wait in line; who is `slow` is asked once, who hangs again and again.
-fn way_out(pool: &Pool, tried: &[EndpointId], present: &Endpoint, slow: bool) -> Option<Lease> {
+/// The endpoint to go to from one that keeps a request waiting, with the repeat paid for; none of those that were `asked`.
+/// Nobody leaves for one that is down, nor to wait in line, and who is only `slow` not for one that is ejected. Who is slow is
+/// asked once, who hangs again and again.
+fn way_out(pool: &Pool, asked: &[EndpointId], present: &Endpoint, slow: bool) -> Option<Lease> {
     if !slow && !hung(pool, present) {
         return None;
     }
-    let asked = [tried, &[present.id]].concat();
-    let lease = pool.upstream.try_lease(&asked)?;
-    if lease.endpoint().vitals.standing() == Standing::Down {
+    let lease = pool.upstream.try_lease(asked)?;
+    let vitals = &lease.endpoint().vitals;
+    if vitals.standing() == Standing::Down || (slow && vitals.bench() != Bench::In) {
         return None;
     }
     if !pool.upstream.budget.try_retry(now_ms()) {

@@ -4,7 +4,9 @@
 //! once, within the pool's budget of retries. Whoever loses is dropped, which frees its endpoint.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::request;
@@ -16,6 +18,7 @@ use crate::message::Interim;
 use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{EndpointMetrics, HedgeOutcome, RetryCause};
 use crate::telemetry::record::{self, Attempt, Why};
+use crate::upstream::connect::Opening;
 use crate::upstream::idle::Way;
 use crate::upstream::link::{Exchange, Limits};
 use crate::upstream::{Failure, Idle, Lease, Outcome, Sent};
@@ -36,8 +39,33 @@ pub(super) struct Hedge<'a> {
     pub(super) limits: Limits,
     /// Endpoints that were asked, the present one included.
     pub(super) asked: &'a [EndpointId],
+    /// Where it is told that it is under way.
+    pub(super) beside: &'a Beside,
     /// When the request's head was complete.
     pub(super) started: Instant,
+}
+
+/// Whether a second question is under way, as whoever waits for the first one sees it.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    endpoint: OnceLock<EndpointId>,
+    ended: AtomicBool,
+}
+
+impl Beside {
+    /// Who was asked, and whether there is still no answer.
+    pub(super) fn look(&self) -> (Option<EndpointId>, bool) {
+        let endpoint = self.endpoint.get().copied();
+        (endpoint, endpoint.is_some() && !self.ended.load(Relaxed))
+    }
+
+    fn begin(&self, endpoint: EndpointId) {
+        self.endpoint.get_or_init(|| endpoint);
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Relaxed);
+    }
 }
 
 /// A second attempt that came in first.
@@ -75,6 +103,7 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
         hedge.pool.metrics.retry_refused();
         return Raced::First(first.await, None);
     }
+    hedge.beside.begin(lease.endpoint().id);
     hedge.pool.metrics.retry(RetryCause::Hedge);
     let endpoint = Arc::clone(lease.endpoint());
     let counts = hedge.pool.counts(&endpoint);
@@ -96,6 +125,7 @@ pub(super) async fn race(first: impl Future<Output = Tried>, delay: Duration, he
             outcome = &mut second => (outcome, None),
         }
     };
+    hedge.beside.end();
     attempt.waited = began.elapsed().saturating_sub(attempt.connect);
     if let Some(outcome) = outcome {
         hedge.pool.metrics.hedge(HedgeOutcome::Won);
@@ -156,7 +186,7 @@ async fn try_once(
         }
         None => {
             let since = Instant::now();
-            let opened = open(hedge.pool, endpoint, hedge.limits.deadline, counts).await;
+            let opened = open(hedge.pool, endpoint, hedge.limits.deadline, Opening::Any, counts).await;
             attempt.connect = since.elapsed();
             let link = opened.map_err(|failure| (failure, Sent::Nothing))?;
             attempt.link = record::Link::Opened;

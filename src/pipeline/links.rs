@@ -8,30 +8,39 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::balance::Endpoint;
 use crate::config::pool::UpstreamClocks;
+use crate::lexicon::Clock;
 use crate::snapshot::Pool;
 use crate::telemetry::metrics::{ConnectResult, EndpointMetrics};
 use crate::telemetry::record::{self, Stage};
-use crate::upstream::connect::connect;
+use crate::upstream::connect::{Opening, Until, connect};
 use crate::upstream::idle::Way;
 use crate::upstream::link::Home;
 use crate::upstream::{Failure, Idle, Lease, Link};
 
 use super::record::Story;
 
-/// A connection for the attempt on the leased endpoint before the exchange has its `end`; with `reuse` an idle one will
-/// do.
+/// The connection that an attempt wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want {
+    /// Whether an idle one will do.
+    pub(super) reuse: bool,
+    /// What a new one is for.
+    pub(super) opening: Opening,
+}
+
+/// A connection for the attempt on the leased endpoint before the exchange has its `end`.
 pub(super) async fn obtain(
     pool: &Pool,
     lease: &Lease,
     idle: &Idle,
-    reuse: bool,
+    want: Want,
     end: Option<Instant>,
     metrics: &EndpointMetrics,
     story: &mut Story,
 ) -> Result<Link, Failure> {
     let endpoint = lease.endpoint();
     let way = Way::new(endpoint.id, pool.upstream.security.as_ref());
-    if !reuse {
+    if !want.reuse {
         idle.expect(way, endpoint);
     } else if let Some(link) = reused(idle, way, endpoint, metrics) {
         story.connected(endpoint, record::Link::Reused, Duration::ZERO);
@@ -40,7 +49,7 @@ pub(super) async fn obtain(
     story.reach(Stage::Connect);
     let since = Instant::now();
     // In a box of its own: nearly every exchange finds a connection, and would have to carry room for a handshake.
-    let link = Box::pin(open(pool, endpoint, end, metrics)).await;
+    let link = Box::pin(open(pool, endpoint, end, want.opening, metrics)).await;
     let how = if link.is_ok() { record::Link::Opened } else { record::Link::None };
     story.connected(endpoint, how, since.elapsed());
     link
@@ -58,20 +67,30 @@ pub(super) async fn open(
     pool: &Pool,
     endpoint: &Endpoint,
     end: Option<Instant>,
+    opening: Opening,
     metrics: &EndpointMetrics,
 ) -> Result<Link, Failure> {
     let clocks = &pool.upstream.config.clocks;
+    let late = Instant::now() + clocks.connect;
+    let until = match end {
+        Some(end) if end < late => Until { at: end, clock: Clock::Exchange },
+        _ => Until { at: late, clock: Clock::Connect },
+    };
     let mut addresses = endpoint.vitals.addresses();
     if addresses.is_empty() {
         // It may have come with a reload this moment, in place of all others. A name that does not resolve waits no longer.
-        let late = Instant::now() + clocks.connect;
-        let until = end.map_or(late, |end| end.min(late));
-        drop(timeout_at(until, endpoint.vitals.asked()).await);
+        let answered = timeout_at(until.at, endpoint.vitals.asked()).await.is_ok();
+        if !answered && until.clock == Clock::Exchange {
+            return Err(Failure::Late(Clock::Exchange));
+        }
         addresses = endpoint.vitals.addresses();
     }
-    let link = connect(&addresses, &endpoint.host, pool.upstream.security.as_ref(), clocks, end).await;
+    let security = pool.upstream.security.as_ref();
+    let link = connect(&addresses, &endpoint.host, security, clocks.unacknowledged, until, opening).await;
     metrics.connection(match &link {
         Ok(_) => ConnectResult::Opened,
+        // The end of the exchange says nothing of the endpoint.
+        Err(Failure::Late(Clock::Exchange)) => return link,
         Err(Failure::Late(_)) => ConnectResult::Timeout,
         Err(Failure::Tls(_)) => ConnectResult::Tls,
         Err(Failure::Unresolved) => ConnectResult::Unresolved,

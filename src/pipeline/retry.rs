@@ -103,7 +103,7 @@ pub(super) const fn told(failure: &Failure, sent: Sent) -> Option<Live> {
 /// The cause under which a further attempt counts.
 pub(super) const fn retry_cause(failure: &Failure, sent: Sent) -> RetryCause {
     match (failure, sent) {
-        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite | Clock::Exchange), _) => RetryCause::Silent,
+        (Failure::Late(Clock::FirstByte | Clock::UpstreamWrite), _) => RetryCause::Silent,
         (Failure::Hangs, _) => RetryCause::Hangs,
         (Failure::Slow, _) => RetryCause::Slow,
         (_, Sent::Nothing) => RetryCause::Connect,

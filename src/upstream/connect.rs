@@ -4,13 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use crate::config::pool::UpstreamClocks;
 use crate::lexicon::Clock;
 use crate::net::io::{UpstreamIo, expect_life};
 
@@ -40,8 +40,32 @@ impl Security {
     }
 }
 
-/// Opens a connection to the first of `addresses` that accepts one, TLS included, within `clocks.connect` and before the
-/// end of the exchange.
+/// Duration of an opening from which a packet of it was lost: TCP sends it again after a second (RFC 6298 §2).
+const LOSSY: Duration = Duration::from_millis(900);
+
+/// How often another connection is wished for then, and how soon it must be there.
+const TRIES: u32 = 2;
+const PROMPT: Duration = Duration::from_millis(300);
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Opening {
+    /// Any exchange.
+    Any,
+    /// One that nobody may ask for again.
+    Unrepeatable,
+}
+
+/// Until when something must be there, and whose clock says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Until {
+    /// The moment.
+    pub at: Instant,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+/// Opens a connection to the first of `addresses` that accepts one, TLS included.
 ///
 /// # Errors
 /// [`Failure::Unresolved`], [`Failure::Connect`], [`Failure::Tls`], [`Failure::Late`]: nothing was sent in any case.
@@ -49,14 +73,14 @@ pub async fn connect(
     addresses: &[SocketAddr],
     host: &str,
     security: Option<&Security>,
-    clocks: &UpstreamClocks,
-    end: Option<Instant>,
+    unacknowledged: Duration,
+    until: Until,
+    opening: Opening,
 ) -> Result<Link, Failure> {
-    let late = Instant::now() + clocks.connect;
-    let until = end.map_or(late, |end| end.min(late));
-    match tokio::time::timeout_at(until, establish(addresses, host, security, clocks)).await {
+    let prompt_by = (opening == Opening::Unrepeatable).then_some(until.at);
+    match timeout_at(until.at, establish(addresses, host, security, unacknowledged, prompt_by)).await {
         Ok(done) => done,
-        Err(_) => Err(Failure::Late(if until < late { Clock::Exchange } else { Clock::Connect })),
+        Err(_) => Err(Failure::Late(until.clock)),
     }
 }
 
@@ -64,19 +88,43 @@ async fn establish(
     addresses: &[SocketAddr],
     host: &str,
     security: Option<&Security>,
-    clocks: &UpstreamClocks,
+    unacknowledged: Duration,
+    prompt_by: Option<Instant>,
 ) -> Result<Link, Failure> {
     let mut failure = Failure::Unresolved;
     for address in addresses {
+        let since = Instant::now();
         match TcpStream::connect(address).await {
             Ok(tcp) => {
-                expect_life(&tcp, clocks.unacknowledged);
+                // The handshake of TLS goes over it first, and mends what is said below.
+                let tcp = match prompt_by.filter(|_| security.is_none() && since.elapsed() >= LOSSY) {
+                    Some(until) => without_loss(tcp, *address, until).await,
+                    None => tcp,
+                };
+                expect_life(&tcp, unacknowledged);
                 return secure(tcp, host, security).await.map(Link::new);
             }
             Err(error) => failure = Failure::Connect(error),
         }
     }
     Err(failure)
+}
+
+/// Another connection in place of `slow`, which lost a packet when it was opened, if there is one at once.
+///
+/// Such a connection waits 3 s before it sends again what nobody has acknowledged (RFC 6298 §5.7). An endpoint that gives
+/// a connection 2 s for its first request, as Gunicorn does, has closed it by then, and whoever lost a second packet has lost
+/// a request that may not be asked again.
+async fn without_loss(slow: TcpStream, address: SocketAddr, until: Instant) -> TcpStream {
+    for _ in 0..TRIES {
+        if Instant::now() + PROMPT >= until {
+            break;
+        }
+        if let Ok(Ok(prompt)) = timeout(PROMPT, TcpStream::connect(address)).await {
+            return prompt;
+        }
+    }
+    slow
 }
 
 async fn secure(tcp: TcpStream, host: &str, security: Option<&Security>) -> Result<UpstreamIo, Failure> {

@@ -159,7 +159,11 @@ impl Link {
                 }
                 // The client has a clock of its own; the end of the exchange holds for it as well.
                 Poll::Pending => match limits.deadline {
-                    Some(deadline) => self.timer.arm_at(deadline),
+                    // Whose clock it is must show, or that of the endpoint would not begin anew.
+                    Some(deadline) => {
+                        clock = Clock::Exchange;
+                        self.timer.arm_at(deadline);
+                    }
                     None => self.timer.disarm(),
                 },
             }

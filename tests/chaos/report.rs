@@ -25,8 +25,6 @@ pub(crate) struct Finding {
     pub(crate) gap: Duration,
     /// Longest that a good answer took.
     pub(crate) slowest: Duration,
-    /// Which that was.
-    pub(crate) slowest_told: String,
     /// From the fault until no new request went to the replica.
     pub(crate) eject: Option<Duration>,
     /// From the cure until the replica served again.
@@ -98,9 +96,7 @@ impl Finding {
         let mut good: Vec<Instant> = fates.iter().filter(|fate| fate.result.is_ok()).map(|fate| fate.ended).collect();
         good.sort_unstable();
         finding.gap = good.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-        if let Some(slowest) = fates.iter().filter(|fate| fate.result.is_ok()).max_by_key(|fate| fate.took()) {
-            (finding.slowest, finding.slowest_told) = (slowest.took(), told(slowest, proxies));
-        }
+        finding.slowest = fates.iter().filter(|fate| fate.result.is_ok()).map(Fate::took).max().unwrap_or_default();
         for protocol in Protocol::ALL {
             let of = |fate: &&Fate| fate.protocol == protocol;
             let count = fates.iter().filter(of).count();
@@ -122,10 +118,17 @@ impl Finding {
         finding
     }
 
-    /// Finds wrong that an answer took as long as `most`.
-    pub(crate) fn no_slower(&mut self, most: Duration) {
-        let told = format!("an answer took {:?}{}", self.slowest, self.slowest_told);
-        self.insist(self.slowest < most, told);
+    /// Finds wrong that one of the good answers among `fates` took as long as `most`.
+    pub(crate) fn no_slower<'f>(
+        &mut self,
+        most: Duration,
+        fates: impl IntoIterator<Item = &'f Fate>,
+        proxies: &[&Proxy],
+    ) {
+        let good = fates.into_iter().filter(|fate| fate.result.is_ok());
+        if let Some(slowest) = good.max_by_key(|fate| fate.took()).filter(|fate| fate.took() >= most) {
+            self.wrong.push(format!("an answer took {:?}{}", slowest.took(), told(slowest, proxies)));
+        }
     }
 
     /// Finds wrong what is not so.

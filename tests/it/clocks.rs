@@ -153,9 +153,13 @@ async fn clock_of_the_whole_exchange_holds_before_anything_is_sent() {
         let record = rig.record(path).await;
         assert_eq!((&record["fault"], &record["end"]), (&"exchange".into(), &"PH".into()), "{path}");
     }
-    gate.let_pass(1);
+    gate.let_pass(2);
     assert_eq!(first.response().await.text(), "a");
-    assert_eq!(upstream.requests().len(), 1, "nobody works for who has had an answer");
+    // Whoever stood in line would have had its turn before this one.
+    first.send("GET /after HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(first.response().await.text(), "a");
+    let asked: Vec<String> = upstream.requests().iter().map(|request| request.target().to_owned()).collect();
+    assert_eq!(asked, ["/", "/after"], "nobody works for who has had an answer");
 }
 
 #[tokio::test]

@@ -381,12 +381,12 @@ async fn many_streams_on_one_slow_connection_are_no_slow_readers() {
     tokio::spawn(connection);
     let h2 = H2::with(send);
 
-    let streams = (0..10).map(|at| {
+    let streams = (0..20).map(|at| {
         let asked: Request<()> = request(Method::GET, &format!("/{at}"));
         async {
             let (response, _) = h2.start(asked, true).await;
             let mut body = soon("a head", response).await.unwrap().into_body();
-            let until = tokio::time::Instant::now() + Duration::from_secs(5);
+            let until = tokio::time::Instant::now() + Duration::from_secs(7);
             while let Ok(piece) = tokio::time::timeout_at(until, body.data()).await {
                 let piece = piece.expect("not its end").expect("not cut");
                 drop(body.flow_control().release_capacity(piece.len()));

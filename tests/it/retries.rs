@@ -1,13 +1,15 @@
 //! What may be repeated is repeated, what may have had an effect is not.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::rig::upstream::{Gate, named};
-use crate::rig::{Rig, Upstream, soon};
+use crate::rig::{Peer, Rig, Upstream, soon};
 
 /// An endpoint that takes requests and closes the connection instead of answering.
 async fn mute() -> Upstream {
@@ -218,6 +220,48 @@ async fn answer_on_a_reused_connection_that_is_no_http_is_no_lost_race() {
     assert_eq!(rig.record("/odd").await["fault"], "upstream_malformed");
     assert_eq!(upstream.connections(), 1);
     assert_eq!(rig.metric("sluicegate_keepalive_races_total{pool=\"app\",outcome=\"lost\"}").await, 0.0);
+}
+
+/// Whether somebody has asked `address`, of IPv4, for a connection and has no answer yet (SYN-SENT, RFC 9293 §3.3.2).
+fn is_opening(address: SocketAddr) -> bool {
+    let remote = format!(":{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .any(|line| line.get(2).is_some_and(|place| place.ends_with(&remote)) && line.get(3) == Some(&"02"))
+}
+
+#[tokio::test]
+async fn write_goes_out_on_a_connection_that_lost_no_packet_when_it_was_opened() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // One connection may wait to be accepted; the kernel lets the packets of others vanish.
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let waiting = TcpStream::connect(address).await.unwrap();
+    let rig = Rig::setup().endpoint_at(address, 1).start().await;
+    let mut client = rig.client().await;
+
+    let asked = Instant::now();
+    client.send("POST /write HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    // The kernel sends it again after a second.
+    soon("a first packet", async {
+        while !is_opening(address) {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    drop((listener.accept().await.unwrap(), waiting));
+    let (slow, _) = soon("the slow connection", listener.accept()).await.unwrap();
+    assert!(asked.elapsed() >= Duration::from_millis(900), "{:?}", asked.elapsed());
+    let (prompt, _) = soon("another connection", listener.accept()).await.unwrap();
+    let mut prompt = Peer::new(prompt, 2);
+    assert_eq!(prompt.request().await.unwrap().target(), "/write");
+    prompt.send(named("prompt")).await;
+
+    assert_eq!(client.response().await.text(), "prompt");
+    assert_eq!(Peer::new(slow, 1).rest().await, b"", "nothing was asked there");
 }
 
 #[tokio::test]
@@ -504,4 +548,49 @@ async fn second_question_under_way_is_the_repeat_of_a_first_one_that_fails() {
 
     assert_eq!(client.response().await.text(), "well");
     assert_eq!(asked.load(Ordering::SeqCst), 2, "nobody is asked a third time");
+}
+
+#[tokio::test]
+async fn slow_first_one_keeps_its_place_while_a_second_question_is_under_way_and_fails() {
+    let (asked, fails) = (Arc::new(AtomicUsize::new(0)), Gate::closed());
+    let endpoint = || {
+        let (asked, fails) = (Arc::clone(&asked), fails.clone());
+        Upstream::playing(move |mut peer, seen| {
+            let (asked, fails) = (Arc::clone(&asked), fails.clone());
+            async move {
+                while let Some(request) = peer.request().await {
+                    let slow = request.target() == "/slow";
+                    seen.note(request);
+                    match slow.then(|| asked.fetch_add(1, Ordering::SeqCst)) {
+                        Some(0) => fails.pass().await,
+                        Some(_) => {
+                            // Longer than an attempt may be silent.
+                            tokio::time::sleep(Duration::from_millis(600)).await;
+                            peer.send("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n").await;
+                            fails.let_pass(1);
+                            continue;
+                        }
+                        None => {}
+                    }
+                    drop(peer.try_send(named("first")).await);
+                }
+            }
+        })
+    };
+    let upstreams = [endpoint().await, endpoint().await];
+    let setup = Rig::setup().endpoint(&upstreams[0]).endpoint(&upstreams[1]).pool("retry = { per_try = \"300ms\" }");
+    let rig = setup.rest("[[routes]]\npool = \"app\"\nretry = { hedge_percentile = 99 }").start().await;
+    let mut client = rig.client().await;
+    for _ in 0..120 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.status, 200);
+    }
+
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = client.response().await;
+
+    assert_eq!((answer.status, answer.text().as_str()), (200, "first"));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    let status = rig.status().await;
+    assert_eq!(status["pools"][0]["retries"]["made"], serde_json::json!({ "hedge": 1 }));
 }

@@ -55,7 +55,7 @@ async fn play(stage: &Stage) -> Finding {
     finding.back = finding.within("Redis is used again", back, stage.at_most(15));
     let without = proxy.metric("sluicegate_fleet_without_total").await;
     finding.remark(format!("{without} requests were judged without Redis"));
-    finding.no_slower(stage.at_most(2));
+    finding.no_slower(stage.at_most(2), &fates, &[&proxy]);
     finding
 }
 

@@ -35,6 +35,6 @@ async fn play(stage: &Stage) -> Finding {
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
     finding.insist(out == 0, format!("it was out at {out} looks"));
-    finding.no_slower(stage.at_most(2));
+    finding.no_slower(stage.at_most(2), &fates, &[&proxy]);
     finding
 }

@@ -96,7 +96,7 @@ async fn blackhole(stage: &Stage) -> Finding {
 
     let fates = load.finish().await;
     let mut finding = Finding::of(&fates, &nothing, &fleet, &[&proxy]);
-    finding.no_slower(stage.at_most(6));
+    finding.no_slower(stage.at_most(6), &fates, &[&proxy]);
     finding.eject = finding.within("out", out, stage.at_most(20));
     finding.back = finding.within("back", back, stage.at_most(30));
     finding
