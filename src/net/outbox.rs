@@ -23,6 +23,8 @@ pub struct Outbox {
     head: BytesMut,
     content: Bytes,
     tail: &'static [u8],
+    /// Whether TLS may still hold records of what was written.
+    unflushed: bool,
 }
 
 impl Outbox {
@@ -31,14 +33,18 @@ impl Outbox {
         &mut self.head
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits: all of it is with the kernel.
     pub fn is_empty(&self) -> bool {
+        !self.unflushed && self.is_written()
+    }
+
+    fn is_written(&self) -> bool {
         self.head.is_empty() && self.content.is_empty() && self.tail.is_empty()
     }
 
     /// Whether content may be added.
     pub fn takes_content(&self) -> bool {
-        self.content.is_empty() && self.tail.is_empty() && self.head.len() < FULL
+        !self.unflushed && self.content.is_empty() && self.tail.is_empty() && self.head.len() < FULL
     }
 
     /// Adds `content` as it is, or as one chunk.
@@ -62,14 +68,15 @@ impl Outbox {
         encode::last_chunk(&mut self.head, trailers);
     }
 
-    /// Writes what waits; ready when nothing does. `moved` grows by the bytes that have left.
+    /// Writes what waits, to the kernel; ready when nothing does. `moved` grows by the bytes that have left. TLS takes
+    /// whole records and keeps what the socket does not take: until that has gone as well, the message has not.
     pub fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
         cx: &mut Context<'_>,
         moved: &mut usize,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_written() {
             let written = if self.content.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, &self.head))?
             } else {
@@ -81,6 +88,11 @@ impl Outbox {
             }
             *moved = moved.saturating_add(written);
             self.advance(written);
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
         }
         if self.head.capacity() > KEEP {
             // An idle connection keeps no buffer of a large head.
@@ -104,3 +116,42 @@ const KEEP: usize = 4096;
 
 /// Copied bytes at which a write is due, however much more content is at hand.
 const FULL: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes everything at once, and has passed it on at the second flush: TLS before a socket that is full.
+    #[derive(Default)]
+    struct Tls {
+        flushes: u32,
+    }
+
+    impl AsyncWrite for Tls {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushes += 1;
+            if self.flushes > 1 { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_tls_holds_back_waits_until_the_socket_has_taken_it() {
+        let (mut outbox, mut tls, mut moved) = (Outbox::default(), Tls::default(), 0);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        outbox.push(Bytes::from_static(&[b'x'; 4 * COPY]), false);
+
+        assert!(outbox.poll_write(&mut tls, &mut cx, &mut moved).is_pending());
+        assert_eq!((moved, outbox.is_empty(), outbox.takes_content()), (4 * COPY, false, false));
+
+        assert!(outbox.poll_write(&mut tls, &mut cx, &mut moved).is_ready());
+        assert_eq!((moved, outbox.is_empty(), outbox.takes_content()), (4 * COPY, true, true));
+    }
+}

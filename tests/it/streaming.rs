@@ -1,6 +1,10 @@
 //! Responses pass as they come: never collected, never ahead of the client, with everything HTTP lets travel along.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use http::Method;
+use tokio::net::TcpSocket;
 
 use crate::rig::h2::{reply, request};
 use crate::rig::{Gate, Rig, Upstream, soon};
@@ -79,6 +83,36 @@ async fn endpoint_is_held_back_by_a_client_that_does_not_read() {
     })
     .await;
     assert_eq!(received, 104_857_600);
+}
+
+/// TLS takes a piece of an answer whole and passes it on as the socket has room: the answer is over when it has left.
+#[tokio::test]
+async fn last_bytes_of_an_answer_reach_a_slow_reader_under_tls() {
+    const LENGTH: usize = 4_000_000;
+    let upstream = Upstream::playing(|mut peer, _| async move {
+        while peer.request().await.is_some() {
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n")).await;
+            peer.send(vec![b'x'; LENGTH]).await;
+        }
+    })
+    .await;
+    let rig = Rig::setup().endpoint(&upstream).start().await;
+
+    // Which records are left when the last piece is written is chance: some of these clients have one.
+    join_all((0..24).map(async |_| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        let socket = soon("a connection", socket.connect(rig.secure)).await.unwrap();
+        let mut client = rig.pki.over(socket, "http/1.1", false).await.unwrap();
+        client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response_head().await.status, 200);
+        for _ in 0..LENGTH / 40_000 {
+            client.exactly(40_000).await;
+            // The pace is the matter here.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }))
+    .await;
 }
 
 #[tokio::test]

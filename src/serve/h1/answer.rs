@@ -160,11 +160,7 @@ impl<I: Transport + 'static> Server<I> {
             return Poll::Ready(Err(Stuck));
         };
         let mut moved = 0;
-        let mut written = self.outbox.poll_write(io, cx, &mut moved);
-        if let Poll::Ready(Ok(())) = written {
-            // TLS may hold back a record that did not fit into the socket.
-            written = Pin::new(io).poll_flush(cx);
-        }
+        let written = self.outbox.poll_write(io, cx, &mut moved);
         if moved > 0 || written.is_ready() {
             self.patience.rest(moved);
         }
