@@ -375,6 +375,24 @@ fn tables_of_the_readme_are_what_the_library_generates() {
 }
 
 #[test]
+fn readme_names_every_setting_that_needs_a_restart() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("a file of ours");
+    let (readme, reload) = (read("README.md"), read("src/app/reload.rs"));
+    let (_, list) = readme.split_once("What needs a restart").expect("what needs a restart");
+    let (list, _) = list.split_once("\n### ").expect("a section behind it");
+    let (_, code) = reload.split_once("fn fixed_at_start").expect("what is fixed at the start");
+
+    let keys = code.split('"').skip(1).step_by(2).filter(|text| !text.contains(' '));
+    let keys: Vec<String> = keys.map(|key| format!("`{}`", key.replace("{}.", ""))).collect();
+    assert!(keys.len() > 20, "{keys:?}");
+    let missing: Vec<String> = keys.iter().filter(|key| !list.contains(*key)).cloned().collect();
+    nothing(&missing);
+    let named = list.split('`').skip(1).step_by(2).map(|key| format!("`{key}`"));
+    let wrong: Vec<String> = named.filter(|key| !keys.contains(key)).collect();
+    nothing(&wrong);
+}
+
+#[test]
 fn nothing_tracked_names_a_place_of_ours_or_a_debt() {
     // Put together here, so that this file does not find itself.
     let debts = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];

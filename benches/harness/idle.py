@@ -9,13 +9,14 @@ import subprocess
 import time
 
 from . import loads, peers, proc
+from .scenarios import PROTOCOLS
 from .stand import LOAD_CORE, Wrong
 
 KINDS = {
-    "idle-tls-h1": "TLS 1.3, HTTP/1.1",
-    "idle-tls-h2": "TLS 1.3, HTTP/2",
+    "idle-tls-h1": PROTOCOLS["tls-h1"],
+    "idle-tls-h2": PROTOCOLS["tls-h2"],
     "idle-tunnel": "tunnel, without TLS",
-    "idle-h3": "HTTP/3",
+    "idle-h3": PROTOCOLS["h3"],
 }
 # Resident memory counts once it has stayed within so many KiB for a second: allocators give back what starting took.
 STILL, PATIENCE = 64, 10.0

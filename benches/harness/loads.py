@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 
+from .clients.browser import BROWSER
 from .proc import output
-from .stand import BROWSER, CLIENTS, LOAD_CORE, Wrong
+from .stand import CLIENTS, LOAD_CORE, Wrong
 
 FIELDS = [argument for field in BROWSER.items() for argument in ("-H", ": ".join(field))]
 # Printed by wrk at its end, with latencies in microseconds.

@@ -59,7 +59,8 @@ def draw(run, out):
     """Draws what there is beside `out`; the names of the files."""
     if pyplot is None:
         return []
-    matplotlib.rcParams["svg.hashsalt"] = "sluicegate"
+    # Text as text: small, found by who searches, and in the reader's own font.
+    matplotlib.rcParams.update({"svg.hashsalt": "sluicegate", "svg.fonttype": "none"})
     measured = {key: each for key, each in run["scenarios"].items() if "unit" in each and any(each["rounds"].values())}
     idle = {key: each for key, each in run["scenarios"].items() if key in KINDS and each["kib"]}
     stem, files = os.path.splitext(out)[0], []

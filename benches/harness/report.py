@@ -10,6 +10,8 @@ from .idle import KINDS
 from .peers import TITLES
 
 OURS = "sluicegate"
+# A run of fewer rounds or shorter turns is a short one, and says so.
+FULL_ROUNDS, FULL_SECONDS = 5, 1.5
 
 
 def title(name):
@@ -24,14 +26,18 @@ def spread(values, form="{:.2f}"):
     return f"{form.format(statistics.median(values))} ({form.format(min(values))} to {form.format(max(values))})"
 
 
-def ratios(results, peer, measure="cpu_us"):
-    """Ours over the peer's, round by round."""
-    return [ours[measure] / theirs[measure] for ours, theirs in zip(results.get(OURS, []), results[peer]) if theirs[measure]]
+def compared(over, under, measure="cpu_us"):
+    """One over the other, round by round."""
+    return [each[measure] / other[measure] for each, other in zip(over, under) if other[measure]]
+
+
+def ratios(results, peer):
+    return compared(results[OURS], results[peer])
 
 
 def machine():
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"a virtual machine with {os.cpu_count()} cores of {platform.machine()} and {memory:.0f} GiB, Linux {platform.release().split('-')[0]}"
+    return f"a machine with {os.cpu_count()} cores of {platform.machine()} and {memory:.0f} GiB, Linux {platform.release().split('-')[0]}"
 
 
 def of_turns(scenario):
@@ -84,7 +90,7 @@ def markdown(run):
         "# Side by side\n",
         f"Written by `benches/compare --rounds {run['rounds']} --seconds {run['seconds']:g}` on {run['date']}, on {machine()}. One worker of each proxy "
         f"on core 0, load and origin on core 1. The run took {run['minutes']:.0f} minutes"
-        + (": **a short one**, whose spreads say more than its medians.\n" if run["rounds"] < 5 or run["seconds"] < 3 else ".\n"),
+        + (": **a short one**, whose spreads say more than its medians.\n" if run["rounds"] < FULL_ROUNDS or run["seconds"] < FULL_SECONDS else ".\n"),
         ", ".join(f"{title(name)} {version}" for name, version in run["versions"].items()) + ".\n",
         "Medians (least to most) of the rounds. *Ours against it*: our CPU time over the peer's, of the same round; below 1 we are cheaper. CPU time is "
         "user plus system of the whole process tree. *Core busy*: the proxy's own share of its core; *foreign*: what others took of that core, the "

@@ -1,10 +1,10 @@
 """Two workers against one, what the log costs, and sizes of the configuration that must cost nothing: variants of the same
 proxy in turn."""
 
-import statistics
-
 from . import loads, proc, scenarios, turns
-from .stand import LOAD_CORE, PROXY_CORE, SMALL, Wrong
+from .clients.browser import SMALL
+from .report import compared, spread, title
+from .stand import LOAD_CORE, PROXY_CORE, Wrong
 
 KIB = 1 << 10
 
@@ -44,14 +44,6 @@ def variants(bench, names, options, tell, key, kinds):
     return results, failures
 
 
-def ratios(over, under, measure):
-    return [each[measure] / other[measure] for each, other in zip(over, under)]
-
-
-def middle(values, form="{:.2f}"):
-    return f"{form.format(statistics.median(values))} ({form.format(min(values))} to {form.format(max(values))})"
-
-
 def workers(bench, names, options, tell):
     """The load shares the second worker's core: what two gain is less than they could."""
     both = dict(workers=2, cores=f"{PROXY_CORE},{LOAD_CORE}")
@@ -63,8 +55,8 @@ def workers(bench, names, options, tell):
              "| --- | --- | --- | --- | --- |"]
     for name, rows in results.items():
         one, two, eight = rows.values()
-        lines.append(f"| {name} | ×{middle(ratios(two, one, 'rate'))} | ×{middle(ratios(two, one, 'cpu_us'))} "
-                     f"| {middle([each['busiest'] for each in two], '{:.0%}')} | {middle([each['busiest'] for each in eight], '{:.0%}')} |")
+        lines.append(f"| {title(name)} | ×{spread(compared(two, one, 'rate'))} | ×{spread(compared(two, one, 'cpu_us'))} "
+                     f"| {spread([each['busiest'] for each in two], '{:.0%}')} | {spread([each['busiest'] for each in eight], '{:.0%}')} |")
     note = ("TLS 1.3, 1 KiB, 64 connections of HTTP/1.1; then eight connections of HTTP/2 with 16 streams. One worker on core 0, two on both: "
             "**load and origin share the second worker's core**, so that two workers cannot bring twice as much. *Busiest thread's share*: of the CPU "
             "time of the two busiest threads; 50 % is even. Go's threads belong to no connection.")
@@ -87,8 +79,8 @@ def growth(bench, names, options, tell, key):
     lines = [f"| | CPU µs per request | with 1,000 {what} | ratio |", "| --- | --- | --- | --- |"]
     for name, rows in results.items():
         few, more = rows.values()
-        lines.append(f"| {name} | {middle([each['cpu_us'] for each in few], '{:.1f}')} | {middle([each['cpu_us'] for each in more], '{:.1f}')} "
-                     f"| ×{middle(ratios(more, few, 'cpu_us'))} |")
+        lines.append(f"| {title(name)} | {spread([each['cpu_us'] for each in few], '{:.1f}')} | {spread([each['cpu_us'] for each in more], '{:.1f}')} "
+                     f"| ×{spread(compared(more, few, 'cpu_us'))} |")
     note = "Plain HTTP/1.1, 1 KiB, 64 connections. " + {
         "endpoints": "A thousand endpoints need fifteen times as many connections to them as there are clients, and two hundred checks per second where "
                      "the proxy checks: part of the growth is the kernel's.",
@@ -108,7 +100,7 @@ def logging(bench, options, tell):
         for rows in results.values():
             off, on = rows.values()
             rounds[key] = rows
-            lines.append(f"| {key} | {middle([each['cpu_us'] for each in off], '{:.1f}')} | {middle([each['cpu_us'] for each in on], '{:.1f}')} "
-                         f"| ×{middle(ratios(on, off, 'cpu_us'))} |")
+            lines.append(f"| {key} | {spread([each['cpu_us'] for each in off], '{:.1f}')} | {spread([each['cpu_us'] for each in on], '{:.1f}')} "
+                         f"| ×{spread(compared(on, off, 'cpu_us'))} |")
     note = "1 KiB, everything else on. Off is `access_log.target = \"off\"`; the flight recorder keeps what it keeps by default in both."
     return {"title": "What the access log costs", "note": note, "table": lines, "rounds": rounds, "failures": failures}

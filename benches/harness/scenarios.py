@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 
 from . import loads, peers, session
-from .stand import BROWSER, SMALL
+from .clients.browser import BROWSER, SMALL
 
 KIB, MIB = 1 << 10, 1 << 20
 # A closed loop of this much fits what is measured; an answer of 10 MiB is a long one.
@@ -107,21 +107,21 @@ def steady(kind):
     return load
 
 
-PROTOCOLS = [("plain-h1", "Plain HTTP/1.1"), ("tls-h1", "TLS 1.3, HTTP/1.1"), ("tls-h2", "TLS 1.3, HTTP/2")]
-LARGE = [(100 * KIB, "100k", "/files/100k", 16, 4, 400), (10 * MIB, "10m", "/files/10m", 4, 1, 12)]
+PROTOCOLS = {"plain-h1": "Plain HTTP/1.1", "tls-h1": "TLS 1.3, HTTP/1.1", "tls-h2": "TLS 1.3, HTTP/2", "h3": "HTTP/3"}
+OVER_TCP = [kind for kind in PROTOCOLS if kind != "h3"]
+LARGE = [("100 KiB", 100 * KIB, "100k", "/files/100k", 16, 4, 400), ("10 MiB", 10 * MIB, "10m", "/files/10m", 4, 1, 12)]
 
 SCENARIOS = {
-    "plain-h1": Scenario("Plain HTTP/1.1, 1 KiB, 64 connections", small(False)),
-    "tls-h1": Scenario("TLS 1.3, HTTP/1.1, 1 KiB, 64 connections", small(True)),
-    "tls-h2": Scenario("TLS 1.3, HTTP/2, 1 KiB, 16 connections of 16 streams", fitted(True, False, SMALL, KIB, 16, 16, 2000)),
-    "h3": Scenario("HTTP/3, 1 KiB, 16 connections of 16 streams", over_http3(SMALL, KIB, 16, 16, 1000), http3=True),
-    **{f"{short}-{kind}": Scenario(f"{title}, answers of {size // MIB or size // KIB} {'MiB' if size >= MIB else 'KiB'}",
+    "plain-h1": Scenario(f"{PROTOCOLS['plain-h1']}, 1 KiB, 64 connections", small(False)),
+    "tls-h1": Scenario(f"{PROTOCOLS['tls-h1']}, 1 KiB, 64 connections", small(True)),
+    "tls-h2": Scenario(f"{PROTOCOLS['tls-h2']}, 1 KiB, 16 connections of 16 streams", fitted(True, False, SMALL, KIB, 16, 16, 2000)),
+    "h3": Scenario(f"{PROTOCOLS['h3']}, 1 KiB, 16 connections of 16 streams", over_http3(SMALL, KIB, 16, 16, 1000), http3=True),
+    **{f"{short}-{kind}": Scenario(f"{PROTOCOLS[kind]}, answers of {words}",
                                    fitted(kind != "plain-h1", kind != "tls-h2", path, size, connections, streams if kind == "tls-h2" else 1, first))
-       for size, short, path, connections, streams, first in LARGE
-       for kind, title in PROTOCOLS},
-    **{f"{short}-h3": Scenario(f"HTTP/3, answers of {size // MIB or size // KIB} {'MiB' if size >= MIB else 'KiB'}",
-                               over_http3(path, size, connections, streams, first // 2), http3=True)
-       for size, short, path, connections, streams, first in LARGE},
+       for words, size, short, path, connections, streams, first in LARGE
+       for kind in OVER_TCP},
+    **{f"{short}-h3": Scenario(f"{PROTOCOLS['h3']}, answers of {words}", over_http3(path, size, connections, streams, first // 2), http3=True)
+       for words, size, short, path, connections, streams, first in LARGE},
     "upload": Scenario("Plain HTTP/1.1, bodies of 1 MiB, collected where the proxy does so", bodies("/upload", MIB)),
     "upload-streamed": Scenario("Plain HTTP/1.1, bodies of 1 MiB, passed on as they come", bodies("/streamed/upload", MIB)),
     "handshakes-full": Scenario("Full TLS 1.3 handshakes, each with one request", client("handshakes", "TLS", "full", CLIENTS, "SECONDS"),
@@ -133,6 +133,6 @@ SCENARIOS = {
     "churn": Scenario("Plain HTTP/1.1, 1 KiB, a connection for each request, 64 at once",
                       small(False, fields=[*loads.FIELDS, "-H", "Connection: close"])),
     "session": Scenario("A session of Superset over TLS 1.3, HTTP/1.1, 32 connections", recorded),
-    **{f"steady-{kind}": Scenario(f"{title}, 1 KiB, an open loop at 70 % of capacity", steady(kind), warm=False, open_loop=True)
-       for kind, title in PROTOCOLS},
+    **{f"steady-{kind}": Scenario(f"{PROTOCOLS[kind]}, 1 KiB, an open loop at 70 % of capacity", steady(kind), warm=False, open_loop=True)
+       for kind in OVER_TCP},
 }

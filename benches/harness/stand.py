@@ -17,20 +17,13 @@ import tempfile
 import time
 
 from . import peers, session
+from .clients.browser import SMALL
 from .proc import output
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 ROOT = HERE.parent
 CLIENTS = HERE / "harness" / "clients"
 PROXY_CORE, LOAD_CORE = "0", "1"
-BROWSER = {
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip, deflate, br, zstd",
-    "Accept-Language": "en-GB,en;q=0.9",
-    "Referer": "https://bi.example.com/superset/dashboard/3/",
-    "Cookie": "session=.eJwlzjkOwjAQAMC_uKbYw2s7-Qzay4Q2IRXi70Ri5gPvsq8jzqfYXscZt2L78rIVJ0dwnSl1QJVJg3nCkC",
-}
 # All clients that use OpenSSL offer one cipher of TLS 1.3, since some proxies heed the client's order and some their own.
 ONE_CIPHER = """openssl_conf = all
 [all]
@@ -40,8 +33,6 @@ system_default = offered
 [offered]
 Ciphersuites = TLS_AES_128_GCM_SHA256
 """
-SMALL = "/api/v1/chart/data?form_data=%7B%22slice_id%22%3A64%7D"
-
 
 class Wrong(Exception):
     """The work was not done."""

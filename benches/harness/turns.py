@@ -3,12 +3,12 @@
 import http.client
 import os
 import re
-import ssl
 import subprocess
 import time
 
 from . import proc, session
-from .stand import BROWSER, SMALL, Wrong
+from .clients.browser import BROWSER, SMALL, trusting
+from .stand import Wrong
 
 
 class Bench:
@@ -83,9 +83,7 @@ def turn(bench, proxy, load, seconds, warm):
 
 def preflight(proxy):
     """Each kind of request once: statuses, bodies to the byte, what the origin took of them. Returns the cipher that loads get."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", proxy.ports["TLS"], context=context, timeout=30)
+    connection = http.client.HTTPSConnection("127.0.0.1", proxy.ports["TLS"], context=trusting(), timeout=30)
     kinds = [session.Kind(1, SMALL, 1024), *session.KINDS, session.Kind(1, "/upload", 1024, body=1 << 20)]
     kinds += [session.Kind(1, f"/{path}", size) for path, size in session.FILES.items()]
     kinds.append(session.Kind(1, "/streamed/upload", 1024, body=1 << 20))

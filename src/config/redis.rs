@@ -26,10 +26,11 @@ pub struct Redis {
     pub patience: Duration,
     /// Keys that may wait to be told. Default 10,000; beyond it they are dropped and counted.
     pub max_pending: usize,
-    /// Keys that are told at once. Default 256; the others of a round wait for their turn.
+    /// Keys that are told at once, and questions of limits that Redis decides at once. Default 256 of each; the others wait
+    /// for their turn, questions in `queue`.
     pub max_calls: usize,
-    /// What workers tell that may wait to be summed up, each less than 100 bytes. Default 16,384; beyond it counts are dropped
-    /// and counted.
+    /// What workers tell that may wait to be summed up, each less than 100 bytes, and as many bans and ends of bans behind it.
+    /// Default 16,384; beyond it they are dropped and counted.
     pub queue: usize,
 }
 

@@ -17,8 +17,8 @@ pub(super) const AT_ONCE: usize = 256;
 /// The bans of a fleet.
 pub(super) struct Shared {
     keys: [String; 3],
-    /// A key of no bans, in the slot of the others.
-    probed: String,
+    /// Keys that nobody else uses: beside the bans, and beside the counts, which a user may be kept from.
+    probed: [String; 2],
     most: usize,
     version: String,
     /// Ends of bans that the fleet has not heard of yet; as many as there are bans at most.
@@ -43,7 +43,7 @@ impl Shared {
         let key = |name: &str| format!("{{{prefix}}}:{name}");
         Self {
             keys: [key("bans"), key("lifted"), key("version")],
-            probed: key("probe"),
+            probed: [key("probe"), format!("{prefix}:probe")],
             most,
             version: String::new(),
             owed: Vec::new(),
@@ -90,14 +90,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes something and takes it away again.
+    /// Writes something where bans are and where counts are, and takes it away again.
     ///
     /// # Errors
     /// What Redis refuses writes for.
     pub(super) async fn probe(&self, link: &mut Link) -> Result<(), RedisError> {
-        let mut call = self.probe.prepare_invoke();
-        call.key(&self.probed);
-        link.run::<i64>(&call).await.map(drop)
+        for key in &self.probed {
+            let mut call = self.probe.prepare_invoke();
+            call.key(key);
+            link.run::<i64>(&call).await?;
+        }
+        Ok(())
     }
 
     /// Fetches what has changed and applies it to `bans`.

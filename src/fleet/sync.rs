@@ -87,18 +87,30 @@ impl Sync {
                     None => None,
                     Some(Err(error)) => Some(error.into()),
                     Some(Ok(())) => {
-                        (wait, reported) = (FIRST_WAIT, false);
                         inbox.away.store(false, Ordering::Relaxed);
-                        events::fleet_joined();
+                        let mut lasts = false;
+                        let lasting = async {
+                            // What was away and takes calls for a moment only is still away.
+                            if reported {
+                                tokio::time::sleep(LONGEST_WAIT).await;
+                            }
+                            events::fleet_joined();
+                            lasts = true;
+                            std::future::pending().await
+                        };
                         let banning = self.exchange_bans(link.clone(), &mut heard, &mut shared);
                         let counting = self.exchange_counts(link, &mut inbox, &news, again);
                         let ended = tokio::select! {
                             () = &mut stop => None,
+                            () = lasting => None,
                             Err(error) = banning => Some(error.into()),
                             ended = counting => ended.map(LinkError::from),
                         };
                         again = true;
                         inbox.away.store(true, Ordering::Relaxed);
+                        if lasts {
+                            (wait, reported) = (FIRST_WAIT, false);
+                        }
                         ended
                     }
                 },
@@ -214,7 +226,8 @@ impl Sync {
                 Some(done) = asked.next(), if !asked.is_empty() => if let Err(error) = self.heed(done) {
                     return Some(error);
                 },
-                told = inbox.told.recv() => match told? {
+                // Who asks when as many are under way as may be waits in the queue, and all that is behind it.
+                told = inbox.told.recv(), if asked.len() < self.settings.max_calls => match told? {
                     Told::Counted(meter, key, count) => if !pending.add(meter, key, count) {
                         self.fleet().dropped(FleetDrop::Pending, 1);
                     },

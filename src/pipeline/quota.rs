@@ -71,8 +71,8 @@ impl Pipeline {
         }
     }
 
-    /// Counts a request on the limits of its route and of the rules that it met: those that its head is enough for, or the others once it is known
-    /// who logs in. One that is refused by a later limit has been counted by those before it.
+    /// Counts a request on the limits of its route and of the rules that it met: those that its head is enough for, or the
+    /// others once it is known who logs in. One that is refused by a later limit has been counted by those before it.
     ///
     /// # Errors
     /// [`Fault::RateLimited`], [`Fault::ConcurrencyLimited`].

@@ -280,6 +280,20 @@ mod tests {
         assert!(is_injected_field(&fields));
     }
 
+    #[test]
+    fn lookup_is_found_wherever_it_stands() {
+        let others = ["$", "%", "%2", "%24", "$$", "$%", "%24$", "${cost} > 1 ", "%24%7Bcost%7D"].map(str::to_owned);
+        for before in (0..40).map(|length| "a".repeat(length)).chain(others) {
+            for lookup in ["${jndi:", "%24{jndi:", "$%7bJNDI:", "%24%7B%6andi:"] {
+                for length in 0..20 {
+                    let text = format!("{before}{lookup}{}", "a".repeat(length));
+                    let fields = HeaderMap::from_iter([(http::header::ACCEPT, text.parse().unwrap())]);
+                    assert!(is_injected(&text) && is_injected_query(&text) && is_injected_field(&fields), "{text}");
+                }
+            }
+        }
+    }
+
     /// What Superset's front end, its users and its documentation send.
     #[test]
     fn honest_requests_are_no_attacks() {

@@ -193,6 +193,25 @@ mod tests {
     }
 
     #[test]
+    fn pattern_that_is_too_long_fits_all_that_goes_on_where_it_is_cut() {
+        let many = |count: usize| "x".repeat(count);
+        // A star and what may be behind it, and one byte more than that.
+        let (whole, cut) = (Glob::path(&format!("/*{}", many(MAX - 1))), Glob::path(&format!("/*{}", many(MAX))));
+
+        for (glob, text, fits) in [
+            (&whole, format!("/{}", many(MAX - 1)), true),
+            (&whole, format!("/{}", many(MAX - 2)), false),
+            (&whole, format!("/{}/y", many(MAX - 1)), false),
+            (&cut, format!("/{}", many(MAX)), true),
+            (&cut, format!("/a{}/y", many(MAX - 2)), true),
+            (&cut, format!("/a{}/y", many(MAX - 3)), false),
+        ] {
+            assert_eq!(glob.fits(text.as_bytes()), fits, "{text}");
+        }
+        assert_eq!((whole.ending().len(), cut.ending().len()), (MAX - 1, 0));
+    }
+
+    #[test]
     fn long_texts_take_time_in_proportion() {
         let text = "a".repeat(32 * 1024);
 

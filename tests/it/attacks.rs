@@ -1,7 +1,7 @@
 //! Attackers of every kind while honest clients are served: all of these succeed, memory stays bounded, and each attack
 //! is counted under a reason of its own.
 //!
-//! `benches/attack/run BINARY` runs this against any build and writes the table of the README.
+//! `benches/attack/run BINARY` runs this against any build and writes `benches/results/attack.md`.
 
 use std::time::{Duration, Instant};
 

@@ -8,10 +8,14 @@ use crate::limits::get_from;
 use crate::rig::redis::Redis;
 use crate::rig::{Pki, Rig, Upstream, message, soon};
 
+const AWAY: &str = "redis is away, counts are not shared";
+const JOINED: &str = "redis answers, counts are shared";
+/// What tests have no need to wait for.
+const QUICK: &str = "interval = \"5ms\"\npatience = \"300ms\"";
 const PROXIED: &str = "proxy_protocol = [\"127.0.0.0/8\"]";
 
 async fn proxy(upstream: &Upstream, redis: &str, limit: &str) -> Rig {
-    let rig = starting(upstream, &format!("{redis}\ninterval = \"5ms\""), limit).await;
+    let rig = starting(upstream, &format!("{redis}\n{QUICK}"), limit).await;
     rig.status_where("redis to answer", |status| status["fleet"] == true).await;
     rig
 }
@@ -19,7 +23,7 @@ async fn proxy(upstream: &Upstream, redis: &str, limit: &str) -> Rig {
 /// A proxy that may not have met its Redis yet.
 async fn starting(upstream: &Upstream, redis: &str, limit: &str) -> Rig {
     let rest = format!(
-        "[redis]\n{redis}\npatience = \"300ms\"\n\
+        "[redis]\n{redis}\n\
          [limits.shared]\nstore = \"redis\"\n{limit}\n\
          [[routes]]\npool = \"app\"\nlimits = [\"shared\"]\n"
     );
@@ -105,7 +109,7 @@ async fn limit_without_redis_does_what_it_says_and_recovers_by_itself() {
         assert_eq!(asks(&rig).await, 200);
 
         redis.kill().await;
-        rig.event("redis is away, counts are not shared").await;
+        rig.event(AWAY).await;
         let without = [asks(&rig).await, asks(&rig).await, asks(&rig).await];
         let expected = match when_away {
             "deny" => [429, 429, 429],
@@ -164,7 +168,7 @@ async fn limit_holds_over_a_failover_by_sentinels() {
 
     master.kill().await;
     for rig in [&one, &two] {
-        rig.event("redis is away, counts are not shared").await;
+        rig.event(AWAY).await;
         rig.status_long("the new master", |status| status["fleet"] == true).await;
     }
     let after = exhaust(&one).await + exhaust(&two).await;
@@ -309,7 +313,7 @@ async fn redis_over_tls_with_a_password_is_trusted_by_its_authority_and_by_no_ot
 
     for (authorities, password) in [(Pki::new().authority(), "s3cret"), (authorities, "wr0ng")] {
         let rig = start(&authorities, password).await;
-        let event = rig.event("redis is away, counts are not shared").await;
+        let event = rig.event(AWAY).await;
         assert_eq!(rig.status().await["fleet"], false);
         assert!(!event.to_string().contains(password), "{event}");
         assert_eq!(asks(&rig).await, 200, "it serves all the same");
@@ -349,7 +353,7 @@ async fn number(redis: &Redis, command: &str) -> usize {
 async fn every_key_of_a_round_is_told_however_few_are_told_at_once() {
     let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
     let interval = Duration::from_secs(4);
-    let config = format!("{}\ninterval = \"4s\"\nmax_calls = 16", single(&redis));
+    let config = format!("{}\ninterval = \"4s\"\npatience = \"300ms\"\nmax_calls = 16", single(&redis));
     let rig = starting(&upstream, &config, "rate = \"1000/d\"").await;
     rig.status_where("redis to answer", |status| status["fleet"] == true).await;
     asks(&rig).await;
@@ -373,13 +377,14 @@ async fn redis_that_takes_no_writes_is_away_and_is_asked_less_and_less_often() {
         ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
         ("ACL SETUSER default -eval -evalsha", "ACL SETUSER default +@all"),
+        ("ACL SETUSER default resetkeys ~{sluicegate}:*", "ACL SETUSER default allkeys"),
     ] {
         let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
         assert_eq!(redis.ask(breaks).await, "+OK");
-        let rig = starting(&upstream, &format!("{}\ninterval = \"5ms\"", single(&redis)), "rate = \"1000/d\"").await;
+        let rig = starting(&upstream, &format!("{}\n{QUICK}", single(&redis)), "rate = \"1000/d\"").await;
         let failures = async || rig.metric("sluicegate_fleet_failures_total").await;
 
-        rig.event("redis is away, counts are not shared").await;
+        rig.event(AWAY).await;
         let since = Instant::now();
         soon("five attempts", async {
             while failures().await < 5.0 {
@@ -390,13 +395,65 @@ async fn redis_that_takes_no_writes_is_away_and_is_asked_less_and_less_often() {
         // The waits before the second attempt to the fifth take 750 ms at least; the first may be over by now.
         assert!(since.elapsed() >= Duration::from_millis(600), "{breaks}: {:?}", since.elapsed());
         assert_eq!(rig.status().await["fleet"], false, "{breaks}");
-        let joined =
-            rig.events.all().iter().filter(|event| message(event) == "redis answers, counts are shared").count();
-        assert_eq!(joined, 0, "{breaks}");
+        assert_eq!(said(&rig, JOINED), 0, "{breaks}");
 
         assert_eq!(redis.ask(mends).await, "+OK");
         rig.status_where("redis to take writes", |status| status["fleet"] == true).await;
     }
+}
+
+fn said(rig: &Rig, what: &str) -> usize {
+    rig.events.all().iter().filter(|event| message(event) == what).count()
+}
+
+#[tokio::test]
+async fn redis_that_lets_in_and_refuses_what_is_counted_is_away_once_and_asked_less_and_less_often() {
+    let (upstream, redis) = (Upstream::named("a").await, Redis::start(&[]).await);
+    let rig = proxy(&upstream, &single(&redis), "rate = \"1000000/d\"").await;
+    let failures = async || rig.metric("sluicegate_fleet_failures_total").await;
+
+    assert_eq!(redis.ask("ACL SETUSER default resetkeys ~{sluicegate}:* ~sluicegate:probe").await, "+OK");
+    let since = Instant::now();
+    soon("five links to fail", async {
+        while failures().await < 5.0 {
+            assert_eq!(asks(&rig).await, 200, "it serves all the same");
+        }
+    })
+    .await;
+
+    assert!(since.elapsed() >= Duration::from_millis(600), "{:?}", since.elapsed());
+    assert_eq!((said(&rig, JOINED), said(&rig, AWAY)), (1, 1));
+    assert_eq!(redis.ask("ACL SETUSER default allkeys").await, "+OK");
+    soon("redis to last", rig.events.find_many(2, |event| message(event) == JOINED)).await;
+    assert_eq!(rig.status().await["fleet"], true);
+}
+
+#[tokio::test]
+async fn questions_that_redis_does_not_answer_wait_in_the_queue_beyond_those_that_it_may_be_asked_at_once() {
+    let redis = Redis::start(&["--enable-debug-command", "yes"]).await;
+    let upstream = Upstream::named("a").await;
+    let config = format!("{}\npatience = \"10s\"\nmax_calls = 3", single(&redis));
+    let limit = "rate = \"1000/d\"\nfleet = { decides = \"redis\", timeout = \"20ms\" }";
+    let rig = starting(&upstream, &config, limit).await;
+    rig.status_where("redis to answer", |status| status["fleet"] == true).await;
+    let metric = async |name: &str| rig.metric(&format!("sluicegate_fleet_{name}_total")).await;
+
+    let mut sleeper = crate::rig::Peer::connect(redis.address).await;
+    sleeper.send("DEBUG SLEEP 2\r\n").await;
+    soon("a late answer", async {
+        while metric("late").await < 1.0 {
+            asks(&rig).await;
+        }
+    })
+    .await;
+    let (asked, late) = (metric("calls").await, metric("late").await);
+    for _ in 0..10 {
+        assert_eq!(asks(&rig).await, 200);
+    }
+
+    assert_eq!(metric("late").await, late + 10.0, "redis sleeps");
+    assert_eq!(metric("calls").await, asked + 2.0, "three at once");
+    soon("those in the queue to be asked", async { while metric("calls").await < asked + 10.0 {} }).await;
 }
 
 #[tokio::test]
@@ -440,7 +497,7 @@ async fn nobody_waits_for_redis_while_bans_are_told_to_it_again() {
     rig.status_where("all bans", |status| status["bans"] == MANY).await;
 
     redis.kill().await;
-    rig.event("redis is away, counts are not shared").await;
+    rig.event(AWAY).await;
     redis.revive().await;
     soon("the bans to be told, and redis to decide again", async {
         loop {

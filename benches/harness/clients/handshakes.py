@@ -1,31 +1,26 @@
-"""TLS handshakes: `handshakes.py PORT full|resumed|plain CLIENTS SECONDS`.
+"""TLS handshakes: `handshakes.py PORT full|resumed CLIENTS SECONDS`.
 
 Each client connects, asks one request, reads the answer to its end, and connects anew. A resumed one offers the ticket of
-the connection before (RFC 8446 §4.6.1), and fails unless it was taken; a full one offers none. `plain` does without TLS.
+the connection before (RFC 8446 §4.6.1), and fails unless it was taken; a full one offers none.
 """
 
 import json
 import os
-import socket
 import ssl
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from tunnels import UPGRADE  # noqa: E402
+from browser import AGENT, connect, request, trusting
 
-AGENT = UPGRADE.split(b"\r\n")[2]
-ASK = b"GET /api/v1/chart/data HTTP/1.1\r\nHost: localhost\r\n" + AGENT + b"\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+ASK = request("/api/v1/chart/data", {**AGENT, "Accept": "application/json", "Connection": "close"})
 
 
 def exchange(port, context, ticket):
     """One connection: the time to its answer's end, and its ticket."""
     began = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream = context.wrap_socket(connection, server_hostname="localhost", session=ticket) if context else connection
-        if context:
-            assert stream.session_reused == bool(ticket), f"resumed: {stream.session_reused}"
+    with connect(port) as connection:
+        stream = context.wrap_socket(connection, server_hostname="localhost", session=ticket)
+        assert stream.session_reused == bool(ticket), f"resumed: {stream.session_reused}"
         stream.sendall(ASK)
         answer = b""
         while piece := stream.recv(8192):
@@ -33,16 +28,12 @@ def exchange(port, context, ticket):
         head, _, body = answer.partition(b"\r\n\r\n")
         assert b" 200" in head[:13] and len(body) >= 1024, answer[:200]
         took = time.perf_counter() - began
-        return took, stream.session if context and ticket is not False else None
+        return took, stream.session
 
 
 def client(port, kind, seconds, first):
-    context = None
-    if kind != "plain":
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.set_alpn_protocols(["http/1.1"])
+    context = trusting("http/1.1")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     ticket = exchange(port, context, None)[1] if first else None
     yield "ready"
     times, end = [], time.perf_counter() + seconds

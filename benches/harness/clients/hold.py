@@ -6,13 +6,11 @@ has had one exchange. Every hundred come from an address of their own.
 
 import asyncio
 import json
-import ssl
 import sys
 
-AGENT = b"User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n"
-HELLO = b"GET /api/v1/me/ HTTP/1.1\r\nHost: localhost\r\n" + AGENT + b"\r\n"
-UPGRADE = (b"GET /ws HTTP/1.1\r\nHost: localhost\r\n" + AGENT + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-           b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+from browser import AGENT, UPGRADE, request, trusting
+
+HELLO = request("/api/v1/me/", AGENT)
 # RFC 9113 §3.4: the preface and empty SETTINGS; then GET https://localhost/ as RFC 7541 writes it, which ends its stream.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 FIELDS = b"\x82\x87\x84\x01\x09localhost"
@@ -65,11 +63,7 @@ KINDS = {"tls-h1": (h1, "http/1.1"), "tls-h2": (h2, "h2"), "tunnel": (tunnel, No
 
 async def main():
     port, (opening, alpn), first, more = int(sys.argv[1]), KINDS[sys.argv[2]], int(sys.argv[3]), int(sys.argv[4])
-    context = None
-    if alpn:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols([alpn])
+    context = trusting(alpn) if alpn else None
     held = [await opening(port, number, context) for number in range(first)]
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)

@@ -8,29 +8,22 @@ client was when it sent, at the 99th percentile: what is near it is not the prox
 import collections
 import ctypes
 import json
-import os
 import random
 import select
-import socket
 import ssl
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import frames  # noqa: E402
+import browser
+import frames
 
-ASK = (b"GET /api/v1/chart/data?form_data=%7B%22slice_id%22%3A64%7D HTTP/1.1\r\nHost: localhost\r\n"
-       b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36\r\n"
-       b"Accept: application/json\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n"
-       b"Referer: https://bi.example.com/superset/dashboard/3/\r\n"
-       b"Cookie: session=.eJwlzjkOwjAQAMC_uKbYw2s7-Qzay4Q2IRXi70Ri5gPvsq8jzqfYXscZt2L78rIVJ0dwnSl1QJVJg3nCkC\r\n\r\n")
+ASK = browser.request(browser.SMALL, browser.BROWSER)
 PR_SET_TIMERSLACK = 29
 STREAMS = 16
 
 
 def connect(port, tls):
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = browser.connect(port)
     if tls:
         connection = tls.wrap_socket(connection, server_hostname="localhost")
     return connection
@@ -155,11 +148,7 @@ class Loop:
 def main():
     port, kind, rate, seconds, count = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1)
-    tls = None
-    if kind != "plain-h1":
-        tls = ssl.create_default_context()
-        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-        tls.set_alpn_protocols(["h2" if kind == "tls-h2" else "http/1.1"])
+    tls = None if kind == "plain-h1" else browser.trusting("h2" if kind == "tls-h2" else "http/1.1")
     clients = [(Http2 if kind == "tls-h2" else Http1)(connect(port, tls)) for _ in range(count)]
     for client in clients:
         client.ask_once()

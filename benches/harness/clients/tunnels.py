@@ -5,12 +5,10 @@ Each tunnel sends a text of BYTES and waits for its echo before the next one. Fa
 
 import json
 import select
-import socket
 import sys
 import time
 
-UPGRADE = (b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nConnection: Upgrade\r\n"
-           b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+from browser import UPGRADE, connect
 
 
 def frame(size):
@@ -23,8 +21,7 @@ def frame(size):
 
 
 def open_tunnel(port):
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = connect(port)
     connection.sendall(UPGRADE)
     head = b""
     while not head.endswith(b"\r\n\r\n"):

@@ -1,11 +1,11 @@
 //! Routes that are there without being written.
 //!
-//! With one pool and no routes: everything goes to the pool. For every application root (a forwarding route that no
-//! other forwarding route of the same host encloses): Superset's upload and import paths, with a body limit that fits
-//! them, and `/version`, which shows the exact build to anybody, answered 404. A written route for the same path, and
-//! a written `max_body`, always count more. Pure.
+//! With one pool and no routes: everything goes to the pool. For every application root: Superset's upload and import
+//! paths, with a body limit that fits them, and `/version`, which shows the exact build to anybody, answered 404; for
+//! hosts with routes of their own where these serve that path. A written route for the same path, and a written
+//! `max_body`, always count more. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::{HeaderValue, StatusCode};
 
@@ -36,20 +36,17 @@ pub(super) fn complete(written: &[Draft]) -> Vec<Route> {
         draft
     };
     let drafts: Vec<Draft> = written.iter().map(rooted).collect();
-    let drafts = &drafts[..];
-    let groups = groups(drafts);
-    let roots: Vec<&Draft> = groups.iter().flat_map(|group| group.roots()).collect();
-    let mut routes: Vec<Route> = drafts.iter().map(|draft| below_its_root(&roots, draft)).collect();
-    for group in &groups {
+    let mut routes: Vec<Route> = drafts.iter().map(below_its_root).collect();
+    for group in &groups(&drafts) {
         for root in group.roots() {
             routes.extend(UPLOADS.iter().filter_map(|upload| group.upload_route(root, upload)));
-            routes.extend(group.version_route(drafts, &root.route));
+            routes.extend(group.version_route(&drafts, root));
         }
     }
     routes
 }
 
-/// Hosts that the same routes serve, with these routes. What is added for them is added once.
+/// Hosts that the same routes name, with these routes. What is added for them is added once.
 struct Group<'a> {
     /// Empty for every host.
     hosts: Vec<String>,
@@ -76,27 +73,29 @@ fn groups(drafts: &[Draft]) -> Vec<Group<'_>> {
 }
 
 impl<'a> Group<'a> {
-    /// Forwarding routes that no other forwarding route encloses.
-    fn roots(&self) -> impl Iterator<Item = &'a Draft> {
-        let enclosed = |draft: &Draft| {
-            let others = self.drafts.iter().filter(|other| other.route.path != draft.route.path);
-            others.into_iter().any(|other| encloses(other, draft))
+    /// Where applications begin that these routes lead to.
+    fn roots(&self) -> BTreeSet<&'a str> {
+        self.drafts.iter().filter(|draft| forwards(draft)).map(|draft| draft.route.root.as_str()).collect()
+    }
+
+    /// The route among these that gets `path`, if it forwards.
+    fn serving(&self, path: &str) -> Option<&'a Draft> {
+        let serves = |draft: &&&Draft| match draft.route.exact {
+            true => draft.route.path == path,
+            false => is_below(path, &draft.route.path),
         };
-        self.drafts.iter().copied().filter(move |draft| forwards(draft) && !enclosed(draft))
+        let serving = self.drafts.iter().filter(serves).max_by_key(|draft| draft.route.path.len())?;
+        forwards(serving).then_some(serving)
     }
 
     /// The route of an upload path: a copy of the one that serves it, with a larger limit.
-    fn upload_route(&self, root: &Draft, upload: &str) -> Option<Route> {
-        let path = joined(&root.route.path, upload);
-        let serves = |draft: &&&Draft| match draft.route.exact {
-            true => draft.route.path == path,
-            false => is_below(&path, &draft.route.path),
-        };
-        let serving = self.drafts.iter().filter(serves).max_by_key(|draft| draft.route.path.len())?;
-        if serving.has_max_body || serving.route.path == path || !forwards(serving) {
+    fn upload_route(&self, root: &str, upload: &str) -> Option<Route> {
+        let path = format!("{root}{upload}");
+        let serving = self.serving(&path)?;
+        if serving.has_max_body || serving.route.path == path {
             return None;
         }
-        let written = below_its_root(&[root], serving);
+        let written = below_its_root(serving);
         let content_types = match serving.has_content_types || !upload.ends_with("/import") {
             true => written.content_types.clone(),
             false => vec!["multipart/form-data".to_owned()],
@@ -105,11 +104,12 @@ impl<'a> Group<'a> {
         Some(Route { name, hosts, path, max_body: MAX_UPLOAD, content_types, ..written })
     }
 
-    fn version_route(&self, drafts: &[Draft], root: &Route) -> Option<Route> {
-        let path = joined(&root.path, "/version");
+    fn version_route(&self, drafts: &[Draft], root: &str) -> Option<Route> {
+        let path = format!("{root}/version");
         if drafts.iter().any(|draft| draft.route.path == path) {
             return None;
         }
+        let serving = self.serving(&path)?;
         Some(Route {
             name: self.named(&path),
             hosts: self.hosts.clone(),
@@ -125,7 +125,7 @@ impl<'a> Group<'a> {
             strip_prefix: None,
             read_only_posts: Vec::new(),
             retry: RouteRetry { statuses: Vec::new(), assets: Vec::new(), asset_attempts: 0, hedge_percentile: None },
-            ..root.clone()
+            ..serving.route.clone()
         })
     }
 
@@ -135,15 +135,14 @@ impl<'a> Group<'a> {
     }
 }
 
-/// A written route. The default `read_only_posts` are Superset's, so they begin with its application root.
-fn below_its_root(roots: &[&Draft], draft: &Draft) -> Route {
+/// A written route. The default `read_only_posts` and assets are Superset's, so they begin with its application root.
+fn below_its_root(draft: &Draft) -> Route {
     let mut route = draft.route.clone();
-    let root = roots.iter().find(|root| encloses(root, draft)).map_or("/", |root| &root.route.path);
-    if !draft.has_read_only_posts && root != "/" {
-        route.read_only_posts.iter_mut().for_each(|post| post.insert_str(0, root));
+    if !draft.has_read_only_posts {
+        route.read_only_posts.iter_mut().for_each(|post| post.insert_str(0, &route.root));
     }
-    if !draft.has_assets && root != "/" {
-        route.retry.assets.iter_mut().for_each(|path| path.insert_str(0, root));
+    if !draft.has_assets {
+        route.retry.assets.iter_mut().for_each(|path| path.insert_str(0, &route.root));
     }
     route
 }
@@ -152,7 +151,18 @@ fn below_its_root(roots: &[&Draft], draft: &Draft) -> Route {
 /// first begins one, and so does each below it that leads to another pool, unless what it adds to the path is a service
 /// of Superset's: `/ws` below `/analytics` is no application by itself, `/analytics` below `/` is one.
 fn application_root(drafts: &[Draft], draft: &Draft) -> String {
-    let mut around: Vec<&Draft> = drafts.iter().filter(|outer| encloses(outer, draft)).collect();
+    let around: Vec<(usize, &Draft)> =
+        drafts.iter().filter_map(|outer| Some((precedence(outer, draft)?, outer))).collect();
+    // Where a route of a nearer host begins, no route of a wider one gets anything.
+    let is_reached = |(rank, outer): &(usize, &Draft)| {
+        !around.iter().any(|(other, nearer)| other > rank && is_below(&outer.route.path, &nearer.route.path))
+    };
+    let mut around: Vec<&Draft> = around
+        .iter()
+        .filter(|outer| is_reached(outer))
+        .map(|(_, outer)| *outer)
+        .filter(|outer| forwards(outer))
+        .collect();
     around.sort_by_key(|outer| outer.route.path.len());
     let mut found: Option<(&str, &Draft)> = None;
     for outer in around {
@@ -175,13 +185,19 @@ const fn forwards(draft: &Draft) -> bool {
     matches!(draft.route.action, Action::Forward(_)) && !draft.route.exact
 }
 
-/// Whether a forwarding route would get the requests of another one that shares a host with it.
-fn encloses(outer: &Draft, inner: &Draft) -> bool {
-    let (wide, narrow) = (&outer.route.hosts, &inner.route.hosts);
-    let shared = (wide.is_empty() && narrow.is_empty()) || wide.iter().any(|host| narrow.contains(host));
-    forwards(outer) && shared && is_below(&inner.route.path, &outer.route.path)
-}
-
-fn joined(root: &str, path: &str) -> String {
-    format!("{}{path}", root.trim_end_matches('/'))
+/// Whether a route would get the requests of another one if that were not there, for one of its hosts at least: the greater
+/// the answer, the earlier it is asked, as `route` does.
+fn precedence(outer: &Draft, inner: &Draft) -> Option<usize> {
+    if outer.route.exact || !is_below(&inner.route.path, &outer.route.path) {
+        return None;
+    }
+    let of_pair = |wide: &str, narrow: &str| match wide.strip_prefix('*') {
+        _ if wide == narrow => Some(usize::MAX),
+        Some(suffix) if narrow.ends_with(suffix) => Some(suffix.len()),
+        _ => None,
+    };
+    let hosts = &outer.route.hosts;
+    let every = hosts.is_empty().then_some(0);
+    let pairs = hosts.iter().flat_map(|wide| inner.route.hosts.iter().filter_map(move |narrow| of_pair(wide, narrow)));
+    pairs.max().or(every)
 }

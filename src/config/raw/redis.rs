@@ -38,10 +38,10 @@ section! {
         patience: Lasting = lasting(10, 10 * SECOND), Or("'500ms'");
         /// Keys that may wait to be told; beyond it they are dropped and counted.
         max_pending: Whole<usize> = whole(100, 1_000_000), Or("10_000");
-        /// Keys that are told at once; the others of a round wait for their turn.
+        /// Keys that are told at once, and as many questions of limits that Redis decides; the others wait for their turn.
         max_calls: Whole<usize> = whole(1, 10_000), Or("256");
-        /// What workers tell that may wait to be summed up by key, less than 100 bytes each; beyond it counts are dropped and
-        /// counted.
+        /// What workers tell that may wait to be summed up by key, less than 100 bytes each, and as many bans and ends of bans
+        /// that wait to be told; beyond it they are dropped and counted.
         queue: Whole<usize> = whole(256, 1_048_576), Or("16_384");
     }
 }

@@ -315,6 +315,44 @@ fn application_begins_at_the_outermost_route_to_it() {
 }
 
 #[test]
+fn application_of_a_host_begins_where_it_does_for_wider_hosts() {
+    let roots = |routes: &[(&str, &str, &str)]| -> Vec<String> {
+        let written = routes.iter().map(|(host, path, pool)| {
+            let host = if host.is_empty() { String::new() } else { format!("host = \"{host}\"\n") };
+            format!("[[routes]]\n{host}path = \"{path}\"\npool = \"{pool}\"\n")
+        });
+        let loaded = with(&format!("[pools.ws]\nendpoints = [\"a:8080\"]\n{}", written.collect::<String>()));
+        loaded.config.routes.iter().take(routes.len()).map(|route| route.root.clone()).collect()
+    };
+
+    let narrow = [("", "/", "superset"), ("bi.example.com", "/superset/sqllab", "superset")];
+    assert_eq!(roots(&narrow), ["", ""]);
+    let wild = [("*.example.com", "/bi", "superset"), ("a.example.com", "/bi/superset/sqllab", "superset")];
+    assert_eq!(roots(&wild), ["/bi", "/bi"]);
+    let other = [("", "/", "superset"), ("bi.example.org", "/analytics", "ws"), ("", "/analytics/x", "superset")];
+    assert_eq!(roots(&other), ["", "/analytics", ""], "what is a host's own is nothing to the others");
+    let hidden = [("", "/x", "superset"), ("bi", "/", "superset"), ("bi", "/x/y", "superset")];
+    assert_eq!(roots(&hidden), ["/x", "", ""], "its own route gets what is below `/x`");
+    let unlike = [("*.example.com", "/bi", "superset"), ("example.com", "/bi/x", "superset")];
+    assert_eq!(roots(&unlike), ["/bi", "/bi/x"]);
+}
+
+#[test]
+fn a_hosts_own_route_is_completed_as_the_application_around_it_wants() {
+    let loaded = with(
+        "[[routes]]\npool = 'superset'\n[[routes]]\nhost = 'bi'\npath = '/api/v1'\npool = 'superset'\n\
+         [[routes]]\nhost = 'bi'\npath = '/superset'\npool = 'superset'\n",
+    );
+
+    let own = route(&loaded, "bi/api/v1");
+    assert_eq!((own.read_only_posts[0].as_str(), own.retry.assets[0].as_str()), ("/api/v1/chart/data", "/static"));
+    assert_eq!(route(&loaded, "bi/api/v1/database").max_body, 200 * MIB);
+    // The route for every host answers it.
+    assert!(!names(&loaded).contains(&"bi/version"));
+    assert_eq!(loaded.config.routes.len(), 3 + 8 + 7);
+}
+
+#[test]
 fn path_below_the_root_is_what_the_application_knows() {
     let loaded = with("[[routes]]\npath = \"/analytics\"\npool = \"superset\"");
     let below = |path| route(&loaded, "/analytics").below(path);
