@@ -5,14 +5,14 @@
 
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TE};
 use http::{HeaderMap, Method, StatusCode, Version, response};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 use crate::body::{Body, Frame};
@@ -36,6 +36,9 @@ mod asking;
 
 /// Bytes asked of the socket at a time while content is read.
 pub(super) const READ: usize = 16 * 1024;
+
+/// Most of them, once content is there faster than it is read.
+pub(super) const MOST_READ: usize = 128 * 1024;
 
 /// Likewise while a head is read. What came with it is kept for as long as the client takes nothing, so that this is
 /// most of what hundreds of HTTP/2 streams with closed windows cost.
@@ -294,10 +297,7 @@ impl Link {
             }
             if !self.outbox.is_empty() {
                 let mut moved = 0;
-                let mut written = self.outbox.poll_write(&mut self.io, cx, &mut moved);
-                if matches!(written, Poll::Ready(Ok(()))) {
-                    written = Pin::new(&mut self.io).poll_flush(cx);
-                }
+                let written = self.outbox.poll_write(&mut self.io, cx, &mut moved);
                 if moved > 0 {
                     sending.moved = true;
                     self.timer.disarm();

@@ -7,7 +7,7 @@ use crate::body::{Body, BodyError, Frame, Source};
 use crate::h1::{Decoded, Decoder, Framing};
 use crate::lexicon::Clock;
 
-use super::link::{Home, Limits, Link, READ};
+use super::link::{Home, Limits, Link, MOST_READ, READ};
 use super::sending::{SendError, Sending};
 
 /// Bytes of trailers that an endpoint may send.
@@ -22,6 +22,8 @@ pub(super) struct Response {
     persistent: bool,
     limits: Limits,
     home: Home,
+    /// Bytes that the next read asks for.
+    read: usize,
 }
 
 impl Response {
@@ -43,7 +45,7 @@ impl Response {
             }
             return Body::empty();
         }
-        Body::stream(Self { link: Some(link), sending, decoder, persistent, limits, home })
+        Body::stream(Self { link: Some(link), sending, decoder, persistent, limits, home, read: READ })
     }
 
     /// The body has ended: both sides have said all they had to say, or the connection is closed.
@@ -102,7 +104,9 @@ impl Source for Response {
                 Ok(Decoded::NeedMore) => {}
                 Err(what) => return self.fail(BodyError::Malformed(what)),
             }
-            match link.poll_read(cx, READ) {
+            match link.poll_read(cx, self.read) {
+                // More is there than was asked for: with larger pieces both ends are woken less often.
+                Poll::Ready(Ok(read @ 1..)) if read >= self.read => self.read = (self.read * 2).min(MOST_READ),
                 Poll::Ready(Ok(1..)) => {}
                 // RFC 9112 §8: only a body that ends with its connection may end like this.
                 Poll::Ready(Ok(0)) if matches!(self.decoder, Decoder::UntilClose) => {

@@ -23,6 +23,9 @@ use crate::net::timer::Timer;
 /// Bytes asked of the socket at a time while a body is read.
 const BODY_READ: usize = 16 * 1024;
 
+/// Most of them, once content is there faster than it is read.
+const MOST_BODY_READ: usize = 64 * 1024;
+
 /// Bytes asked of the socket at a time while a head is read, or while nothing is expected.
 const HEAD_READ: usize = 8 * 1024;
 
@@ -41,6 +44,7 @@ impl<I: Transport> SharedWire<I> {
             timer: Timer::new(),
             began: Instant::now(),
             taken: 0,
+            read: BODY_READ,
             continues: None,
             broken: false,
         })))
@@ -76,6 +80,8 @@ pub(super) struct Wire<I> {
     timer: Timer,
     began: Instant,
     taken: u64,
+    /// Bytes that the next read of content asks for.
+    read: usize,
     continues: Option<Interim>,
     broken: bool,
 }
@@ -93,6 +99,7 @@ impl<I: Transport> Wire<I> {
         self.decoder = Decoder::new(framing, self.max_trailer);
         self.continues = continues;
         self.taken = 0;
+        self.read = BODY_READ;
         self.timer.disarm();
     }
 
@@ -161,9 +168,11 @@ impl<I: Transport> Wire<I> {
             let Some(io) = &mut self.io else {
                 return self.fail(BodyError::Gone(None));
             };
-            self.received.reserve(BODY_READ);
+            self.received.reserve(self.read);
             match pin!(io.read_buf(&mut self.received)).poll(cx) {
                 Poll::Ready(Ok(0)) => return self.fail(BodyError::Gone(None)),
+                // More is there than was asked for: with larger pieces both ends are woken less often.
+                Poll::Ready(Ok(read)) if read >= self.read => self.read = (self.read * 2).min(MOST_BODY_READ),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return self.fail(BodyError::Gone(Some(error))),
                 Poll::Pending => {
