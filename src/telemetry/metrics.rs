@@ -39,6 +39,7 @@ pub use causes::{
 };
 pub use cells::{Count, set_worker};
 pub use endpoint::{EndpointCounts, EndpointMetrics};
+pub use exemplar::Exemplar;
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use glance::{BUCKET_BOUNDS, Buckets, Classes, Glance, PoolGlance, Verdicts};
