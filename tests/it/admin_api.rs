@@ -299,7 +299,9 @@ async fn connections_beyond_the_bound_wait_until_one_ends() {
 #[tokio::test]
 async fn streams_beyond_the_bound_are_refused_and_a_reload_moves_it() {
     let upstream = Upstream::named("a").await;
-    let rig = Rig::setup().endpoint(&upstream).admin("max_streams = 1").start().await;
+    // One reload for the signal, and none for the file.
+    let watch = "watch_files = false";
+    let rig = Rig::setup().endpoint(&upstream).process(watch).admin("max_streams = 1").start().await;
     let follow = async || {
         let mut peer = Peer::connect(rig.admin).await;
         peer.send("GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
