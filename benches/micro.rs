@@ -221,6 +221,7 @@ fn sample(fields: &HeaderMap) -> Record {
         attempts: Attempts::default(),
         gave_up: None,
         parent: None,
+        traced: None,
         end: End::COMPLETE,
         fault: None,
         clock: None,

@@ -68,7 +68,7 @@ pub enum Caller {
     },
 }
 
-/// Who may change things.
+/// Who may change things, and how many may look on.
 #[derive(Debug, Default)]
 pub struct Access {
     /// Names, beside `localhost`, under which the listener may be asked, such as a service name in front of it; IP
@@ -78,6 +78,8 @@ pub struct Access {
     pub token: Option<Secret>,
     /// Whether looking needs what a change needs.
     pub guard_reads: bool,
+    /// Live streams at once.
+    pub max_streams: usize,
 }
 
 /// Why somebody may not change things.

@@ -26,9 +26,6 @@ use crate::telemetry::redact::Redactor;
 /// Records in a list that does not say, and at most.
 const LISTED: (usize, usize) = (100, 1_000);
 
-/// Records that may wait for somebody who follows.
-const QUEUE: usize = 1_024;
-
 /// What is known of one exchange, or of a tunnel's beginning or end.
 #[derive(Debug, Serialize)]
 struct Told {
@@ -200,7 +197,7 @@ pub(super) fn follow(admin: &Admin, head: &request::Parts) -> Answer {
         name: "record",
         data: String::from_utf8_lossy(lines.line(&record)).into_owned(),
     };
-    let (pusher, answer) = feed::pushed(place, QUEUE, tell);
+    let (pusher, answer) = feed::pushed(place, admin.source.recorder().queue(), tell);
     let metrics = admin.source.metrics().recorder();
     admin.source.recorder().admit(Arc::new(Reader { wanted, pusher, metrics }));
     answer

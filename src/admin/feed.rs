@@ -12,16 +12,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::answers::{text, typed};
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::message::Answer;
-
-/// Streams at once.
-pub const FEEDS: usize = 32;
+pub use crate::telemetry::metrics::Place;
+use crate::telemetry::metrics::Places;
 
 /// Time between two signs of life on a stream that has nothing to tell.
 const BEAT: Duration = Duration::from_secs(15);
@@ -53,28 +53,30 @@ impl Event {
 
 /// Room for streams.
 #[derive(Clone, Debug)]
-pub struct Feeds(Arc<Semaphore>);
-
-/// A stream's place among those that there may be; given back with the stream.
-#[derive(Debug)]
-pub struct Place {
-    _permit: OwnedSemaphorePermit,
-}
+pub struct Feeds(Arc<Places>);
 
 impl Feeds {
-    /// Room for `most`.
-    pub fn new(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most)))
+    /// Room in these places.
+    pub const fn new(places: Arc<Places>) -> Self {
+        Self(places)
     }
 
-    /// A place.
+    /// Room for `most` from now on.
+    pub fn bound(&self, most: usize) {
+        self.0.bound(most);
+    }
+
+    /// A place, given back with the stream.
     ///
     /// # Errors
     /// The answer for who finds none.
     pub fn admit(&self) -> Result<Place, Box<Answer>> {
-        let full = "as many live streams are open as there may be\n";
-        let full = |_| Box::new(text(StatusCode::SERVICE_UNAVAILABLE, full));
-        Arc::clone(&self.0).try_acquire_owned().map(|_permit| Place { _permit }).map_err(full)
+        self.0.take().ok_or_else(|| {
+            self.0.note_full();
+            let mut full = text(StatusCode::SERVICE_UNAVAILABLE, "as many live streams are open as there may be\n");
+            full.head.headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
+            Box::new(full)
+        })
     }
 }
 
@@ -191,6 +193,12 @@ impl<T: Send, F: FnMut(T) -> Event + Send> Source for Pushed<T, F> {
 mod tests {
     use super::*;
 
+    fn room() -> Feeds {
+        let feeds = Feeds::new(Arc::default());
+        feeds.bound(1);
+        feeds
+    }
+
     fn event(data: &str) -> Event {
         Event { name: "record", data: data.to_owned() }
     }
@@ -211,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_reader_loses_events_and_is_told_how_many() {
-        let (pusher, mut answer) = pushed(Feeds::new(1).admit().unwrap(), 2, event);
+        let (pusher, mut answer) = pushed(room().admit().unwrap(), 2, event);
 
         let pushed = ["1", "2", "3", "4"].map(|data| pusher.push(data));
 
@@ -224,7 +232,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silent_stream_gives_signs_of_life_and_ends_with_its_source() {
-        let (pusher, mut answer) = pushed::<&str>(Feeds::new(1).admit().unwrap(), 2, event);
+        let (pusher, mut answer) = pushed::<&str>(room().admit().unwrap(), 2, event);
 
         assert_eq!(next(&mut answer).await.unwrap(), ":\n\n");
         assert_eq!(next(&mut answer).await.unwrap(), ":\n\n");
@@ -240,7 +248,7 @@ mod tests {
             count += 1;
             event(&count.to_string())
         };
-        let mut answer = periodic(Feeds::new(1).admit().unwrap(), Duration::from_secs(1), make);
+        let mut answer = periodic(room().admit().unwrap(), Duration::from_secs(1), make);
 
         assert_eq!(next(&mut answer).await.unwrap(), "event: record\ndata: 1\n\n");
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -249,10 +257,12 @@ mod tests {
 
     #[tokio::test]
     async fn stream_beyond_the_bound_is_refused_until_another_ends() {
-        let feeds = Feeds::new(1);
+        let feeds = room();
         let first = pushed(feeds.admit().unwrap(), 1, event);
 
-        assert_eq!(feeds.admit().unwrap_err().head.status, StatusCode::SERVICE_UNAVAILABLE);
+        let refused = feeds.admit().unwrap_err().head;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers[RETRY_AFTER], "10");
 
         drop(first);
         assert!(feeds.admit().is_ok());

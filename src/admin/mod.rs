@@ -139,8 +139,9 @@ const PLACES: &[(&str, Act)] = &[
 impl Admin {
     /// Shows `source` and has `operations` do what operators ask for.
     pub fn new(source: Arc<dyn Source>, operations: Arc<dyn Operations>, access: Access) -> Self {
-        let access = Arc::new(ArcSwap::from_pointee(access));
-        let (dashboard, feeds) = (Dashboard::new(), Feeds::new(feed::FEEDS));
+        let feeds = Feeds::new(Arc::clone(&source.metrics().admin().streams));
+        feeds.bound(access.max_streams);
+        let (access, dashboard) = (Arc::new(ArcSwap::from_pointee(access)), Dashboard::new());
         Self { source, operations, access, dashboard, feeds, caller: Caller::Network }
     }
 
@@ -149,8 +150,9 @@ impl Admin {
         Self { caller, ..self.clone() }
     }
 
-    /// Other rules about who may change things, for all clones.
+    /// Other rules about who may do what, for all clones.
     pub fn renew(&self, access: Access) {
+        self.feeds.bound(access.max_streams);
         self.access.store(Arc::new(access));
     }
 

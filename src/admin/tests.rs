@@ -13,8 +13,9 @@ use crate::config::listener::{ClientClocks, Http2, Listener, RequestLimits};
 use crate::config::objectives::Objectives;
 use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol};
 use crate::message::{Connection, Interim, Refusal};
+use crate::telemetry::access_log::Consumer as _;
 use crate::telemetry::metrics::{Gauges, Standing, State};
-use crate::telemetry::slo;
+use crate::telemetry::{samples, slo};
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -166,7 +167,7 @@ fn admin(change: impl FnOnce(&mut Process)) -> Admin {
     change(&mut process);
     let process = Arc::new(process);
     let hosts = vec!["sluicegate.internal".to_owned()];
-    Admin::new(Arc::clone(&process) as _, process, Access { hosts, token: None, guard_reads: false })
+    Admin::new(Arc::clone(&process) as _, process, Access { hosts, token: None, guard_reads: false, max_streams: 32 })
 }
 
 fn connection() -> Arc<Connection> {
@@ -289,6 +290,22 @@ async fn status_is_json_with_endpoints_and_reasons() {
     assert_eq!(endpoint["reason"], "3 checks without an answer");
     assert_eq!(endpoint["zone"], "a");
     assert_eq!(endpoint["counts"]["exchanges"], 0);
+}
+
+#[tokio::test]
+async fn follower_that_does_not_read_misses_what_its_queue_does_not_take() {
+    let settings = crate::config::Recorder { queue: 16, ..crate::config::Recorder::default() };
+    let admin = admin(|process| process.recorder = Recorder::new(settings, Arc::default()));
+    let (head, ()) = http::Request::get("/records").body(()).unwrap().into_parts();
+    let request =
+        Request { head, body: Body::empty(), connection: connection(), interim: Interim::default(), upgrade: None };
+
+    let _unread = admin.handle(request).await;
+    for _ in 0..20 {
+        admin.source.recorder().take(&Arc::new(samples::exchange()));
+    }
+
+    assert_eq!(admin.source.metrics().recorder().missed.get(), 4);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -22,12 +22,10 @@ use crate::net::bind::{self, Local};
 use crate::net::io::{ClientIo, Socket as ClientSocket};
 use crate::serve::h1;
 use crate::telemetry::events;
+use crate::telemetry::metrics::{AdminMetrics, Place, Places};
 use crate::tls::{self, Tickets};
 
 use super::Error;
-
-/// Connections of operators and scrapers at once, on each of the two sockets; more wait.
-const CONNECTIONS: usize = 64;
 
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -40,6 +38,7 @@ pub(super) struct Socket {
     pub(super) address: SocketAddr,
     socket: TcpListener,
     local: Option<Local>,
+    max_connections: usize,
 }
 
 /// Binds address and path.
@@ -53,7 +52,7 @@ pub(super) fn bind(wanted: &config::Admin) -> Result<Socket, Error> {
             .map_err(|source| Error::BindPath { path: wanted.path.clone(), source })
     };
     let local = wanted.socket.as_ref().map(bind_local).transpose()?;
-    Ok(Socket { address, socket, local })
+    Ok(Socket { address, socket, local, max_connections: wanted.max_connections })
 }
 
 /// Who may change things, the token read.
@@ -68,7 +67,12 @@ pub(super) fn access(wanted: Option<&config::Admin>) -> Result<Access, Error> {
     };
     match &token {
         Some(token) if !fits(token) => Err(Error::Token { least: SHORTEST_TOKEN }),
-        _ => Ok(Access { hosts: wanted.hosts.clone(), token, guard_reads: wanted.guard_reads }),
+        _ => Ok(Access {
+            hosts: wanted.hosts.clone(),
+            token,
+            guard_reads: wanted.guard_reads,
+            max_streams: wanted.max_streams,
+        }),
     }
 }
 
@@ -84,6 +88,7 @@ pub(super) fn start(
     bound: &Socket,
     security: &Security,
     admin: &Admin,
+    metrics: &AdminMetrics,
     life: &Life,
 ) -> Result<(), Error> {
     let dashboard = admin.clone();
@@ -94,13 +99,13 @@ pub(super) fn start(
         security: Arc::clone(security),
         admin: admin.clone(),
         life: life.clone(),
-        room: Arc::new(Semaphore::new(CONNECTIONS)),
+        room: Room::new(&metrics.address, bound.max_connections),
     };
     let (socket, network) = (Arc::new(bound.socket.try_clone().map_err(failed)?), door.clone());
     supervisor.start("admin", Policy::Restart, move |stop| accept(Arc::clone(&socket), network.clone(), stop));
     if let Some(local) = &bound.local {
         let socket = Arc::new(local.socket.try_clone().map_err(failed)?);
-        let door = Door { room: Arc::new(Semaphore::new(CONNECTIONS)), ..door };
+        let door = Door { room: Room::new(&metrics.socket, bound.max_connections), ..door };
         supervisor
             .start("admin socket", Policy::Restart, move |stop| accept_local(Arc::clone(&socket), door.clone(), stop));
         events::admin_socket_bound(local.path());
@@ -128,7 +133,48 @@ struct Door {
     security: Security,
     admin: Admin,
     life: Life,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
+}
+
+/// Room for connections.
+struct Room {
+    places: Arc<Places>,
+    freed: Notify,
+}
+
+impl Room {
+    fn new(places: &Arc<Places>, most: usize) -> Arc<Self> {
+        places.bound(most);
+        Arc::new(Self { places: Arc::clone(places), freed: Notify::new() })
+    }
+
+    /// A seat, as soon as there is one. Waits for one connection at a time.
+    async fn seat(self: &Arc<Self>) -> Seat {
+        let seat = |place| Seat { place: Some(place), room: Arc::clone(self) };
+        if let Some(place) = self.places.take() {
+            return seat(place);
+        }
+        self.places.note_full();
+        loop {
+            self.freed.notified().await;
+            if let Some(place) = self.places.take() {
+                return seat(place);
+            }
+        }
+    }
+}
+
+/// A connection's place; whoever waits is told when it is given back.
+struct Seat {
+    place: Option<Place>,
+    room: Arc<Room>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        drop(self.place.take());
+        self.room.freed.notify_one();
+    }
 }
 
 impl Door {
@@ -167,8 +213,6 @@ impl Door {
 async fn accept(socket: Arc<TcpListener>, door: Door, mut stop: Stop) {
     let Ok(socket) = socket.try_clone().and_then(tokio::net::TcpListener::from_std) else { return };
     loop {
-        // Never closed.
-        let Ok(permit) = Arc::clone(&door.room).acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = stop.stopped() => return,
             accepted = socket.accept() => accepted,
@@ -177,10 +221,10 @@ async fn accept(socket: Arc<TcpListener>, door: Door, mut stop: Stop) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let door = door.clone();
+        let (seat, door) = (door.room.seat().await, door.clone());
         tokio::spawn(async move {
             door.serve(tcp, peer).await;
-            drop(permit);
+            drop(seat);
         });
     }
 }
@@ -188,8 +232,6 @@ async fn accept(socket: Arc<TcpListener>, door: Door, mut stop: Stop) {
 async fn accept_local(socket: Arc<std::os::unix::net::UnixListener>, door: Door, mut stop: Stop) {
     let Ok(socket) = socket.try_clone().and_then(tokio::net::UnixListener::from_std) else { return };
     loop {
-        // Never closed.
-        let Ok(permit) = Arc::clone(&door.room).acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = stop.stopped() => return,
             accepted = socket.accept() => accepted,
@@ -202,10 +244,10 @@ async fn accept_local(socket: Arc<std::os::unix::net::UnixListener>, door: Door,
         let Some(caller) = caller(&stream) else { continue };
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let (connection, life) = (door.connection(nowhere, nowhere, None), door.life.clone());
-        let admin = door.admin.for_caller(caller);
+        let (seat, admin) = (door.room.seat().await, door.admin.for_caller(caller));
         tokio::spawn(async move {
             h1::serve(stream, connection, admin, life).await;
-            drop(permit);
+            drop(seat);
         });
     }
 }

@@ -144,6 +144,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("process.file_threads", was.file_threads != is.file_threads),
         ("process.log", was.log != is.log),
         ("process.log_json", was.log_json != is.log_json),
+        ("process.log_queue", was.log_queue != is.log_queue),
         ("process.objectives_file", was.objectives_file != is.objectives_file),
         ("process.watch_files", was.watch_files != is.watch_files),
         ("clients.max_tracked", old.clients.max_tracked != new.clients.max_tracked),
@@ -158,6 +159,11 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         (
             "admin.address",
             old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|admin| admin.address),
+        ),
+        (
+            "admin.max_connections",
+            old.admin.as_ref().map(|admin| admin.max_connections)
+                != new.admin.as_ref().map(|admin| admin.max_connections),
         ),
         ("admin.certificate", has_tls(old) != has_tls(new)),
         ("admin.socket", local(old) != local(new)),

@@ -57,7 +57,8 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     prints.add(&files);
     // First of all, since names may take seconds: as process 1 of a container it would not even hear SIGTERM otherwise.
     let signals = Signals::install().map_err(|source| Error::System { what: "signals", source })?;
-    let _events = events::install(&config.process.log, config.process.log_json).map_err(Error::Events)?;
+    let settings = &config.process;
+    let _events = events::install(&settings.log, settings.log_json, settings.log_queue).map_err(Error::Events)?;
     for warning in &warnings {
         events::configuration_warning(warning);
     }
@@ -148,7 +149,7 @@ pub(super) fn run(options: Options) -> Result<(), Error> {
     supervisor.start("drains", Policy::Restart, move |stop| Arc::clone(&ending).run(stop));
     let admin = Admin::new(Arc::clone(&world) as _, Arc::clone(&world) as _, access);
     if let Some(socket) = &admin_socket {
-        admin::start(&mut supervisor, socket, &admin_security, &admin, &lifecycle.life())?;
+        admin::start(&mut supervisor, socket, &admin_security, &admin, metrics.admin(), &lifecycle.life())?;
     }
 
     if let Some(sync) = sync {

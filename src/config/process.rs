@@ -44,6 +44,8 @@ pub struct Process {
     pub log: String,
     /// Whether events are JSON lines or text. Default text.
     pub log_json: bool,
+    /// Events that may wait for standard error; beyond it they are dropped and counted. Default 4,096. Needs restart.
+    pub log_queue: usize,
     /// Reload when the configuration or a file it names changes. Default true.
     pub watch_files: bool,
     /// Where what was measured of objectives outlives the process. Default: `objectives` in the directory that systemd
@@ -85,6 +87,10 @@ pub struct Admin {
     pub guard_reads: bool,
     /// A Unix socket beside the address. Default: none. Needs restart.
     pub socket: Option<AdminSocket>,
+    /// Connections at once, at the address and at the socket each; more wait. Default 64. Needs restart.
+    pub max_connections: usize,
+    /// Live streams at once, over both: dashboards that are watched, records that are followed. Default 32; beyond it: 503.
+    pub max_streams: usize,
 }
 
 /// `admin.socket`: whoever may open it may change things, without a token.

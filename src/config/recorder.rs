@@ -15,13 +15,22 @@ pub struct Recorder {
     pub slow: Duration,
     /// Of how many exchanges that are neither wrong nor slow one is kept. Default 100; 0 keeps none.
     pub sample: u64,
+    /// Records that may wait for each of those who follow; more are dropped, and counted. Default 1,024.
+    pub queue: usize,
     /// How much is told of a client's address. Default: as little as the sink that tells least.
     pub anonymise: Option<Anonymise>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { records: 1_000, memory: 16 << 20, slow: Duration::from_secs(2), sample: 100, anonymise: None }
+        Self {
+            records: 1_000,
+            memory: 16 << 20,
+            slow: Duration::from_secs(2),
+            sample: 100,
+            queue: 1_024,
+            anonymise: None,
+        }
     }
 }
 

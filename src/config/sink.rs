@@ -205,6 +205,8 @@ pub struct Spool {
     pub dir: PathBuf,
     /// Most bytes; beyond it the oldest are dropped and counted. Default 1 GiB.
     pub size: u64,
+    /// Bytes of each of its files. Default 8 MiB, and an eighth of `size` at most.
+    pub segment: u64,
 }
 
 /// A syslog server.

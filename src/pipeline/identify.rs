@@ -33,6 +33,12 @@ pub(super) struct Identity {
     pub traced: bool,
 }
 
+/// A `tracestate` as one value: of several fields, all of them (W3C Trace Context §3.3.1.1).
+pub(super) fn tracestate(fields: &HeaderMap) -> Option<HeaderValue> {
+    let all: Vec<&[u8]> = fields.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&all.join(&b',')).ok().filter(|all| !all.is_empty())
+}
+
 impl Identity {
     /// Finds out.
     pub(super) fn find(fields: &HeaderMap, connection: &Connection, snapshot: &Snapshot) -> Self {

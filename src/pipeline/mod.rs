@@ -47,6 +47,7 @@ use crate::snapshot::{Live, Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::Traced;
 use crate::upstream::{Idle, Lease, Outcome, tunnel as pump};
 use crate::waf::Proofs;
 
@@ -237,6 +238,9 @@ impl Pipeline {
         let Some(pool) = &route.pool else { return Err(Fault::NoRoute) };
         let read_only = admit::is_read_only(&head, &route.config);
         rewrite::request(&mut head, identity, &host, &route.config, &snapshot.config.clients, &connection)?;
+        if let Some(traced) = &mut story.record().traced {
+            traced.asked = Some((pool.upstream.config.tls.is_some(), head.uri.clone()));
+        }
         let handshake = match upgrade {
             None => None,
             Some(upgrade) => Some(self.begin_tunnel(&mut head, upgrade, route, identity, &connection, &host)?),
@@ -301,6 +305,10 @@ impl Pipeline {
         story.record().client = identity.client;
         story.record().traceparent = Some(identity.traceparent.clone());
         story.record().parent = identity.parent;
+        if identity.traced {
+            let state = if identity.continues { identify::tracestate(&head.headers) } else { None };
+            story.record().traced = Some(Box::new(Traced { state, asked: None }));
+        }
         story
     }
 

@@ -67,6 +67,7 @@ impl Story {
             request_id,
             traceparent: None,
             parent: None,
+            traced: None,
             client: connection.proxied.unwrap_or(connection.peer),
             connection: connection.id,
             listener: connection.listener.name.clone(),

@@ -48,15 +48,15 @@ pub enum InstallError {
     Thread(#[source] std::io::Error),
 }
 
-/// Sends events to standard error, as text or as JSON lines. `filter` as in `process.log`, e.g. `info`.
+/// Sends events to standard error, as text or as JSON lines. `filter` as in `process.log`, e.g. `info`; `queue` lines may wait.
 ///
 /// Hold what it returns until the end of the process: dropping it writes what still waits, for up to a second.
 ///
 /// # Errors
 /// When the filter is wrong, or on the second call.
-pub fn install(filter: &str, json: bool) -> Result<Flush, InstallError> {
+pub fn install(filter: &str, json: bool, queue: usize) -> Result<Flush, InstallError> {
     let filter = EnvFilter::builder().parse(filter)?;
-    let (writer, flush) = stderr::start().map_err(InstallError::Thread)?;
+    let (writer, flush) = stderr::start(queue).map_err(InstallError::Thread)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)

@@ -6,6 +6,7 @@
 //! keeps its counts. Gauges are read from state at the scrape through [`Gauges`]. Deliberately absent: client-supplied
 //! text; labels are names of the configuration or members of closed lists.
 
+mod admin;
 mod causes;
 mod cells;
 mod encode;
@@ -30,6 +31,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicBool, atomic::Ordering};
 use std::time::{Duration, SystemTime};
 
+pub use admin::{AdminMetrics, Place, Places};
 pub use causes::{
     AdminChange, Cause, ConnectResult, ConnectionRefusal, Direction, DiscoveryResult, Ejection, FleetDrop,
     HandshakeFailure, HedgeOutcome, LimitResult, LogDrop, LoginResult, ProbeResult, ProofResult, RaceOutcome, Reload,
@@ -37,6 +39,7 @@ pub use causes::{
 };
 pub use cells::{Count, set_worker};
 pub use endpoint::{EndpointCounts, EndpointMetrics};
+pub use exemplar::Exemplar;
 pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use glance::{BUCKET_BOUNDS, Buckets, Classes, Glance, PoolGlance, Verdicts};
@@ -74,6 +77,7 @@ struct Inner {
     /// Whether the last one failed.
     reload_failed: AtomicBool,
     admin_changes: Causes<AdminChange>,
+    admin: AdminMetrics,
     panics: Count,
     objectives_errors: Count,
     limits: Handles<LimitName, LimitMetrics>,
@@ -238,6 +242,7 @@ impl Metrics {
             reloads: Causes::default(),
             reload_failed: AtomicBool::new(false),
             admin_changes: Causes::default(),
+            admin: AdminMetrics::default(),
             panics: Count::default(),
             objectives_errors: Count::default(),
             limits: Handles::default(),

@@ -58,6 +58,8 @@ pub struct Record {
     pub traceparent: Option<HeaderValue>,
     /// The span of a trusted proxy that the exchange belongs to.
     pub parent: Option<NonZeroU64>,
+    /// What spans tell beyond that; nothing where none are made, so that it costs no other exchange anything.
+    pub traced: Option<Box<Traced>>,
     /// The client, as identified through trusted proxies.
     pub client: SocketAddr,
     /// The connection it came on.
@@ -116,6 +118,15 @@ pub struct Record {
     pub messages: Option<(u64, u64)>,
 }
 
+/// What only spans tell.
+#[derive(Clone, Debug, Default)]
+pub struct Traced {
+    /// W3C `tracestate` of the trusted proxy whose trace goes on.
+    pub state: Option<HeaderValue>,
+    /// What endpoints were asked for: whether over TLS, and path and query.
+    pub asked: Option<(bool, Uri)>,
+}
+
 impl Record {
     /// How many spans tell of it where traces are exported: none unless its trace is sampled; else its own, and one for each
     /// attempt. A tunnel is told of at its end.
@@ -131,6 +142,7 @@ impl Record {
         Self {
             request_id: std::mem::replace(&mut self.request_id, BLANK),
             traceparent: self.traceparent.take(),
+            traced: self.traced.take(),
             listener: self.listener.clone(),
             method: std::mem::take(&mut self.method),
             host: self.host.take(),

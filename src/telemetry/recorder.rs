@@ -126,6 +126,11 @@ impl Recorder {
         lock(&self.settings).records > 0
     }
 
+    /// Records that may wait for a follower.
+    pub fn queue(&self) -> usize {
+        lock(&self.settings).queue
+    }
+
     /// All records of this request id, the newest first: a tunnel has two, and a client may use an id again.
     pub fn find(&self, request_id: &[u8]) -> Vec<(Kind, Arc<Record>)> {
         self.recent(usize::MAX, |_, record| record.request_id.as_bytes() == request_id)

@@ -17,6 +17,7 @@ pub(crate) fn exchange() -> Record {
     Record {
         id: RecordId::default(),
         parent: None,
+        traced: None,
         kind: Kind::Exchange,
         at: UNIX_EPOCH + Duration::new(1_795_383_493, 7_042_999),
         request_id: HeaderValue::from_static("0197-abc"),

@@ -258,6 +258,70 @@ async fn commands_reach_a_listener_with_tls_that_knows_them_by_their_certificate
     }
 }
 
+/// Asks over a connection that stays, and gives the answer's text.
+async fn over(peer: &mut Peer, path: &str) -> String {
+    peer.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+    peer.response().await.text()
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_until_one_ends() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().endpoint(&upstream).admin("max_connections = 4\nmax_streams = 1").start().await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let mut peer = Peer::connect(rig.admin).await;
+        assert_eq!(over(&mut peer, "/live").await, "alive\n");
+        open.push(peer);
+    }
+
+    let mut fifth = Peer::connect(rig.admin).await;
+    fifth.send("GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let first = &mut open[0];
+    let metrics = soon("one that waits", async {
+        loop {
+            let metrics = over(first, "/metrics").await;
+            if metrics.contains("sluicegate_admin_full_total{kind=\"address\"} 1") {
+                return metrics;
+            }
+        }
+    })
+    .await;
+    for line in ["sluicegate_admin_open{kind=\"address\"} 4", "sluicegate_admin_places{kind=\"address\"} 4"] {
+        assert!(metrics.lines().any(|known| known == line), "{line} is not in\n{metrics}");
+    }
+    drop(open.pop());
+
+    assert_eq!(fifth.response().await.text(), "alive\n");
+    assert!(over(&mut open[0], "/metrics").await.contains("sluicegate_admin_open{kind=\"address\"} 4"));
+}
+
+#[tokio::test]
+async fn streams_beyond_the_bound_are_refused_and_a_reload_moves_it() {
+    let upstream = Upstream::named("a").await;
+    // One reload for the signal, and none for the file.
+    let watch = "watch_files = false";
+    let rig = Rig::setup().endpoint(&upstream).process(watch).admin("max_streams = 1").start().await;
+    let follow = async || {
+        let mut peer = Peer::connect(rig.admin).await;
+        peer.send("GET /records HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        (peer.response_head().await, peer)
+    };
+
+    let (first, _first) = follow().await;
+    let (second, _) = follow().await;
+
+    assert_eq!((first.status, second.status), (200, 503));
+    assert_eq!(second.get("retry-after").as_deref(), Some("10"));
+    assert_eq!(rig.metric("sluicegate_admin_full_total{kind=\"stream\"}").await, 1.0);
+    assert_eq!(rig.metric("sluicegate_admin_open{kind=\"stream\"}").await, 1.0);
+    rig.write_config(&rig.config().replace("max_streams = 1", "max_streams = 2"));
+    rig.signal("HUP").await;
+    rig.status_where("the reload", |status| status["generation"] == 2).await;
+    let (third, _third) = follow().await;
+    assert_eq!((third.status, rig.metric("sluicegate_admin_places{kind=\"stream\"}").await), (200, 2.0));
+}
+
 #[tokio::test]
 async fn logs_follow_what_a_filter_lets_through() {
     let upstream = Upstream::named("a").await;

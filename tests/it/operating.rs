@@ -1,11 +1,13 @@
 //! What operators change on a running proxy: who may, and that it holds.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::process::Command;
 
-use crate::rig::{Gate, Peer, Rig, Upstream, field};
+use crate::rig::{Gate, Peer, Rig, Upstream, field, soon};
 
 const TOKEN: &str = "0123456789abcdefghij";
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -286,4 +288,40 @@ async fn unix_socket_goes_with_the_process() {
     rig.ended().await;
 
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn events_that_nobody_reads_wait_up_to_the_bound_and_are_counted_beyond_it() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().endpoint(&upstream).process("log_queue = 16").admin("socket = \"first.sock\"").start().await;
+    let home = rig.directory.path();
+    let silent = home.join("silent.toml");
+    let ports = rig.config().replace("first.sock", "silent.sock");
+    std::fs::write(&silent, ports).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    command.args(["run", "--config"]).arg(&silent).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let _unread = command.spawn().unwrap();
+    let socket = home.join("silent.sock");
+    let stream = soon("the socket", async {
+        loop {
+            match UnixStream::connect(&socket).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    });
+    let mut local = Peer::new(stream.await, 0);
+
+    // Each leaves an event of some 200 bytes: a pipe of 64 KiB takes a third of them.
+    for _ in 0..1_000 {
+        let fields = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 2";
+        local.send(format!("POST /drain HTTP/1.1\r\n{fields}\r\n\r\n{{}}")).await;
+        assert_eq!(local.response().await.status, 400);
+    }
+
+    local.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let metrics = local.response().await.text();
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix("sluicegate_events_dropped_total "));
+    let dropped: u64 = dropped.unwrap().parse().unwrap();
+    assert!((100..1_000).contains(&dropped), "{dropped}");
 }

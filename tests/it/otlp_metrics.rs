@@ -6,8 +6,11 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint};
 
-use crate::rig::collector::{Collector, attribute};
+use crate::rig::collector::{Collector, attribute, hex};
 use crate::rig::{Rig, Upstream};
+
+/// A sampled trace.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 fn to(url: &str, keys: &str) -> String {
     format!("[otlp.metrics]\nto = {{ url = \"{url}\" }}\n{keys}\n")
@@ -73,10 +76,14 @@ async fn pushed_counters_are_those_of_a_scrape() {
         let upstream = Upstream::named("a").await;
         let keys =
             to(&format!("http://{}", collector.address), &format!("interval = \"1s\"\nprotocol = \"{protocol}\""));
-        let rig = Rig::setup().endpoint(&upstream).rest(&keys).start().await;
-        for _ in 0..7 {
+        let trusted = "trusted_proxies = [\"127.0.0.1/32\"]";
+        let rig = Rig::setup().endpoint(&upstream).clients(trusted).rest(&keys).start().await;
+        for _ in 0..6 {
             rig.get("/x").await;
         }
+        let mut client = rig.client().await;
+        client.send(format!("GET /x HTTP/1.1\r\nHost: a\r\nTraceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n\r\n")).await;
+        client.response().await;
         rig.record("/x").await;
 
         let got =
@@ -92,8 +99,12 @@ async fn pushed_counters_are_those_of_a_scrape() {
             histogram.data_points.iter().find(|point| attribute(&point.attributes, "stage") == "total").unwrap();
         assert_eq!((total.count, total.bucket_counts.iter().sum::<u64>()), (7, 7));
         assert_eq!(total.explicit_bounds.len() + 1, total.bucket_counts.len());
-        // Whatever does not move by itself is the same line for line.
+        // A trace that somebody keeps leads from the histogram to the exchange.
+        let [exemplar] = &total.exemplars[..] else { panic!("{total:?}") };
+        assert_eq!(hex(&exemplar.trace_id), TRACE);
+        // Whatever does not move by itself, nor by the scrape's own connection, is the same line for line.
         let moving = [
+            "sluicegate_admin_open",
             "process_",
             "sluicegate_worker_",
             "sluicegate_otlp_",

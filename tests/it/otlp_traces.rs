@@ -119,7 +119,7 @@ async fn trace_of_a_trusted_proxy_is_followed_whatever_the_share() {
     let (collector, upstream) = (Collector::http().await, Upstream::named("a").await);
     let rig = with_traces(&upstream, &to(&collector, "sample = \"0%\"")).clients(trusted).start().await;
     ask(&rig, "/begun", "").await;
-    ask(&rig, "/sampled", &parent("01")).await;
+    ask(&rig, "/sampled", &format!("{}Tracestate: vendor=x\r\nTracestate: other=y\r\n", parent("01"))).await;
     let exchanges = collector.notes.exchanges(1).await;
     let [(exchange, attempts)] = &exchanges[..] else { panic!("{exchanges:?}") };
     assert_eq!(
@@ -127,6 +127,7 @@ async fn trace_of_a_trusted_proxy_is_followed_whatever_the_share() {
         ("/sampled".into(), "00f067aa0ba902b7".into())
     );
     assert_eq!(hex(&exchange.trace_id), "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert!([exchange, &attempts[0]].iter().all(|span| span.trace_state == "vendor=x,other=y"), "{exchanges:?}");
     // Sampled, and the parent is known to be of another process.
     assert_eq!(exchange.flags, 0x301);
     let seen: Vec<_> = upstream.received(2).await.iter().map(told).collect();
@@ -159,6 +160,22 @@ async fn trace_of_a_stranger_is_not_followed() {
     let (trace, _, flags) = told(&upstream.received(1).await[0]);
     assert!(trace != "4bf92f3577b34da6a3ce929d0e0e4736" && flags == "00", "{trace} {flags}");
     assert!(collector.notes.got().bodies.is_empty());
+}
+
+#[tokio::test]
+async fn attempt_tells_what_its_endpoint_was_asked_for_where_the_route_takes_a_prefix_away() {
+    let (collector, upstream) = (Collector::http().await, Upstream::named("a").await);
+    let route = "[[routes]]\npath = \"/bi\"\nstrip_prefix = \"/bi\"\npool = \"app\"\n";
+    let keys = format!("{route}{}", to(&collector, "sample = \"100%\""));
+    let rig = with_traces(&upstream, &keys).start().await;
+
+    ask(&rig, "/bi/chart?token=SECRET&x=1", "").await;
+
+    let exchanges = collector.notes.exchanges(1).await;
+    let [(exchange, attempts)] = &exchanges[..] else { panic!("{exchanges:?}") };
+    assert_eq!(upstream.received(1).await[0].target(), "/chart?token=SECRET&x=1");
+    assert_eq!(of(&attempts[0], "url.full"), format!("http://{}/chart?token=***&x=1", upstream.address));
+    assert_eq!((of(exchange, "url.path"), of(exchange, "url.full")), ("/bi/chart".into(), String::new()));
 }
 
 #[tokio::test]

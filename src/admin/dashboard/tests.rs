@@ -15,8 +15,9 @@ fn at(second: u64) -> SystemTime {
 }
 
 fn watch(dashboard: &Dashboard) -> Body {
-    let place = Feeds::new(1).admit().unwrap();
-    Body::stream(Live::new(dashboard.0.frames.subscribe(), place))
+    let feeds = Feeds::new(Arc::default());
+    feeds.bound(1);
+    Body::stream(Live::new(dashboard.0.frames.subscribe(), feeds.admit().unwrap()))
 }
 
 /// What a viewer is sent until it would have to wait.

@@ -122,13 +122,16 @@ fn pools(view: &View, area: Rect, to: &mut Buffer) {
     StatefulWidget::render(table, area, to, &mut state);
 }
 
+/// What is in a cell that says nothing; `Cell::default()` of ratatui 0.30 is no column wide, and moves those behind it.
+const EMPTY: &str = "";
+
 fn pool_row(pool: &Pool) -> Row<'static> {
     let Latency { p50_ms, p95_ms, p99_ms } = pool.latency;
     let sum = |of: fn(&Endpoint) -> u64| pool.endpoints.iter().map(of).sum::<u64>().to_string();
     let queued = if pool.queued > 0 { format!("{} queued", pool.queued) } else { String::new() };
     Row::new([
         Cell::from(pool.name.clone()),
-        Cell::default(),
+        EMPTY.into(),
         rate(pool.per_second).into(),
         Cell::from(rate(pool.errors_per_second)).style(failing(pool.errors_per_second)),
         sum(|endpoint| endpoint.in_flight).into(),
@@ -156,9 +159,9 @@ fn endpoint_row(endpoint: &Endpoint) -> Row<'static> {
         Cell::from(rate(endpoint.errors_per_second)).style(failing(endpoint.errors_per_second)),
         endpoint.in_flight.to_string().into(),
         endpoint.tunnels.to_string().into(),
-        Cell::default(),
-        Cell::default(),
-        Cell::default(),
+        EMPTY.into(),
+        EMPTY.into(),
+        EMPTY.into(),
         reason.into(),
     ])
 }

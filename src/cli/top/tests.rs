@@ -46,6 +46,23 @@ fn picture_shows_pools_endpoints_causes_and_events() {
 }
 
 #[test]
+fn values_stand_below_their_headings() {
+    let shown = picture(&view());
+    let line = |with: &str| shown.lines().find(|line| line.contains(with)).unwrap_or_else(|| panic!("{with}\n{shown}"));
+    let header = line("POOL / ENDPOINT");
+    let below = |heading: &str, with: &str| {
+        let column = header.split(heading).next().unwrap().chars().count();
+        line(with).chars().skip(column).take_while(|letter| *letter != ' ').collect::<String>()
+    };
+
+    let pool = ["/S", "5XX/S", "FLIGHT", "TUNNELS", "50 %", "WHY"].map(|heading| below(heading, "3 queued"));
+    assert_eq!(pool, ["120", "1.5", "16", "1", "12", "3"], "{shown}");
+    let endpoint =
+        ["STATE", "/S", "5XX/S", "FLIGHT", "TUNNELS", "WHY"].map(|heading| below(heading, "  10.0.0.2:8088 "));
+    assert_eq!(endpoint, ["down", "100", "1.5", "9", "0", "refused"], "{shown}");
+}
+
+#[test]
 fn endpoints_are_sorted_by_what_the_operator_asks_for() {
     let mut view = view();
     let first = |view: &View| match view.lines()[1] {

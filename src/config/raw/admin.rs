@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::listener::{Certificate, ClientCertificates, Tls, TlsVersion};
 use super::super::process::{Admin, AdminSocket};
 use super::key::{Entry, Key, May, Or, Section, Table, section};
-use super::kinds::{File, Flag, PLACE, Parsed, WATCHED, parsed, socket_address};
+use super::kinds::{File, Flag, PLACE, Parsed, WATCHED, Whole, parsed, socket_address, whole};
 use super::secret::Secret;
 use super::shapes::{List, list, values};
 use super::sheet::Words;
@@ -39,6 +39,10 @@ section! {
         socket: File = PLACE, May("none");
         /// File mode of `socket`. Needs a restart.
         socket_mode: Parsed<u32> = parsed("octal file mode", file_mode), Or("'0600'");
+        /// Connections at once, at `address` and at `socket` each; more wait until one ends. Needs a restart.
+        max_connections: Whole<usize> = whole(4, 10_000), Or("64");
+        /// Live streams at once: dashboards that are watched, and records that are followed. Beyond it: 503.
+        max_streams: Whole<usize> = whole(1, 10_000), Or("32");
     }
 }
 
@@ -48,6 +52,7 @@ pub(super) fn admin(table: &Table<'_>) -> Option<Option<Admin>> {
     let (hosts, token) = (table.get(&ADMIN.hosts).map(values), table.get(&ADMIN.token));
     let (socket, mode) = (table.get(&ADMIN.socket), table.get(&ADMIN.socket_mode));
     let guard_reads = table.get(&ADMIN.guard_reads);
+    let (max_connections, max_streams) = (table.get(&ADMIN.max_connections), table.get(&ADMIN.max_streams));
     let tls = admin_tls(table);
     let (encrypted, by_certificate) = match &tls {
         Some(Some(tls)) => (true, tls.client_certificates.is_some()),
@@ -77,10 +82,24 @@ pub(super) fn admin(table: &Table<'_>) -> Option<Option<Admin>> {
         let words = Words::new("leaves nobody who could look at `address`").expected("`token` or `client_authorities`");
         table.warn(&ADMIN.guard_reads, words);
     }
+    if max_streams.zip(max_connections).is_some_and(|(streams, connections)| streams >= connections) {
+        let words = Words::new("lets those who watch take every connection").expected("less than `max_connections`");
+        let key = if table.has(&ADMIN.max_streams) { &ADMIN.max_streams } else { &ADMIN.max_connections };
+        table.warn(key, words.help("probes of health and scrapes would have to wait"));
+    }
     let (path, mode) = (socket?, mode?);
     let socket = path.map(|path| AdminSocket { path, mode });
     let (tls, guard_reads) = (tls?, guard_reads?);
-    let admin = Admin { address: address?, hosts: hosts?, token: token?, tls, guard_reads, socket };
+    let admin = Admin {
+        address: address?,
+        hosts: hosts?,
+        token: token?,
+        tls,
+        guard_reads,
+        socket,
+        max_connections: max_connections?,
+        max_streams: max_streams?,
+    };
     Some(enabled?.then_some(admin))
 }
 

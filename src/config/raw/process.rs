@@ -71,6 +71,8 @@ section! {
         log: Parsed<String> = parsed("tracing filter", filter), Or("'info'");
         /// Whether events are JSON lines rather than text.
         log_json: Flag = Flag, Or("false");
+        /// Events that may wait for whoever reads standard error; beyond it they are dropped and counted. Needs a restart.
+        log_queue: Whole<usize> = whole(16, 1_000_000), Or("4_096");
         /// Reload when the configuration or a file that it names changes. SIGHUP reloads in any case.
         watch_files: Flag = Flag, Or("true");
         /// File in which what was measured of pools' `objectives` outlives the process; written once a minute and at the
@@ -94,7 +96,7 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
     let file_threads = table.get(&PROCESS.file_threads);
     let nameservers = table.get(&PROCESS.nameservers).map(values);
     let log = table.get(&PROCESS.log);
-    let log_json = table.get(&PROCESS.log_json);
+    let (log_json, log_queue) = (table.get(&PROCESS.log_json), table.get(&PROCESS.log_queue));
     let watch_files = table.get(&PROCESS.watch_files);
     let objectives_file = table.get(&PROCESS.objectives_file);
     if drain_timeout.is_some_and(|timeout| timeout.as_millis() < 5_000) {
@@ -115,6 +117,7 @@ pub(super) fn process(table: &Table<'_>) -> Option<Process> {
         nameservers: nameservers?,
         log: log?,
         log_json: log_json?,
+        log_queue: log_queue?,
         watch_files: watch_files?,
         objectives_file: objectives_file?.or_else(|| Some(state_directory()?.join("objectives"))),
     })

@@ -19,6 +19,8 @@ section! {
         slow: Lasting = lasting(1, 60 * MINUTE), Or("'2s'");
         /// One in so many of the exchanges that are neither wrong nor slow is kept; 0 keeps none.
         sample: Whole<u64> = whole(0, 1_000_000_000), Or("100");
+        /// Records that may wait for each of those who follow (`sluicegate logs`); one that is slower is told how many it missed.
+        queue: Whole<usize> = whole(16, 100_000), Or("1_024");
         /// Whether only the beginning of a client's address is kept and shown.
         anonymise: Switch<Sub<Anonymise>> = switch(sub(&ANONYMISE, anonymise)), May("as the sink that tells least");
     }
@@ -42,7 +44,8 @@ impl Asked {
 pub(super) fn recorder(table: &Table<'_>) -> Option<Asked> {
     let (records, memory) = (table.get(&RECORDER.records), table.get(&RECORDER.memory));
     let (slow, sample) = (table.get(&RECORDER.slow), table.get(&RECORDER.sample));
-    let anonymise = table.get(&RECORDER.anonymise);
-    let recorder = Recorder { records: records?, memory: memory?, slow: slow?, sample: sample?, anonymise: None };
+    let (queue, anonymise) = (table.get(&RECORDER.queue), table.get(&RECORDER.anonymise));
+    let recorder =
+        Recorder { records: records?, memory: memory?, slow: slow?, sample: sample?, queue: queue?, anonymise: None };
     Some(Asked { recorder, anonymise: anonymise? })
 }

@@ -123,6 +123,9 @@ section! {
         dir: File = PLACE, Must();
         /// Most bytes; beyond it the oldest records are dropped and counted.
         size: Bytes<u64> = bytes(64 * KIB, TIB), Or("'1GiB'");
+        /// Bytes of each of its files, but an eighth of `size` at most: what is dropped at once, and what a power failure may
+        /// take that the system had not written yet.
+        segment: Bytes<u64> = bytes(8 * KIB, GIB), Or("'8MiB'");
     }
 }
 
@@ -225,8 +228,9 @@ pub(super) fn batch(table: &Table<'_>) -> Option<Batch> {
 }
 
 fn spool(table: &Table<'_>) -> Option<Spool> {
-    let (dir, size) = (table.get(&SPOOL.dir), table.get(&SPOOL.size));
-    Some(Spool { dir: dir?, size: size? })
+    let (dir, size, segment) = (table.get(&SPOOL.dir), table.get(&SPOOL.size), table.get(&SPOOL.segment));
+    let size = size?;
+    Some(Spool { dir: dir?, size, segment: segment?.min(size / 8) })
 }
 
 /// `404`, `5xx`, `400-499`, `none`.

@@ -68,7 +68,10 @@ fn an_unknown_key_is_answered_with_what_may_be_meant() {
     let near = |key: &str| explain(key).unwrap_err().near;
 
     assert_eq!(near("intervall"), ["pools.NAME.health.interval", "otlp.metrics.interval", "redis.interval"]);
-    assert_eq!(near("max_connections"), ["listeners.max_connections", "process.max_connections"]);
+    assert_eq!(
+        near("max_connections"),
+        ["listeners.max_connections", "process.max_connections", "admin.max_connections"]
+    );
     assert!(near("pools.superset.healt.interval").contains(&"pools.NAME.health.interval".to_owned()));
     assert!(near("").is_empty() && near("...").is_empty() && near("qqqqqq").is_empty());
 }

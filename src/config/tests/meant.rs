@@ -43,7 +43,7 @@ fn every_shipped_file_is_without_findings() {
 
 #[test]
 fn the_process_has_its_documented_defaults() {
-    let Config { process, clients, admin, access_log, fault_pages, .. } = with("").config;
+    let Config { process, clients, admin, access_log, fault_pages, recorder, .. } = with("").config;
 
     assert_eq!(process.workers, std::thread::available_parallelism().unwrap());
     assert_eq!((process.max_connections, process.fleet_secret), (20_000, None));
@@ -51,13 +51,18 @@ fn the_process_has_its_documented_defaults() {
     assert_eq!((process.temp_dir, process.temp_bytes), (std::env::temp_dir(), 4096 * MIB));
     assert_eq!((process.buffer_memory, process.file_threads), (256 * MIB, 4));
     assert_eq!((process.log.as_str(), process.log_json, process.watch_files), ("info", false, true));
+    assert_eq!((process.log_queue, recorder.queue), (4_096, 1_024));
     assert_eq!((clients.trusted_proxies.len(), clients.forwarded), (0, false));
     assert!(clients.strip.iter().any(|name| name == "x-proxy-remote-user"));
     assert!(
         ["token", "code", "state", "password"].iter().all(|key| clients.secret_query_keys.iter().any(|k| k == key))
     );
     assert_eq!((clients.ipv6_prefix, clients.max_tracked), (64, 100_000));
-    assert_eq!(admin.unwrap().address.to_string(), "127.0.0.1:9901");
+    let admin = admin.unwrap();
+    assert_eq!(
+        (admin.address.to_string().as_str(), admin.max_connections, admin.max_streams),
+        ("127.0.0.1:9901", 64, 32)
+    );
     let [sink] = &access_log.sinks[..] else { panic!("{:?}", access_log.sinks) };
     assert_eq!((&sink.to, &sink.format, sink.name.as_str()), (&Destination::Stdout, &LogFormat::Json, "local"));
     assert_eq!((sink.redact_emails, sink.anonymise, sink.queue, access_log.queue), (true, None, 8_192, 8_192));
@@ -266,6 +271,18 @@ fn files_belong_to_the_directory_of_the_configuration() {
     // What the proxy writes is not watched.
     let watched = ["/etc/sluicegate/superset.toml", "/etc/sluicegate/secret", "/pages/fault.html"];
     assert_eq!(loaded.files, watched.map(PathBuf::from));
+}
+
+#[test]
+fn files_of_a_spool_are_an_eighth_of_it_at_most() {
+    let segment = |keys: &str| {
+        let sink = "[[access_log.sinks]]\nname = 's'\nhttp = { to = { url = 'http://a' } }\n";
+        let loaded = with(&format!("health = false\n{sink}spool = {{ dir = '/s'{keys} }}\n"));
+        loaded.config.access_log.sinks[0].spool.as_ref().unwrap().segment
+    };
+
+    assert_eq!((segment(""), segment(", segment = '64MiB'")), (8 * MIB, 64 * MIB));
+    assert_eq!((segment(", size = '16MiB'"), segment(", size = '16MiB', segment = '1MiB'")), (2 * MIB, MIB));
 }
 
 #[test]

@@ -45,6 +45,7 @@ struct Wanted {
     dir: PathBuf,
     kind: &'static str,
     size: u64,
+    segment: u64,
 }
 
 impl Backlog {
@@ -53,6 +54,7 @@ impl Backlog {
             dir: spool.dir.join(sink.name.as_str()),
             kind: sink.to.as_str(),
             size: spool.size,
+            segment: spool.segment,
         };
         let memory = sink.batch.bytes.saturating_mul(4);
         Self {
@@ -76,9 +78,9 @@ impl Backlog {
 
     /// Opens the spool that should be there. What an earlier process left is read for that, which may take a while.
     pub(super) fn opening(&self) -> Option<impl Future<Output = io::Result<(Spool, Found)>> + Send + use<>> {
-        let Wanted { dir, kind, size } = self.wanted.clone()?;
+        let Wanted { dir, kind, size, segment } = self.wanted.clone()?;
         Some(async move {
-            let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, kind, size));
+            let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, kind, size, segment));
             opening.await.map_err(io::Error::other)?
         })
     }

@@ -103,12 +103,10 @@ pub(super) struct Held {
     pub(super) oldest: Option<u64>,
 }
 
-/// Most bytes of a segment, and least.
-const SEGMENT: (u64, u64) = (8 * 1024 * 1024, 8 * 1024);
-
 impl Spool {
-    /// Opens or makes the directory `dir`. `kind` says what the entries are for.
-    pub(super) fn open(dir: &Path, kind: &str, size: u64) -> io::Result<(Self, Found)> {
+    /// Opens or makes the directory `dir`. `kind` says what the entries are for, `size` how many bytes of them there may be,
+    /// `segment` how many in a file.
+    pub(super) fn open(dir: &Path, kind: &str, size: u64, segment: u64) -> io::Result<(Self, Found)> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let lock = options().create(true).truncate(false).open(dir.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
@@ -119,7 +117,7 @@ impl Spool {
             dir: dir.to_owned(),
             head: format!("sluicegate spool 1 {kind}\n"),
             size,
-            full: (size / 8).clamp(SEGMENT.1, SEGMENT.0),
+            full: segment,
             segments: VecDeque::new(),
             open: None,
             next: 0,

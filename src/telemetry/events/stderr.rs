@@ -13,9 +13,6 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait.
-const QUEUE: usize = 4_096;
-
 /// Longest wait at the end of the process.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -96,10 +93,11 @@ impl Drop for Flush {
     }
 }
 
-pub(super) fn start() -> io::Result<(Writer, Flush)> {
+/// Begins to write; `queue` lines may wait.
+pub(super) fn start(queue: usize) -> io::Result<(Writer, Flush)> {
     // The descriptor itself: `io::Stderr` takes a lock that a panic message may hold.
     let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    let (to, from) = sync_channel(QUEUE);
+    let (to, from) = sync_channel(queue);
     thread::Builder::new().name("events".to_owned()).spawn(move || write_all(&from, out))?;
     Ok((Writer(to.clone()), Flush(to)))
 }

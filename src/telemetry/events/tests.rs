@@ -94,5 +94,5 @@ fn streak_of_log_failures_has_one_line() {
 
 #[test]
 fn filter_that_does_not_parse_is_an_error() {
-    assert!(matches!(install("sluicegate=loud", false), Err(InstallError::Filter(_))));
+    assert!(matches!(install("sluicegate=loud", false, 16), Err(InstallError::Filter(_))));
 }

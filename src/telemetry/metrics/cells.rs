@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Cause;
+use super::exemplar::Exemplar;
 
 thread_local! {
     static SHARD: Cell<usize> = const { Cell::new(0) };
@@ -183,6 +184,8 @@ pub(super) struct Histogram {
     pub(super) sum: f64,
     pub(super) count: u64,
     pub(super) buckets: Vec<(f64, u64)>,
+    /// Sampled exchanges that are in it.
+    pub(super) exemplars: Vec<Exemplar>,
 }
 
 impl Histogram {
@@ -194,7 +197,7 @@ impl Histogram {
         }
         buckets.push((f64::INFINITY, shards.sum(|shard| durations(shard).beyond.get())));
         let sum = Duration::from_micros(shards.sum(|shard| durations(shard).sum_micros.get())).as_secs_f64();
-        Self { sum, count: buckets.iter().map(|(_, count)| count).sum(), buckets }
+        Self { sum, count: buckets.iter().map(|(_, count)| count).sum(), buckets, exemplars: Vec::new() }
     }
 }
 

@@ -94,6 +94,7 @@ fn process(inner: &Inner, state: &State, page: &mut Page<'_>) -> fmt::Result {
     family(page, &f::ADMIN_CHANGES, |samples| {
         by_cause(samples, &[], |result: AdminChange| inner.admin_changes.get(result))
     })?;
+    inner.admin.encode(page)?;
     family(page, &f::PHASE, |samples| {
         [Phase::Running, Phase::Unready, Phase::Draining, Phase::Ending]
             .into_iter()

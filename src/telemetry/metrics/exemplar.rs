@@ -16,15 +16,21 @@ const DIGITS: usize = 32;
 
 /// A sampled exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Exemplar {
-    trace: [u8; DIGITS],
-    value: Duration,
-    at: SystemTime,
+pub struct Exemplar {
+    /// The digits of its trace's id.
+    pub(super) trace: [u8; DIGITS],
+    /// How long it took.
+    pub(super) value: Duration,
+    /// When it was over.
+    pub(super) at: SystemTime,
 }
+
+/// One for each bucket, at most.
+pub(super) type Newest = [Option<Exemplar>; BOUNDS.len() + 1];
 
 /// The last exemplar of each bucket.
 #[derive(Debug, Default)]
-pub(super) struct Exemplars(Mutex<[Option<Exemplar>; BOUNDS.len() + 1]>);
+pub(super) struct Exemplars(Mutex<Newest>);
 
 impl Exemplars {
     /// Notes an exchange that took `value`, if its trace is sampled.
@@ -38,7 +44,7 @@ impl Exemplars {
     }
 
     /// Puts those that are newer in the place of others.
-    pub(super) fn add_to(&self, newest: &mut [Option<Exemplar>]) {
+    pub(super) fn add_to(&self, newest: &mut Newest) {
         let buckets = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (newest, ours) in newest.iter_mut().zip(buckets) {
             if newest.map(|newest| newest.at) < ours.map(|ours| ours.at) {

@@ -10,8 +10,6 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 use super::Inner;
-use super::cells::BOUNDS;
-use super::exemplar::Exemplar;
 use super::families::DURATION;
 
 /// A form of exposition.
@@ -50,8 +48,7 @@ pub(super) fn expose(inner: &Arc<Inner>, form: Exposition) -> Result<String, fmt
 fn with_exemplars(plain: &str, inner: &Arc<Inner>) -> String {
     let mut of_pools = Vec::new();
     for (name, pool) in inner.pools.alive() {
-        let mut newest: [Option<Exemplar>; BOUNDS.len() + 1] = [None; BOUNDS.len() + 1];
-        pool.shards.each(|shard| shard.exemplars.add_to(&mut newest));
+        let newest = pool.exemplars();
         if newest.iter().any(Option::is_some) {
             of_pools.push((format!(",pool=\"{}\",stage=\"total\"}} ", name.as_str()), newest.into_iter()));
         }

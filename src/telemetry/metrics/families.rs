@@ -65,6 +65,9 @@ families! {
     RELOAD_FAILED = Gauge "config_reload_failed", None, [], "1 while the last reload has failed";
     RELOADS = Counter "config_reloads", None, ["result"], "Reloads; result is ok or failed (the old generation stays)";
     ADMIN_CHANGES = Counter "admin_changes", None, ["result"], "Changes that operators asked for on the admin listener";
+    ADMIN_MAX = Gauge "admin_places", None, ["kind"], "What may be open at once on the admin listener: connections at its address, at its socket, live streams";
+    ADMIN_OPEN = Gauge "admin_open", None, ["kind"], "What is open on the admin listener now";
+    ADMIN_FULL = Counter "admin_full", None, ["kind"], "How often as much was open as may be: a connection waits then, a stream is refused";
     PHASE = Gauge "phase", None, ["phase"], "1 for the present phase: running, unready, draining, ending";
     PANICS = Counter "panics", None, [], "Panics caught; each is a bug and ended one exchange or was restarted";
 

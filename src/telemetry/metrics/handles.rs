@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::Cause;
 use super::cells::{Causes, Count, Durations, Shards, Statuses};
 use super::endpoint::EndpointMetrics;
-use super::exemplar::Exemplars;
+use super::exemplar::{Exemplars, Newest};
 use super::quic::QuicMetrics;
 use super::served::Served;
 use super::{ConnectionRefusal, DiscoveryResult, HandshakeFailure, HedgeOutcome, RaceOutcome, RetryCause};
@@ -241,6 +241,13 @@ impl PoolMetrics {
     pub(super) fn endpoints(&self) -> Vec<(EndpointName, Arc<EndpointMetrics>)> {
         let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         endpoints.iter().map(|(name, endpoint)| (name.clone(), Arc::clone(endpoint))).collect()
+    }
+
+    /// The newest sampled exchange of each bucket of their whole duration.
+    pub(super) fn exemplars(&self) -> Newest {
+        let mut newest = Newest::default();
+        self.shards.each(|shard| shard.exemplars.add_to(&mut newest));
+        newest
     }
 
     /// An exchange has ended. Stages that did not take place (zero) are not observed, but for the total.

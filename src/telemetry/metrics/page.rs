@@ -9,6 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit as ClientUnit;
 
 use super::cells::Histogram;
+use super::exemplar::Exemplar;
 use super::families::{Family, Kind, Unit};
 
 /// A family with its samples, as values.
@@ -44,6 +45,8 @@ pub enum Value {
         bounds: Vec<f64>,
         /// How many are in each, and beyond the last bound.
         counts: Vec<u64>,
+        /// Some of them.
+        exemplars: Vec<Exemplar>,
     },
 }
 
@@ -112,6 +115,7 @@ impl Samples<'_> {
             sum: value.sum,
             bounds: value.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect(),
             counts: value.buckets.iter().map(|(_, count)| *count).collect(),
+            exemplars: value.exemplars.clone(),
         })
     }
 

@@ -10,19 +10,20 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::metrics::v1::exemplar::Value as ExemplarValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
-    ScopeMetrics, Sum,
+    self as points, AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+    ResourceMetrics, ScopeMetrics, Sum,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
 use super::families::{Family, Kind, Unit};
-use super::{Metrics, Point, Value, Values};
+use super::{Exemplar, Metrics, Point, Value, Values};
 use crate::config::sink::Otlp;
-use crate::telemetry::parcel::otlp::{attribute, instance, scope};
+use crate::telemetry::parcel::otlp::{attribute, hex, instance, scope};
 
 /// When points began to be counted, and when they were read, in nanoseconds of Unix time.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +35,6 @@ struct Span {
 impl Metrics {
     /// Everything now, for the collector `to`, and how many points that is.
     pub fn points(&self, to: &Otlp) -> (Bytes, u64) {
-        let nanos = |time: SystemTime| {
-            u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
-        };
         let span = Span { from: nanos(self.0.started), at: nanos(SystemTime::now()) };
         request(&self.values(), span, &instance(&to.resource))
     }
@@ -106,7 +104,7 @@ fn number(family: &Family, point: &Point, span: Span) -> Option<NumberDataPoint>
 }
 
 fn distribution(family: &Family, point: &Point, span: Span) -> Option<HistogramDataPoint> {
-    let Value::Histogram { sum, bounds, counts } = &point.value else { return None };
+    let Value::Histogram { sum, bounds, counts, exemplars } = &point.value else { return None };
     Some(HistogramDataPoint {
         attributes: attributes(family, point),
         start_time_unix_nano: span.from,
@@ -115,8 +113,23 @@ fn distribution(family: &Family, point: &Point, span: Span) -> Option<HistogramD
         sum: Some(*sum),
         bucket_counts: counts.clone(),
         explicit_bounds: bounds.clone(),
+        exemplars: exemplars.iter().filter_map(sampled).collect(),
         ..HistogramDataPoint::default()
     })
+}
+
+/// An exemplar with the trace that it leads to.
+fn sampled(exemplar: &Exemplar) -> Option<points::Exemplar> {
+    Some(points::Exemplar {
+        time_unix_nano: nanos(exemplar.at),
+        value: Some(ExemplarValue::AsDouble(exemplar.value.as_secs_f64())),
+        trace_id: hex(std::str::from_utf8(&exemplar.trace).ok()?)?,
+        ..points::Exemplar::default()
+    })
+}
+
+fn nanos(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn attributes(family: &Family, point: &Point) -> Vec<KeyValue> {
@@ -126,12 +139,16 @@ fn attributes(family: &Family, point: &Point) -> Vec<KeyValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::families as f;
     use super::*;
 
     #[test]
     fn each_kind_is_what_others_decode() {
         let point = |labels: &[&str], value| Point { labels: labels.iter().map(|l| (*l).to_owned()).collect(), value };
+        let exemplar =
+            Exemplar { trace: *b"0af7651916cd43dd8448eb211c80319c", value: Duration::from_millis(50), at: UNIX_EPOCH };
         let values = [
             Values { family: &f::BUILD, points: vec![point(&["1.2.3"], Value::Whole(1))] },
             Values { family: &f::PANICS, points: vec![point(&[], Value::Whole(7))] },
@@ -141,7 +158,12 @@ mod tests {
                 family: &f::DURATION,
                 points: vec![point(
                     &["superset", "total"],
-                    Value::Histogram { sum: 2.5, bounds: vec![0.1, 1.0], counts: vec![3, 0, 1] },
+                    Value::Histogram {
+                        sum: 2.5,
+                        bounds: vec![0.1, 1.0],
+                        counts: vec![3, 0, 1],
+                        exemplars: vec![exemplar],
+                    },
                 )],
             },
             Values { family: &f::FLEET_UP, points: Vec::new() },
@@ -168,6 +190,9 @@ mod tests {
         let Some(Data::Histogram(histogram)) = &duration.data else { panic!("{duration:?}") };
         let point = &histogram.data_points[0];
         assert_eq!((point.count, point.sum, &point.bucket_counts[..]), (4, Some(2.5), &[3, 0, 1][..]));
+        let [exemplar] = &point.exemplars[..] else { panic!("{point:?}") };
+        assert_eq!((exemplar.trace_id[..2].to_vec(), exemplar.trace_id.len()), (vec![0x0a, 0xf7], 16));
+        assert_eq!(exemplar.value, Some(ExemplarValue::AsDouble(0.05)));
         assert_eq!((&point.explicit_bounds[..], point.attributes[1].key.as_str()), (&[0.1, 1.0][..], "stage"));
     }
 }

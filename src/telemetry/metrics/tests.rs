@@ -306,6 +306,7 @@ fn values_are_those_of_the_text() {
     assert!(matches!(ok.value, Value::Whole(1)));
     let total =
         of("sluicegate_exchange_duration_seconds").points.iter().find(|point| point.labels[1] == "total").unwrap();
-    let Value::Histogram { sum, bounds, counts } = &total.value else { panic!() };
+    let Value::Histogram { sum, bounds, counts, exemplars } = &total.value else { panic!() };
     assert!((sum - 0.03).abs() < 1e-9 && bounds.len() + 1 == counts.len() && counts.iter().sum::<u64>() == 1);
+    assert_eq!(exemplars.len(), 1);
 }

@@ -100,7 +100,8 @@ fn trace(record: &Record) -> Option<(Vec<u8>, Vec<u8>, u32)> {
     (trace.len() == 16 && span.len() == 8).then(|| (trace, span, flags.first().copied().unwrap_or_default().into()))
 }
 
-fn hex(text: &str) -> Option<Vec<u8>> {
+/// The bytes that hexadecimal digits stand for.
+pub(in crate::telemetry) fn hex(text: &str) -> Option<Vec<u8>> {
     let byte = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     (0..text.len()).step_by(2).map(byte).collect()
 }

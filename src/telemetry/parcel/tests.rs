@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::{HeaderValue, Uri};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Config;
 use crate::config::sink::{LogFormat, Syslog as To, SyslogOver};
-use crate::telemetry::record::{End, Kind, RecordId, Stage, Who};
+use crate::telemetry::record::{End, Kind, RecordId, Stage, Traced, Who};
 use crate::telemetry::samples;
 
 fn machine() -> Machine {
@@ -148,7 +149,10 @@ fn text(span: &Span, key: &str) -> Option<String> {
 
 #[test]
 fn spans_are_what_others_decode() {
-    let record = Record { parent: std::num::NonZeroU64::new(7), ..samples::exchange() };
+    let state = Some(HeaderValue::from_static("vendor=x"));
+    let asked = Some((true, Uri::from_static("/chart/data?token=s3cr3t&x=1")));
+    let traced = Some(Box::new(Traced { state, asked }));
+    let record = Record { parent: std::num::NonZeroU64::new(7), traced, ..samples::exchange() };
     assert_eq!(entries(&traces().to, &record), 3);
 
     let all = spans(record);
@@ -183,6 +187,10 @@ fn spans_are_what_others_decode() {
         (text(answered, "server.address"), text(answered, "server.port")),
         (Some("10.0.0.2".into()), Some("8088".into()))
     );
+    // What the endpoint was asked for, which a route may have changed, with what is secret in it left out.
+    let asked = "https://10.0.0.2:8088/chart/data?token=***&x=1";
+    assert_eq!(text(answered, "url.full").as_deref(), Some(asked));
+    assert!(all.iter().all(|span| span.trace_state == "vendor=x"), "{all:?}");
     assert_eq!((text(answered, "http.request.resend_count"), answered.status.is_none()), (Some("1".into()), true));
 }
 
@@ -206,7 +214,7 @@ fn names_and_hosts_of_spans_are_as_the_conventions_have_them() {
     let exchange = |record: Record| spans(record).pop().unwrap();
     let odd = exchange(Record {
         method: http::Method::from_bytes(b"PROPFIND").unwrap(),
-        host: Some(http::HeaderValue::from_static("[::1]:8443")),
+        host: Some(HeaderValue::from_static("[::1]:8443")),
         status: Some(502),
         end: End { who: Who::Proxy, stage: Stage::Connect },
         fault: Some("connect"),

@@ -7,8 +7,14 @@ use super::*;
 use crate::telemetry::record::{End, Stage};
 use crate::telemetry::samples;
 
-const SETTINGS: config::Recorder =
-    config::Recorder { records: 4, memory: 1 << 20, slow: Duration::from_secs(2), sample: 1, anonymise: None };
+const SETTINGS: config::Recorder = config::Recorder {
+    records: 4,
+    memory: 1 << 20,
+    slow: Duration::from_secs(2),
+    sample: 1,
+    queue: 16,
+    anonymise: None,
+};
 
 fn recorder(settings: config::Recorder) -> Recorder {
     Recorder::new(settings, Arc::default())

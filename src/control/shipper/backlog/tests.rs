@@ -14,7 +14,8 @@ async fn backlog(folder: Option<&TempDir>) -> (Backlog, Arc<LogMetrics>) {
     let metrics = Arc::<LogMetrics>::default();
     let mut sink = samples::sink(Destination::Stdout);
     sink.batch = config::sink::Batch { records: 10, bytes: 10_000, ..sink.batch };
-    sink.spool = folder.map(|folder| config::sink::Spool { dir: folder.path().into(), size: 1 << 20 });
+    sink.spool =
+        folder.map(|folder| config::sink::Spool { dir: folder.path().into(), size: 1 << 20, segment: 128 << 10 });
     let mut backlog = Backlog::new(&sink, Arc::clone(&metrics));
     if let Some(opening) = backlog.opening() {
         let (spool, found) = opening.await.unwrap();

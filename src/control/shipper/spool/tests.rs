@@ -14,7 +14,7 @@ fn folder() -> TempDir {
 }
 
 fn open(folder: &TempDir, size: u64) -> Spool {
-    Spool::open(folder.path(), "test", size).unwrap().0
+    Spool::open(folder.path(), "test", size, (size / 8).max(8 << 10)).unwrap().0
 }
 
 fn entries(numbers: std::ops::Range<u64>) -> Vec<Entry> {
@@ -92,7 +92,7 @@ fn what_an_earlier_process_left_is_there_from_where_it_was() {
     // Like a kill: nothing is closed in an orderly way.
     drop(spool);
 
-    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
 
     assert_eq!((found, spool.held().entries), (Found::default(), 1_000));
     assert_eq!(drained(&mut spool), (1_000..2_000).collect::<Vec<_>>());
@@ -108,7 +108,7 @@ fn a_tail_that_was_cut_costs_its_own_entry_only() {
     let length = fs::metadata(&file).unwrap().len();
     OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 5).unwrap();
 
-    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
     append(&mut spool, 20..22);
 
     assert!(found.torn > 0 && found.damaged == 1, "{found:?}");
@@ -133,7 +133,7 @@ fn an_entry_with_a_flipped_bit_costs_itself_only_and_is_counted() {
     // The payload of the fifth.
     flip(&folder, 116 * 5 + 50);
 
-    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
     let read = spool.read(100, 10_000).unwrap();
 
     assert_eq!(found, Found::default());
@@ -156,7 +156,7 @@ fn what_stands_behind_a_length_that_is_wrong_is_counted() {
     assert_eq!((read.entries.len(), read.lost), (4, 6));
     drop(spool);
 
-    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
     assert!(found.torn > 0 && found.damaged == 1, "{found:?}");
     assert_eq!(drained(&mut spool), [0, 1, 2, 3]);
 }
@@ -170,7 +170,7 @@ fn zeros_at_the_end_are_one_place_and_not_many_entries() {
     let file = OpenOptions::new().write(true).open(segments(&folder).pop().unwrap()).unwrap();
     file.set_len(file.metadata().unwrap().len() + 4_096).unwrap();
 
-    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
 
     assert_eq!((found.torn, found.damaged), (4_096, 1));
     assert_eq!(drained(&mut spool), [0, 1, 2]);
@@ -205,7 +205,7 @@ fn a_segment_that_cannot_be_looked_through_is_laid_aside_at_the_start() {
     drop(spool);
     fs::create_dir(folder.path().join("00000000000000ff.seg")).unwrap();
 
-    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let (mut spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
 
     assert_eq!((found.aside.len(), found.damaged), (1, 1), "{found:?}");
     assert_eq!(drained(&mut spool), [0, 1, 2]);
@@ -245,6 +245,18 @@ fn the_oldest_go_when_it_is_full_and_are_counted() {
 }
 
 #[test]
+fn its_files_have_the_size_that_is_wanted() {
+    let folder = folder();
+    let mut spool = Spool::open(folder.path(), "test", SIZE, 16 * 1024).unwrap().0;
+
+    append(&mut spool, 0..5_000);
+
+    let sizes: Vec<u64> = segments(&folder).iter().map(|file| fs::metadata(file).unwrap().len()).collect();
+    assert!(sizes.iter().all(|size| *size <= 16 * 1024), "{sizes:?}");
+    assert!(sizes.iter().rev().skip(1).all(|size| *size > 12 * 1024), "{sizes:?}");
+}
+
+#[test]
 fn what_is_under_way_is_not_dropped_for_newer_ones() {
     let folder = folder();
     let mut spool = open(&folder, 64 * 1024);
@@ -268,7 +280,7 @@ fn two_processes_do_not_share_one() {
     let folder = folder();
     let spool = open(&folder, SIZE);
 
-    let second = Spool::open(folder.path(), "test", SIZE);
+    let second = Spool::open(folder.path(), "test", SIZE, SIZE / 8);
 
     assert_eq!(second.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     drop(spool);
@@ -282,7 +294,7 @@ fn entries_for_another_kind_of_sink_are_removed_and_counted() {
     append(&mut spool, 0..10);
     drop(spool);
 
-    let (spool, found) = Spool::open(folder.path(), "other", SIZE).unwrap();
+    let (spool, found) = Spool::open(folder.path(), "other", SIZE, SIZE / 8).unwrap();
 
     assert_eq!((found.foreign, spool.held().entries, segments(&folder).len()), (10, 0, 0));
 }
@@ -293,7 +305,7 @@ fn nobody_else_may_read_it() {
 
     let folder = folder();
     let place = folder.path().join("spool").join("sink");
-    let (mut spool, _) = Spool::open(&place, "test", SIZE).unwrap();
+    let (mut spool, _) = Spool::open(&place, "test", SIZE, SIZE / 8).unwrap();
     append(&mut spool, 0..1);
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -26,7 +26,8 @@ pub(super) fn of_pools(pools: &[(PoolName, Arc<PoolMetrics>)], state: &State, pa
             samples.histogram(&[name, "queue"], &Histogram::of(shards, |shard| &shard.queue))?;
             samples.histogram(&[name, "connect"], &Histogram::of(shards, |shard| &shard.connect))?;
             samples.histogram(&[name, "first_byte"], &Histogram::of(shards, |shard| &shard.first_byte))?;
-            samples.histogram(&[name, "total"], &Histogram::of(shards, |shard| &shard.total))
+            let exemplars = pool.exemplars().into_iter().flatten().collect();
+            samples.histogram(&[name, "total"], &Histogram { exemplars, ..Histogram::of(shards, |shard| &shard.total) })
         })
     })?;
     family(page, &f::QUEUE, |samples| {

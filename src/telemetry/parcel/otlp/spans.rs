@@ -2,8 +2,8 @@
 //!
 //! Floor 2, pure. In: a record whose trace is sampled. Out: an encoded `Span` of kind SERVER for the exchange, and below it one
 //! of kind CLIENT for each attempt on an endpoint, which is the one that the endpoint was told of. Names and attributes
-//! are those of OpenTelemetry's semantic conventions for HTTP, the others have our prefix. Deliberately absent: `url.full`,
-//! which a record does not know (a route may have taken a prefix away), and anything that a record does not tell.
+//! are those of OpenTelemetry's semantic conventions for HTTP, the others have our prefix. Deliberately absent: anything that
+//! a record does not tell.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -53,15 +53,18 @@ impl Spans {
         }
         let Some((trace_id, span_id, flags)) = trace(record) else { return };
         let own = span_id.as_slice().try_into().map_or(0, u64::from_be_bytes);
-        let exchange = self.exchange(record, Span { trace_id: trace_id.clone(), span_id, flags, ..Span::default() });
+        // Every span of a trace has the state that came with it.
+        let state = record.traced.as_ref().and_then(|traced| traced.state.as_ref());
+        let trace_state = state.map(|state| String::from_utf8_lossy(state.as_bytes()).into_owned()).unwrap_or_default();
+        let base = Span { trace_id, trace_state, flags, ..Span::default() };
+        let exchange = self.exchange(record, Span { span_id, ..base.clone() });
         let mut push = |span: Span| to.push(Entry { at, payload: Bytes::from(span.encode_to_vec()) });
         for (number, attempt) in record.attempts.numbered() {
             push(Span {
-                trace_id: trace_id.clone(),
                 span_id: span_of(own, number).to_be_bytes().to_vec(),
                 parent_span_id: exchange.span_id.clone(),
                 flags: flags | KNOWN,
-                ..asked(record, attempt, number)
+                ..self.attempt(record, attempt, number, base.clone())
             });
         }
         push(exchange);
@@ -106,6 +109,30 @@ impl Spans {
             ..span
         }
     }
+
+    /// The span of an attempt, from the endpoint's lease to the head of its response: what follows goes at the client's pace
+    /// and is the exchange's.
+    fn attempt(&mut self, record: &Record, attempt: &Attempt, number: u32, span: Span) -> Span {
+        let mut attributes = asked(record, attempt, number);
+        if let Some((tls, target)) = record.traced.as_ref().and_then(|traced| traced.asked.as_ref()) {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(if *tls { b"https://" } else { b"http://" });
+            self.scratch.extend_from_slice(attempt.endpoint.as_str().as_bytes());
+            self.redactor.target(target.path(), target.query(), &mut self.scratch);
+            attributes.push(text("url.full", &String::from_utf8_lossy(&self.scratch)));
+        }
+        let wrong = attributes.iter().any(|pair| pair.key == "error.type");
+        let (start, end) = times(record, attempt.began + attempt.queued, attempt.connect + attempt.waited);
+        Span {
+            name: name(record.method.as_str(), None),
+            kind: SpanKind::Client.into(),
+            start_time_unix_nano: start,
+            end_time_unix_nano: end,
+            attributes,
+            status: wrong.then(error),
+            ..span
+        }
+    }
 }
 
 /// Whether the exchange itself went wrong, not just the client's request (conventions for HTTP spans: a SERVER's 4xx is no
@@ -115,9 +142,8 @@ fn has_failed(record: &Record) -> bool {
     !ours && recorder::Kind::of(record, Duration::MAX) == recorder::Kind::Error
 }
 
-/// The span of an attempt, from the endpoint's lease to the head of its response: what follows goes at the client's pace
-/// and is the exchange's.
-fn asked(record: &Record, attempt: &Attempt, number: u32) -> Span {
+/// What an attempt was, and what came of it.
+fn asked(record: &Record, attempt: &Attempt, number: u32) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(16);
     put_method(record.method.as_str(), &mut attributes);
     put_server(attempt.endpoint.as_str(), &mut attributes);
@@ -144,16 +170,7 @@ fn asked(record: &Record, attempt: &Attempt, number: u32) -> Span {
     let wrong = status.or_else(|| attempt.cause.filter(|_| !beaten).map(str::to_owned));
     attributes.extend(wrong.as_ref().map(|wrong| text("error.type", wrong)));
     attributes.extend(attempt.cause.map(|cause| text("sluicegate.attempt.not_taken", cause)));
-    let (start, end) = times(record, attempt.began + attempt.queued, attempt.connect + attempt.waited);
-    Span {
-        name: name(record.method.as_str(), None),
-        kind: SpanKind::Client.into(),
-        start_time_unix_nano: start,
-        end_time_unix_nano: end,
-        attributes,
-        status: wrong.map(|_| error()),
-        ..Span::default()
-    }
+    attributes
 }
 
 /// `GET /route`; what no convention knows is `HTTP`, as a client may write anything there.
