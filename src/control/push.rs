@@ -46,7 +46,7 @@ impl Target {
         let (delivery, answer) = if self.push.to.grpc {
             self.transport.call(otlp::METRICS.method, body).await
         } else {
-            self.transport.post_and_hear(otlp::METRICS.path, otlp::CONTENT, body).await
+            self.transport.post(otlp::METRICS.path, otlp::CONTENT, body).await
         };
         let signal = Cargo::Points.signal();
         match delivery {

@@ -87,7 +87,7 @@ impl Courier {
         let mut rejected = 0;
         let delivery = match self {
             Self::Post { transport, path, content, wrap, hears } => {
-                let (delivery, answer) = transport.post_and_hear(path, content, wrap.body(entries)).await;
+                let (delivery, answer) = transport.post(path, content, wrap.body(entries)).await;
                 match (delivery, hears) {
                     (Delivery::Taken, Hears::Bulk) => {
                         let heard = bulk(&answer);
