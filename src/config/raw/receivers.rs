@@ -51,7 +51,7 @@ section! {
         /// Longest message; a longer one loses its end. Over UDP at most 65,000 bytes, and what the network takes may be less.
         longest: Bytes<usize> = bytes(480, MIB), Or("'8KiB'");
         /// Syslog acknowledges nothing: what was written less than this before a connection broke is sent again. Of what is
-        /// not in a spool, eight batches' bytes are kept for that; beyond them the oldest counts as there.
+        /// not in a spool, eight batches' bytes are kept for that, and of a spool half; beyond them the oldest counts as there.
         settle: Lasting = lasting(0, 5 * MINUTE), Or("'5s'");
         /// Longest wait for a connection or a write.
         patience: Lasting = lasting(100, 5 * MINUTE), Or("'10s'");

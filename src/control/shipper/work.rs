@@ -19,7 +19,7 @@ use crate::control::supervisor::Stop;
 use crate::control::transport::Delivery;
 use crate::telemetry::access_log::Losses;
 use crate::telemetry::events;
-use crate::telemetry::metrics::{LogDrop, LogMetrics, Waiting};
+use crate::telemetry::metrics::{LogMetrics, Waiting};
 use crate::telemetry::parcel::{Entry, Machine, Packer};
 use crate::telemetry::record::Record;
 use crate::telemetry::redact::Redactor;
@@ -292,7 +292,6 @@ impl Work {
                     events::sink_recovered(&self.metrics, self.sink.name.as_str(), self.failures);
                     self.failures = 0;
                 }
-                self.metrics.drop_records(LogDrop::Refused, rejected);
                 batch.rejected += rejected;
                 self.backlog.sent(batch, self.settle).await
             }
