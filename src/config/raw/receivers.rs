@@ -98,7 +98,8 @@ section! {
         /// Where, with the whole path.
         to: Sub<Collector> = sub(&COLLECTOR, collector), Must();
         /// Index or data stream of Elasticsearch or OpenSearch; the URL is then that of its `_bulk`. Each record is created
-        /// under its id, so that none is there twice.
+        /// under its id, so that none is there twice. A `filter_path` in the URL must leave `errors` in the answer, by which it
+        /// is known that records are there.
         bulk: Parsed<String> = parsed("name of an index", index), May("JSON lines");
     }
 }
