@@ -167,6 +167,7 @@ impl Sinks {
 
     fn open(&self, sink: &config::Sink, redactor: &Redactor) -> Option<Here> {
         let metrics = self.metrics.sink(&sink.name);
+        metrics.begin(0);
         match Local::start(sink.clone(), redactor.clone(), metrics.clone()) {
             Ok(local) => {
                 let queue = (sink.queue, sink.queue_memory);

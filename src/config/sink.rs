@@ -227,7 +227,7 @@ pub struct Syslog {
     /// Longest message; beyond it the text is cut. Default 8 KiB; over UDP at most 65,000 bytes.
     pub longest: usize,
     /// How long what was written may turn out to be lost with the connection, and is sent again. Default 5 s. Of what is in
-    /// memory alone, eight batches' bytes are kept for that.
+    /// memory alone, eight batches' bytes are kept for that, and of a spool half.
     pub settle: Duration,
     /// Longest wait for a connection or for a write. Default 10 s.
     pub patience: Duration,

@@ -46,7 +46,7 @@ impl Target {
         let (delivery, answer) = if self.push.to.grpc {
             self.transport.call(otlp::METRICS.method, body).await
         } else {
-            self.transport.post_and_hear(otlp::METRICS.path, otlp::CONTENT, body).await
+            self.transport.post(otlp::METRICS.path, otlp::CONTENT, body).await
         };
         let signal = Cargo::Points.signal();
         match delivery {
@@ -82,8 +82,14 @@ impl Target {
 /// Pushes to the target of the moment until it is told to stop.
 pub async fn run(mut orders: watch::Receiver<Option<Target>>, metrics: Metrics, mut stop: Stop) {
     let (mut last, mut failures) = (Instant::now(), 0);
+    let mut before: Option<Push> = None;
     loop {
         let target = orders.borrow_and_update().clone();
+        let push = target.as_ref().map(|target| &target.push);
+        if before.as_ref() != push {
+            // A streak is one target's: that another one fails is news.
+            (before, failures) = (push.cloned(), 0);
+        }
         let due = target.as_ref().map(|target| last + target.push.interval);
         let waited = async {
             match due {

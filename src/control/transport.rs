@@ -164,13 +164,8 @@ impl Transport {
         self
     }
 
-    /// Posts `body` to the collector's URL with `path` behind it.
-    pub async fn post(&self, path: &str, content: &'static str, body: Bytes) -> Delivery {
-        self.post_and_hear(path, content, body).await.0
-    }
-
-    /// The same, with what the collector said.
-    pub async fn post_and_hear(&self, path: &str, content: &'static str, body: Bytes) -> (Delivery, Bytes) {
+    /// Posts `body` to the collector's URL with `path` behind it; gives what the collector said, too.
+    pub async fn post(&self, path: &str, content: &'static str, body: Bytes) -> (Delivery, Bytes) {
         let body = match self.packed(body, BytesMut::new()).await {
             Ok(body) => body,
             Err(why) => return (Delivery::Later { after: None, why }, Bytes::new()),

@@ -44,7 +44,7 @@ pub use exposition::Exposition;
 pub use families::{FAMILIES, Family, Kind, Unit, reference};
 pub use glance::{BUCKET_BOUNDS, Buckets, Classes, Glance, PoolGlance, Verdicts};
 pub use handles::{ListenerMetrics, PoolMetrics, RouteMetrics};
-pub use log::{Cargo, LogMetrics, Waiting};
+pub use log::{Cargo, LogMetrics, Turn, Waiting};
 pub use page::{Point, Value, Values};
 pub use quic::QuicMetrics;
 pub use quota::{FleetMetrics, LimitMetrics, LimitState};

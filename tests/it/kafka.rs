@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
 use crate::rig::kafka::{Brokers, NOT_ENOUGH_REPLICAS, NOT_LEADER};
-use crate::rig::{Rig, Upstream};
+use crate::rig::{Rig, Upstream, soon};
 use crate::sinks::{ask, setup, sink, told, with_sink};
 
 /// Keys of a sink that sends what comes to these brokers, soon; `more` goes among Kafka's own.
@@ -75,6 +75,29 @@ async fn batches_go_to_all_partitions_that_have_a_leader() {
     partitions.sort_unstable();
     partitions.dedup();
     assert_eq!(partitions, [0, 1, 3]);
+    assert_eq!(rig.metric(ERRORS).await, 0.0);
+}
+
+#[tokio::test]
+async fn connections_to_many_leaders_are_bounded() {
+    let upstream = Upstream::named("a").await;
+    let brokers = Brokers::start(40, 40).await;
+    let rig = with_sink(&upstream, &records_to(&brokers, "")).await;
+
+    for batch in 1..=40 {
+        ask(&rig, "/x", 1).await;
+        delivered(&rig, batch).await;
+    }
+
+    let mut partitions: Vec<usize> = brokers.messages().iter().map(|message| message.partition).collect();
+    partitions.sort_unstable();
+    assert_eq!(partitions, (0..40).collect::<Vec<_>>());
+    let closed = async {
+        while brokers.connections() > 32 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("at most 32 connections", closed).await;
     assert_eq!(rig.metric(ERRORS).await, 0.0);
 }
 

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint};
 
 use crate::rig::collector::{Collector, attribute, hex};
-use crate::rig::{Rig, Upstream};
+use crate::rig::{Rig, Upstream, message, soon};
 
 /// A sampled trace.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -173,4 +173,18 @@ async fn push_that_fails_is_counted_and_the_next_one_tells_the_same() {
     assert!(export["last_error"].as_str().unwrap().contains("503"), "{export}");
     assert!(export["sent"].as_u64().unwrap() > 100, "{export}");
     assert!(receiver.requests().iter().all(|request| request.target() == "/v1/metrics"));
+}
+
+#[tokio::test]
+async fn failure_of_another_collector_after_a_reload_is_told_of() {
+    let upstream = Upstream::named("a").await;
+    let (first, second) = (Upstream::nobody().await, Upstream::nobody().await);
+    let rig = Rig::setup().endpoint(&upstream).rest(&to(&format!("http://{first}"), "interval = \"1s\"")).start().await;
+    rig.event("export failing").await;
+
+    rig.write_config(&rig.config().replace(&first.to_string(), &second.to_string()));
+    rig.signal("HUP").await;
+    rig.status_where("the reload", |status| status["generation"] == 2).await;
+
+    soon("another event", rig.events.find_many(2, |event| message(event) == "export failing")).await;
 }

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 
 use crate::rig::peer::Request;
-use crate::rig::{Rig, Upstream, soon};
+use crate::rig::{Rig, Upstream, field, soon};
 use crate::sinks::{ask, sent, sink, told, with_sink};
 
 /// What a receiver has: records by their ids.
@@ -144,6 +147,44 @@ async fn a_bulk_that_is_answered_at_length_is_taken() {
 
     let after = rig.status_long("600 records taken", |status| sink(status)["sent"] == 600).await;
     assert_eq!((sink(&after)["state"].as_str(), has(&held).len()), (Some("working"), 600), "{after}");
+}
+
+#[tokio::test]
+async fn a_bulk_that_is_answered_by_something_else_comes_again() {
+    let (upstream, held) = (Upstream::named("a").await, Held::default());
+    let (one, asked) = (Arc::clone(&held), AtomicUsize::new(0));
+    let receiver = Upstream::answering(move |request| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n<html>Log in</html>".to_vec(),
+        1 => json_answer(200, &json!({ "status": "ok" })),
+        _ => elasticsearch(&one, request, 0),
+    })
+    .await;
+    let to = format!("{{ url = \"http://{}/_bulk\" }}", receiver.address);
+    let rig = with_sink(&upstream, &format!("http = {{ to = {to}, bulk = \"logs-superset\" }}\n{SPOOLED}")).await;
+
+    ask(&rig, "/x", 5).await;
+
+    let after = rig.status_long("5 records taken", |status| sink(status)["sent"] == 5).await;
+    assert_eq!((has(&held), &sink(&after)["retried"]), (told(&rig, 5).await, &json!(2)), "{after}");
+    let event = rig.event("log sink failing, records wait").await;
+    assert!(field(&event, "error").as_str().unwrap().contains("bulk"), "{event}");
+}
+
+#[tokio::test]
+async fn a_collector_cannot_have_thrown_away_more_than_it_got() {
+    let upstream = Upstream::named("a").await;
+    let partial = ExportLogsPartialSuccess { rejected_log_records: i64::MAX, error_message: String::new() };
+    let body = ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    let answer = [head, body].concat();
+    let receiver = Upstream::answering(move |_| answer.clone()).await;
+    let to = format!("{{ url = \"http://{}\" }}", receiver.address);
+    let rig = with_sink(&upstream, &format!("otlp = {{ to = {to} }}\n{SPOOLED}")).await;
+
+    ask(&rig, "/x", 3).await;
+
+    let after = rig.status_where("3 records refused", |s| sink(s)["dropped"]["refused"].as_u64() >= Some(3)).await;
+    assert_eq!((&sink(&after)["dropped"]["refused"], &sink(&after)["sent"]), (&json!(3), &json!(0)), "{after}");
 }
 
 /// The record of the next message.

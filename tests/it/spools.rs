@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::rig::{Rig, Upstream, field, soon};
+use crate::rig::{Gate, Rig, Upstream, field, soon};
 use crate::sinks::{arrived, ask, lines_to, sent, setup, sink, told};
 
 /// Keys of a sink to `address` with a spool in the proxy's own folder.
@@ -103,6 +103,90 @@ async fn a_spool_with_a_lost_segment_goes_on_behind_it_and_counts() {
     rig.event("spool segment cannot be read, it is passed over").await;
     let sample = "sluicegate_access_log_records_dropped_total{sink=\"central\",cause=\"damaged\"}";
     assert_eq!(rig.metric(sample).await, lost as f64);
+}
+
+/// The event of a spool that fails.
+const UNUSABLE: &str = "spool cannot be used, records wait in memory";
+
+#[tokio::test]
+async fn a_sink_whose_failing_spool_is_configured_away_works_again() {
+    let (upstream, receiver) = (Upstream::named("a").await, Upstream::named("r").await);
+    let keys = spooled(receiver.address);
+    let rig = setup(&upstream, &keys).file("spool", "no folder").start().await;
+    rig.event(UNUSABLE).await;
+    rig.status_where("a failure", |status| sink(status)["state"] == "failing").await;
+
+    let spool = keys.lines().last().unwrap().replace("DIR", &rig.directory.path().to_string_lossy());
+    rig.write_config(&rig.config().replace(&spool, ""));
+    rig.signal("HUP").await;
+
+    rig.status_where("no failure", |status| status["generation"] == 2 && sink(status)["state"] == "working").await;
+    assert_eq!(rig.metric("sluicegate_access_log_sink_failing{sink=\"central\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_sink_that_becomes_a_file_shows_nothing_of_what_it_was() {
+    let upstream = Upstream::named("a").await;
+    let keys = spooled(Upstream::nobody().await);
+    let rig = setup(&upstream, &keys).start().await;
+    ask(&rig, "/x", 10).await;
+    rig.status_where("the spool", |status| sink(status)["spool_records"] == 10).await;
+    rig.status_where("a failure", |status| sink(status)["state"] == "failing").await;
+    let place = rig.directory.path().to_string_lossy().into_owned();
+
+    let file = format!("file = {{ path = \"{place}/records\" }}\n");
+    rig.write_config(&rig.config().replace(&keys.replace("DIR", &place), &file));
+    rig.signal("HUP").await;
+    rig.status_where("the file", |status| sink(status)["kind"] == "file").await;
+    ask(&rig, "/y", 1).await;
+
+    let status = rig.status_where("no failure", |status| sink(status)["state"] == "working").await;
+    let shown = ["queue", "spool_bytes", "spool_records", "oldest_age_seconds"].map(|key| &sink(&status)[key]);
+    assert_eq!(shown, [&json!(0); 4], "{status}");
+    let text = rig.admin("/metrics").await.text();
+    for gauge in ["sink_queue", "spool_bytes", "spool_max_bytes", "spool_records", "sink_lag_seconds"] {
+        assert!(text.contains(&format!("sluicegate_access_log_{gauge}{{sink=\"central\"}} 0\n")), "{gauge}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_a_sink_waits_quietly_for_the_spool_of_the_one_before() {
+    let (upstream, gate) = (Upstream::named("a").await, Gate::closed());
+    let receiver = Upstream::held("r", &gate).await;
+    let rig = setup(&upstream, &spooled(receiver.address)).start().await;
+    ask(&rig, "/x", 5).await;
+    // It keeps the spool for as long as it may, with a batch that nobody answers.
+    receiver.received(1).await;
+
+    rig.write_config(&rig.config().replace("20ms", "30ms"));
+    rig.signal("HUP").await;
+    rig.status_where("the reload", |status| status["generation"] == 2).await;
+    ask(&rig, "/y", 5).await;
+    rig.status_where("the spool", |status| sink(status)["spool_records"].as_u64() > Some(0)).await;
+    gate.let_pass(1_000);
+
+    arrived(&receiver, &told(&rig, 10).await).await;
+    assert!(rig.events.all().iter().all(|event| !event.to_string().contains(UNUSABLE)), "{:?}", rig.events.all());
+    assert_eq!(rig.metric("sluicegate_access_log_write_errors_total{sink=\"central\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_spool_that_another_process_uses_is_told_of() {
+    let (upstream, folder) = (Upstream::named("a").await, tempfile::tempdir().unwrap());
+    let keys = spooled(Upstream::nobody().await).replace("DIR/spool", &folder.path().display().to_string());
+    let _first = setup(&upstream, &keys).start().await;
+    let lock = folder.path().join("central").join("lock");
+    soon("the first one's spool", async {
+        while !lock.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
+    let second = setup(&upstream, &keys).start().await;
+
+    let event = second.event(UNUSABLE).await;
+    assert_eq!(field(&event, "error"), "another process uses it", "{event}");
 }
 
 /// Waits until `rig` tells of a spool that is nobody's with so many records.

@@ -73,7 +73,7 @@ pub(super) fn all(status: &Status, losses: &Losses, now: u64) -> Vec<Alert> {
     }
     for sink in &status.sinks {
         if sink.state == "failing" {
-            tell(Weight::Warn, format!("The sink {} takes no records.", sink.name));
+            tell(Weight::Warn, format!("The sink {} is failing.", sink.name));
         }
         match filled(sink) {
             full if full >= FULL.1 => {

@@ -195,9 +195,9 @@ fn compare_sinks(before: &Sink, after: &Sink, tell: &mut impl FnMut(Weight, &str
     match (before.state, after.state) {
         ("working", "failing") => {
             let why: String = after.last_error.as_deref().unwrap_or_default().chars().take(REASON).collect();
-            tell(Weight::Warn, &name, format!("takes no records: {why}"));
+            tell(Weight::Warn, &name, format!("is failing: {why}"));
         }
-        ("failing", "working") => tell(Weight::Good, &name, "takes records again".to_owned()),
+        ("failing", "working") => tell(Weight::Good, &name, "works again".to_owned()),
         _ => {}
     }
 }

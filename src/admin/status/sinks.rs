@@ -14,7 +14,7 @@ pub struct Sink {
     pub name: SinkName,
     /// `stdout`, `file`, `syslog`, `otlp`, `loki`, `http`, `kafka`.
     pub kind: &'static str,
-    /// `working`, or `failing` while it takes nothing.
+    /// `working`, or `failing` while it takes nothing or its spool cannot be used.
     pub state: &'static str,
     /// Records that wait in memory.
     pub queue: u64,

@@ -51,7 +51,7 @@ section! {
         /// Longest message; a longer one loses its end. Over UDP at most 65,000 bytes, and what the network takes may be less.
         longest: Bytes<usize> = bytes(480, MIB), Or("'8KiB'");
         /// Syslog acknowledges nothing: what was written less than this before a connection broke is sent again. Of what is
-        /// not in a spool, eight batches' bytes are kept for that; beyond them the oldest counts as there.
+        /// not in a spool, eight batches' bytes are kept for that, and of a spool half; beyond them the oldest counts as there.
         settle: Lasting = lasting(0, 5 * MINUTE), Or("'5s'");
         /// Longest wait for a connection or a write.
         patience: Lasting = lasting(100, 5 * MINUTE), Or("'10s'");
@@ -98,7 +98,8 @@ section! {
         /// Where, with the whole path.
         to: Sub<Collector> = sub(&COLLECTOR, collector), Must();
         /// Index or data stream of Elasticsearch or OpenSearch; the URL is then that of its `_bulk`. Each record is created
-        /// under its id, so that none is there twice.
+        /// under its id, so that none is there twice. A `filter_path` in the URL must leave `errors` in the answer, by which it
+        /// is known that records are there.
         bulk: Parsed<String> = parsed("name of an index", index), May("JSON lines");
     }
 }

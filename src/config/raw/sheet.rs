@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::super::findings::{Finding, Severity};
-use super::super::masked::{userinfo, without_userinfo};
+use super::super::masked::{userinfo, value_without_userinfo, without_userinfo};
 
 /// Most findings reported of one file; the rest would not be read.
 const MOST: usize = 100;
@@ -172,7 +172,7 @@ impl<'a> Written<'a> {
         let short = |text: &str| text.chars().take(60).collect::<String>();
         match self.value {
             // Before it is cut: half a password is too much, too.
-            DeValue::String(text) => format!("{:?}", short(&without_userinfo(text))),
+            DeValue::String(text) => format!("{:?}", short(&value_without_userinfo(text))),
             DeValue::Integer(number) => short(number.as_str()),
             DeValue::Float(number) => short(number.as_str()),
             DeValue::Boolean(value) => value.to_string(),

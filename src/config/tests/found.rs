@@ -90,6 +90,9 @@ fn passwords_before_a_host_are_never_shown() {
         "[redis]\naddresses = ['a:6379', \"redis://:S3cret@redis\"]\n".to_owned(),
         "[redis]\naddresses = ['svc:S3cret@redis:6379'\n".to_owned(),
         "[pools.a]\nendpoints = ['http://svc:S3cret@app:8088']\n".to_owned(),
+        sink("https://svc:S3cret `and S3cret@host/logs"),
+        "[redis]\naddresses = [\"svc:S3cret' and S3cret@redis:6379\"]\n".to_owned(),
+        "[redis]\naddresses = [\"svc:S3cret and S3cret@redis:6379\"\n".to_owned(),
     ] {
         let found = parse(&text).unwrap_err();
 

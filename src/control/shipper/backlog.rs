@@ -64,7 +64,8 @@ impl Backlog {
             memory,
             queue: VecDeque::new(),
             // Where there is a spool, more goes there before this is reached.
-            unsettled: Unsettled::new(memory.saturating_mul(2)),
+            // On disk, what has not settled keeps its place: no more than half, so that there is always room for what comes.
+            unsettled: Unsettled::new(memory.saturating_mul(2), sink.spool.as_ref().map_or(0, |spool| spool.size / 2)),
             spool: None,
             on_disk: false,
             metrics,
@@ -168,7 +169,9 @@ impl Backlog {
     pub(super) async fn settle(&mut self) -> io::Result<()> {
         let mut upto = None;
         while let Some(batch) = self.unsettled.settled() {
+            // Only now: before, it may all come again.
             self.metrics.written.add(batch.records.saturating_sub(batch.rejected));
+            self.lose(LogDrop::Refused, batch.rejected);
             self.lose(LogDrop::Damaged, batch.lost);
             if let Some(why) = &batch.why {
                 events::spool_segment_skipped(&self.metrics, self.sink.as_str(), why);
@@ -210,8 +213,7 @@ impl Backlog {
             self.queue.push_front(batch);
             return Ok(());
         }
-        self.lose(LogDrop::Refused, batch.records);
-        batch.forget();
+        batch.rejected = batch.records;
         self.sent(batch, Duration::ZERO).await
     }
 

@@ -87,7 +87,7 @@ impl Courier {
         let mut rejected = 0;
         let delivery = match self {
             Self::Post { transport, path, content, wrap, hears } => {
-                let (delivery, answer) = transport.post_and_hear(path, content, wrap.body(entries)).await;
+                let (delivery, answer) = transport.post(path, content, wrap.body(entries)).await;
                 match (delivery, hears) {
                     (Delivery::Taken, Hears::Bulk) => {
                         let heard = bulk(&answer);
@@ -117,7 +117,8 @@ impl Courier {
             },
             Self::Produce(producer) => producer.deliver(entries).await,
         };
-        Outcome { delivery, rejected }
+        // Nobody can throw away more than came.
+        Outcome { delivery, rejected: rejected.min(entries.len() as u64) }
     }
 
     /// Ends politely; gives whether the receiver is known to have what was sent.
@@ -154,7 +155,6 @@ fn brief(url: &Uri) -> Uri {
 /// What is heard of Elasticsearch.
 #[derive(Deserialize)]
 struct Bulk {
-    #[serde(default)]
     errors: bool,
     #[serde(default)]
     items: Vec<Item>,
@@ -173,9 +173,14 @@ struct Created {
 
 /// What became of a bulk, and how many entries were thrown away. One that was there already was delivered before.
 fn bulk(answer: &[u8]) -> (Delivery, u64) {
-    let Some(Bulk { errors: true, items }) = serde_json::from_slice(answer).ok() else {
-        return (Delivery::Taken, 0);
+    let Ok(Bulk { errors, items }) = serde_json::from_slice(answer) else {
+        // Whoever says 200 to anything, a login page say, has kept nothing.
+        let why = "the answer is none to a bulk: it has no `errors`".to_owned();
+        return (Delivery::Later { after: None, why }, 0);
     };
+    if !errors {
+        return (Delivery::Taken, 0);
+    }
     let mut rejected = 0;
     for status in items.into_iter().filter_map(|item| item.create?.status) {
         match status {
@@ -202,6 +207,13 @@ mod tests {
         assert_eq!(bulk(&answer(&[201, 400])), (Delivery::Taken, 1));
         assert!(matches!(bulk(&answer(&[201, 429])), (Delivery::Later { .. }, 0)));
         assert_eq!(bulk(b"{\"errors\":false}"), (Delivery::Taken, 0));
+    }
+
+    #[test]
+    fn what_is_no_answer_to_a_bulk_delivers_nothing() {
+        for answer in ["", "<html>Log in</html>", "{}", "{\"ok\":true}", "{\"errors\":fal", "[]"] {
+            assert!(matches!(bulk(answer.as_bytes()), (Delivery::Later { .. }, 0)), "{answer}");
+        }
     }
 
     #[test]

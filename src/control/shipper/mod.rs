@@ -70,12 +70,13 @@ impl Shipper {
         let intake = Arc::new(Intake::new(sink, Arc::clone(metrics)));
         let relief = Relief::new(Mutex::new(Some(ready.0)));
         let mut tasks = Supervisor::new();
+        let turn = metrics.begin(sink.spool.as_ref().map_or(0, |spool| spool.size));
         let parts = (sink.clone(), redactor.clone(), machine.clone(), Arc::clone(metrics));
         let ends = (Arc::clone(&intake), Arc::clone(&relief));
         tasks.start("log-shipper", Policy::Restart, move |stop| {
             let (sink, redactor, machine, metrics) = &parts;
             let (intake, relief) = &ends;
-            Work::new(sink, redactor.clone(), machine, intake, relief, metrics).run(stop)
+            Work::new(sink, redactor.clone(), machine, intake, relief, (metrics, turn)).run(stop)
         });
         Self { sink: sink.clone(), redactor, intake, relief, tasks }
     }

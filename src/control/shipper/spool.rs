@@ -376,6 +376,11 @@ impl Spool {
     }
 }
 
+/// Bytes that an entry has on disk.
+pub(super) fn length(entry: &Entry) -> u64 {
+    (PREFIX + entry.payload.len()) as u64
+}
+
 /// Removes a file, by whomever that is done.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

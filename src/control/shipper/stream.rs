@@ -95,7 +95,8 @@ impl Stream {
 
     async fn connect(&self) -> io::Result<Connection> {
         if self.to.over != SyslogOver::Udp {
-            return dial(&self.to.host, self.to.port, self.security.as_ref()).await.map(Connection::Bytes);
+            let dialled = dial(&self.to.host, self.to.port, self.security.as_ref(), self.to.patience).await;
+            return dialled.map(Connection::Bytes);
         }
         let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in lookup_host((self.to.host.as_str(), self.to.port)).await? {

@@ -1,14 +1,14 @@
 //! Entries that travel together, and those that were sent and may yet be lost with their connection.
 //!
-//! Floor 5. What is on disk as well is counted here and not kept. Of what is nowhere else, at most so many bytes are kept:
-//! beyond them the oldest settles early.
+//! Floor 5. What is on disk as well is counted here and not kept. Of what is nowhere else, at most so many bytes are kept,
+//! and on disk at most so many: beyond them the oldest settles early.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::spool::{Cursor, Portion};
+use super::spool::{Cursor, Portion, length};
 use crate::telemetry::parcel::Entry;
 
 /// Entries that travel together.
@@ -19,6 +19,8 @@ pub(super) struct Batch {
     pub(super) records: u64,
     /// Their bytes, here.
     pub(super) bytes: usize,
+    /// Their bytes on disk alone, while they have not settled.
+    spooled: u64,
     /// They are on disk.
     pub(super) stored: bool,
     /// The place behind the last of them there.
@@ -34,12 +36,17 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct Unsettled {
     all: VecDeque<(Instant, Batch)>,
+    /// Parts of a batch on disk whose last part is not sent yet: there is no place between them that could be committed.
+    parts: Batch,
     /// Bytes that are nowhere else, and how many may be.
     bytes: usize,
     most: usize,
+    /// The same for those on disk, which takes nothing for newer ones from what has not settled.
+    spooled: u64,
+    most_spooled: u64,
 }
 
-/// Parts of the time to settle in which batches that are on disk count as one.
+/// Parts of the time to settle, and of the bytes that may, in which batches that are on disk count as one.
 const PARTS: u32 = 16;
 
 impl Batch {
@@ -65,10 +72,14 @@ impl Batch {
         rest
     }
 
-    /// Lets the entries go.
-    pub(super) fn forget(&mut self) {
-        self.entries = Vec::new();
-        self.count();
+    /// Adds what another is apart from its entries.
+    fn absorb(&mut self, other: Self) {
+        self.records += other.records;
+        self.spooled += other.spooled;
+        self.rejected += other.rejected;
+        self.lost += other.lost;
+        self.upto = self.upto.max(other.upto);
+        self.why = self.why.take().or(other.why);
     }
 
     fn count(&mut self) {
@@ -78,9 +89,9 @@ impl Batch {
 }
 
 impl Unsettled {
-    /// Keeps at most so many bytes that are nowhere else.
-    pub(super) const fn new(most: usize) -> Self {
-        Self { all: VecDeque::new(), bytes: 0, most }
+    /// Keeps at most so many bytes that are nowhere else, and counts at most so many on disk.
+    pub(super) fn new(most: usize, most_spooled: u64) -> Self {
+        Self { all: VecDeque::new(), parts: Batch::default(), bytes: 0, most, spooled: 0, most_spooled }
     }
 
     /// Adds what was sent now and settles after so long.
@@ -93,28 +104,35 @@ impl Unsettled {
             self.bound(now);
             return;
         }
+        batch.spooled = batch.entries.iter().map(length).sum();
         batch.entries = Vec::new();
         batch.bytes = 0;
+        self.spooled += batch.spooled;
+        self.parts.absorb(batch);
+        if self.parts.upto.is_none() {
+            return;
+        }
+        let batch = Batch { stored: true, ..std::mem::take(&mut self.parts) };
+        let most = self.most_spooled / u64::from(PARTS);
         match self.all.back_mut() {
-            Some((last, before)) if before.stored && *last >= at => {
-                before.records += batch.records;
-                before.rejected += batch.rejected;
-                before.lost += batch.lost;
-                before.upto = before.upto.max(batch.upto);
-                before.why = before.why.take().or(batch.why);
+            Some((last, before)) if before.stored && *last >= at && before.spooled + batch.spooled <= most => {
+                before.absorb(batch);
             }
             _ => self.all.push_back((at + settle / PARTS, batch)),
         }
+        self.bound(now);
     }
 
-    /// Beyond the bound the oldest settle at once.
+    /// Beyond a bound the oldest settle at once.
     fn bound(&mut self, now: Instant) {
         let mut over = self.bytes.saturating_sub(self.most);
+        let mut over_spooled = self.spooled.saturating_sub(self.most_spooled);
         for (at, batch) in &mut self.all {
-            if over == 0 {
+            if over == 0 && over_spooled == 0 {
                 break;
             }
             over = over.saturating_sub(batch.bytes);
+            over_spooled = over_spooled.saturating_sub(batch.spooled);
             *at = now;
         }
     }
@@ -134,6 +152,7 @@ impl Unsettled {
         let now = Instant::now();
         let (_, batch) = self.all.pop_front_if(|(at, _)| *at <= now)?;
         self.bytes = self.bytes.saturating_sub(batch.bytes);
+        self.spooled = self.spooled.saturating_sub(batch.spooled);
         Some(batch)
     }
 
@@ -143,9 +162,9 @@ impl Unsettled {
         self.all.iter_mut().for_each(|(at, _)| *at = now);
     }
 
-    /// Takes all of it away.
+    /// Takes all of it away. Of parts nothing is left to do: all of their batch is read again.
     pub(super) fn take(&mut self) -> Vec<Batch> {
-        self.bytes = 0;
+        (self.bytes, self.spooled, self.parts) = (0, 0, Batch::default());
         self.all.drain(..).map(|(_, batch)| batch).collect()
     }
 }
@@ -158,14 +177,14 @@ mod tests {
 
     fn batch(bytes: usize, stored: bool) -> Batch {
         let entry = Entry { at: 1, payload: Bytes::from(vec![b'x'; bytes]) };
-        Batch { stored, ..Batch::of(vec![entry]) }
+        Batch { stored, upto: stored.then(Cursor::default), ..Batch::of(vec![entry]) }
     }
 
     const SETTLE: Duration = Duration::from_secs(5);
 
     #[tokio::test(start_paused = true)]
     async fn what_is_on_disk_as_well_takes_no_memory_however_much_was_sent() {
-        let mut unsettled = Unsettled::new(1 << 20);
+        let mut unsettled = Unsettled::new(1 << 20, u64::MAX);
 
         for _ in 0..100_000 {
             unsettled.add(batch(1_000, true), SETTLE);
@@ -185,7 +204,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn beyond_the_bound_the_oldest_settles_early() {
-        let mut unsettled = Unsettled::new(2_500);
+        let mut unsettled = Unsettled::new(2_500, 0);
 
         for _ in 0..4 {
             unsettled.add(batch(1_000, false), SETTLE);
@@ -194,6 +213,21 @@ mod tests {
         assert!(unsettled.settled().is_some() && unsettled.settled().is_some());
         assert!(unsettled.settled().is_none());
         assert_eq!(unsettled.bytes(), 2_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_the_bound_on_disk_the_oldest_settles_early_in_few_batches() {
+        let mut unsettled = Unsettled::new(0, 100_000);
+
+        for _ in 0..10_000 {
+            unsettled.add(batch(1_000, true), SETTLE);
+            while unsettled.settled().is_some() {}
+
+            assert!(unsettled.spooled <= 100_000, "{}", unsettled.spooled);
+            assert!(unsettled.all.len() <= 2 * PARTS as usize + 2, "{}", unsettled.all.len());
+        }
+
+        assert!(unsettled.spooled > 80_000, "{}", unsettled.spooled);
     }
 
     #[test]

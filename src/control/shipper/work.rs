@@ -1,5 +1,7 @@
 //! The task of a shipper.
 
+mod disk;
+
 use std::future::pending;
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -19,7 +21,7 @@ use crate::control::supervisor::Stop;
 use crate::control::transport::Delivery;
 use crate::telemetry::access_log::Losses;
 use crate::telemetry::events;
-use crate::telemetry::metrics::{LogDrop, LogMetrics, Waiting};
+use crate::telemetry::metrics::{LogMetrics, Turn, Waiting};
 use crate::telemetry::parcel::{Entry, Machine, Packer};
 use crate::telemetry::record::Record;
 use crate::telemetry::redact::Redactor;
@@ -29,9 +31,6 @@ const TURN: usize = 256;
 
 /// Pauses before something is sent again: doubled from the first to the last, then cut by up to a half.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-
-/// Pause before a spool that cannot be used is tried again.
-const SPOOL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest wait of a record in memory while others wait on disk: it may go there, too.
 const SHORT_LINGER: Duration = Duration::from_millis(100);
@@ -51,6 +50,8 @@ pub(super) struct Work {
     batch: config::sink::Batch,
     settle: Duration,
     metrics: Arc<LogMetrics>,
+    /// Whose turn it is to be shown there.
+    turn: Turn,
     losses: Losses,
     records: Vec<Arc<Record>>,
     /// Entries that wait for others, their bytes, and since when.
@@ -62,6 +63,8 @@ pub(super) struct Work {
     retry_at: Instant,
     spool_failures: u64,
     spool_at: Instant,
+    /// Until then whoever uses the spool is the sink as it was before a reload, which ends.
+    inherits: Instant,
     ending: Option<Instant>,
 }
 
@@ -77,10 +80,9 @@ impl Work {
         machine: &Machine,
         intake: &Arc<Intake>,
         relief: &Relief,
-        metrics: &Arc<LogMetrics>,
+        (metrics, turn): (&Arc<LogMetrics>, Turn),
     ) -> Self {
         let now = Instant::now();
-        metrics.bound_spool(sink.spool.as_ref().map_or(0, |spool| spool.size));
         let settle = match &sink.to {
             Destination::Syslog(syslog) if syslog.over != SyslogOver::Udp => syslog.settle,
             _ => Duration::ZERO,
@@ -95,6 +97,7 @@ impl Work {
             batch: sink.batch,
             settle,
             metrics: Arc::clone(metrics),
+            turn,
             losses: Losses::default(),
             records: Vec::with_capacity(TURN),
             open: Vec::new(),
@@ -105,6 +108,7 @@ impl Work {
             retry_at: now,
             spool_failures: 0,
             spool_at: now,
+            inherits: now + 2 * ENDING,
             ending: None,
         }
     }
@@ -149,59 +153,6 @@ impl Work {
         }
         drop(trip);
         self.finish().await;
-    }
-
-    /// Begins to open the spool, and tries again if that cannot be.
-    fn open_spool(&self) -> Option<Opening> {
-        if !self.backlog.lacks_spool() || self.spool_at > Instant::now() {
-            return None;
-        }
-        Some(Box::pin(self.backlog.opening()?))
-    }
-
-    async fn opened(&mut self, opened: io::Result<(Spool, Found)>) {
-        let kept = match opened {
-            Ok((spool, found)) => {
-                let kept = self.backlog.opened(spool, &found).await;
-                let sink = self.sink.name.as_str();
-                events::spool_opened(sink, self.backlog.held().entries, found.torn, found.foreign);
-                for why in &found.aside {
-                    events::spool_segment_skipped(&self.metrics, sink, why);
-                }
-                if kept.is_ok() {
-                    self.spool_works();
-                }
-                kept
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = kept {
-            self.spool_failed(&error);
-        }
-    }
-
-    /// Tries a spool that failed; nothing else may come that would.
-    async fn mend_spool(&mut self) {
-        if self.spool_failures == 0 || self.backlog.lacks_spool() || self.spool_at > Instant::now() {
-            return;
-        }
-        match self.backlog.try_spool().await {
-            Ok(()) => self.spool_works(),
-            Err(error) => self.spool_failed(&error),
-        }
-    }
-
-    fn spool_works(&mut self) {
-        if self.metrics.spool_fails() {
-            events::spool_recovered(&self.metrics, self.sink.name.as_str(), self.spool_failures);
-        }
-        self.spool_failures = 0;
-    }
-
-    fn spool_failed(&mut self, error: &io::Error) {
-        events::spool_failing(&self.metrics, self.sink.name.as_str(), self.spool_failures == 0, error);
-        self.spool_failures += 1;
-        self.spool_at = Instant::now() + SPOOL_PAUSE;
     }
 
     /// Makes entries of records and batches of entries; gives whether there is more to do.
@@ -272,7 +223,7 @@ impl Work {
             Err(error) => {
                 self.courier = Some(courier);
                 self.spool_failed(&error);
-                self.retry_at = Instant::now() + SPOOL_PAUSE;
+                self.retry_at = Instant::now() + disk::SPOOL_PAUSE;
                 return None;
             }
         };
@@ -292,7 +243,6 @@ impl Work {
                     events::sink_recovered(&self.metrics, self.sink.name.as_str(), self.failures);
                     self.failures = 0;
                 }
-                self.metrics.drop_records(LogDrop::Refused, rejected);
                 batch.rejected += rejected;
                 self.backlog.sent(batch, self.settle).await
             }
@@ -380,12 +330,13 @@ impl Work {
         let (queued, oldest) = self.backlog.in_memory();
         let first = self.open.first().map(|entry| entry.at);
         let queue = self.intake.len() + self.open.len();
-        self.metrics.show(Waiting {
+        let waiting = Waiting {
             queue: queue as u64 + queued,
             spool_bytes: held.bytes,
             spool_records: held.entries,
             oldest: held.oldest.or(oldest).or(first).unwrap_or_default(),
-        });
+        };
+        self.metrics.show(self.turn, waiting);
         self.losses.look(self.sink.name.as_str(), &self.metrics);
     }
 }

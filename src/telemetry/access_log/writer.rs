@@ -305,7 +305,8 @@ impl Writer {
     }
 
     fn recovered(&mut self) {
-        if self.failures > 0 {
+        // It may be the sink that had the name before that failed.
+        if self.failures > 0 || self.metrics.delivery_fails() {
             events::access_log_recovered(&self.metrics, &self.target(), self.failures);
             self.failures = 0;
             self.pause = PAUSES.0;

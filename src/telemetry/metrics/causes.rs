@@ -244,8 +244,6 @@ causes! {
         Unauthenticated = "unauthenticated",
         /// From a page of another origin.
         Foreign = "foreign",
-        /// The spool could not be read where it was. Of what cannot be counted, one for each place.
-        Damaged = "damaged",
     }
     /// Why a record was lost.
     LogDrop {

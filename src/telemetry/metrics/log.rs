@@ -46,17 +46,19 @@ pub struct LogMetrics {
     /// Failed writes, opens, rotations, connections and deliveries.
     pub errors: Count,
     dropped: Causes<LogDrop>,
-    queue: AtomicU64,
-    spool_bytes: AtomicU64,
     spool_max: AtomicU64,
-    spool_records: AtomicU64,
-    oldest: AtomicU64,
+    /// Which of the sinks that have had its name is shown, and what waits in it.
+    shown: Mutex<(Turn, Waiting)>,
     /// What takes its records fails: a receiver, a file.
     failing: AtomicBool,
     /// Its spool fails. A thing of its own: a delivery says nothing about the disk.
     spool_failing: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
+
+/// Which of the sinks that have had a name one is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Turn(u64);
 
 /// What waits in a sink.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -105,27 +107,26 @@ impl LogMetrics {
         self.dropped.get(cause)
     }
 
-    /// Bytes that the spool may have; 0 without one.
-    pub fn bound_spool(&self, bytes: u64) {
-        self.spool_max.store(bytes, Ordering::Relaxed);
+    /// A sink begins whose spool may have so many bytes, 0 without one. What waits in one that had the name before is not
+    /// shown any more.
+    pub fn begin(&self, spool: u64) -> Turn {
+        self.spool_max.store(spool, Ordering::Relaxed);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = (Turn(shown.0.0 + 1), Waiting::default());
+        shown.0
     }
 
-    /// What waits now.
-    pub fn show(&self, waiting: Waiting) {
-        self.queue.store(waiting.queue, Ordering::Relaxed);
-        self.spool_bytes.store(waiting.spool_bytes, Ordering::Relaxed);
-        self.spool_records.store(waiting.spool_records, Ordering::Relaxed);
-        self.oldest.store(waiting.oldest, Ordering::Relaxed);
+    /// What waits now in the sink that began then.
+    pub fn show(&self, turn: Turn, waiting: Waiting) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.0 == turn {
+            shown.1 = waiting;
+        }
     }
 
     /// What waited when it was last shown.
     pub fn waiting(&self) -> Waiting {
-        Waiting {
-            queue: self.queue.load(Ordering::Relaxed),
-            spool_bytes: self.spool_bytes.load(Ordering::Relaxed),
-            spool_records: self.spool_records.load(Ordering::Relaxed),
-            oldest: self.oldest.load(Ordering::Relaxed),
-        }
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// It fails, for this reason. Counted.
@@ -166,9 +167,9 @@ impl LogMetrics {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Whether its spool fails at the moment.
+    /// Whether its spool, if it has one, fails at the moment.
     pub fn spool_fails(&self) -> bool {
-        self.spool_failing.load(Ordering::Relaxed)
+        self.spool_failing.load(Ordering::Relaxed) && self.spool_max.load(Ordering::Relaxed) > 0
     }
 
     /// Why it failed last.

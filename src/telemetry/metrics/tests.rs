@@ -310,3 +310,21 @@ fn values_are_those_of_the_text() {
     assert!((sum - 0.03).abs() < 1e-9 && bounds.len() + 1 == counts.len() && counts.iter().sum::<u64>() == 1);
     assert_eq!(exemplars.len(), 1);
 }
+
+#[test]
+fn sink_that_ends_is_not_shown_in_place_of_the_one_that_follows_it() {
+    let metrics = LogMetrics::default();
+    let waiting = |queue| Waiting { queue, ..Waiting::default() };
+    let before = metrics.begin(1_000);
+    metrics.show(before, waiting(7));
+    metrics.fail_spool("full");
+    assert!(metrics.waiting() == waiting(7) && metrics.spool_fails());
+
+    let after = metrics.begin(0);
+    metrics.show(before, waiting(8));
+    metrics.fail_spool("full");
+
+    assert!(metrics.waiting() == Waiting::default() && !metrics.spool_fails());
+    metrics.show(after, waiting(9));
+    assert_eq!(metrics.waiting(), waiting(9));
+}

@@ -54,6 +54,8 @@ struct State {
     unanswered: usize,
     user: Option<(&'static str, &'static str, &'static str)>,
     tls: Option<TlsAcceptor>,
+    /// Connections to all of them.
+    connections: usize,
 }
 
 impl Brokers {
@@ -133,6 +135,11 @@ impl Brokers {
         self.state.lock().unwrap().batches
     }
 
+    /// Connections that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
+    }
+
     /// The keys of what it has.
     pub(crate) fn keys(&self) -> BTreeSet<String> {
         self.state.lock().unwrap().messages.iter().map(|message| message.key.clone()).collect()
@@ -163,6 +170,7 @@ fn serve(id: i32, listener: TcpListener, state: &Arc<Mutex<State>>) -> JoinHandl
             let Ok((stream, _)) = listener.accept().await else { return };
             let state = Arc::clone(&state);
             connections.spawn(async move {
+                let _open = Open::new(&state);
                 let tls = state.lock().unwrap().tls.clone();
                 // A client that goes away is no failure of the broker's.
                 drop(match tls {
@@ -175,6 +183,22 @@ fn serve(id: i32, listener: TcpListener, state: &Arc<Mutex<State>>) -> JoinHandl
             });
         }
     })
+}
+
+/// A connection, as long as it is open.
+struct Open(Arc<Mutex<State>>);
+
+impl Open {
+    fn new(state: &Arc<Mutex<State>>) -> Self {
+        state.lock().unwrap().connections += 1;
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().connections -= 1;
+    }
 }
 
 /// Answers questions until one ends the connection.

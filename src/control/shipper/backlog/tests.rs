@@ -130,3 +130,55 @@ async fn what_the_disk_does_not_give_back_is_counted_once_and_the_rest_goes_on()
     assert_eq!((backlog.held().entries, backlog.is_on_disk()), (0, false));
     assert!(metrics.last_error().unwrap().contains("spool"));
 }
+
+#[tokio::test]
+async fn what_settles_slowly_leaves_a_spool_within_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut backlog, _) = backlog(Some(&folder)).await;
+    for part in 0..80 {
+        backlog.add(entries(part * 10..part * 10 + 10)).await.unwrap();
+        backlog.failed(None).await.unwrap();
+    }
+
+    // A replay, while as much comes as goes.
+    for part in 80..400 {
+        backlog.settle().await.unwrap();
+        let batch = backlog.next().await.unwrap().unwrap();
+        backlog.sent(batch, SETTLE).await.unwrap();
+        backlog.add(entries(part * 10..part * 10 + 10)).await.unwrap();
+
+        assert!(backlog.held().bytes <= 1 << 20, "{}", backlog.held().bytes);
+    }
+}
+
+#[tokio::test]
+async fn halves_of_a_spooled_batch_are_counted_once_although_they_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut backlog, metrics) = backlog(Some(&folder)).await;
+    backlog.add(entries(0..8)).await.unwrap();
+    backlog.failed(None).await.unwrap();
+
+    // Too large as a whole; the first entry is never taken, and of the second half nobody hears.
+    for _ in 0..3 {
+        while let Some(batch) = backlog.next().await.unwrap() {
+            match batch.entries.first().map(|entry| entry.at) {
+                Some(0) => backlog.refused(batch).await.unwrap(),
+                Some(4) => {
+                    backlog.failed(Some(batch)).await.unwrap();
+                    break;
+                }
+                _ => backlog.sent(batch, Duration::ZERO).await.unwrap(),
+            }
+        }
+    }
+    assert_eq!((metrics.written.get(), metrics.dropped(LogDrop::Refused)), (0, 0));
+    while let Some(batch) = backlog.next().await.unwrap() {
+        match batch.entries.first().map(|entry| entry.at) {
+            Some(0) => backlog.refused(batch).await.unwrap(),
+            _ => backlog.sent(batch, Duration::ZERO).await.unwrap(),
+        }
+    }
+
+    assert_eq!((metrics.written.get(), metrics.dropped(LogDrop::Refused)), (7, 1));
+    assert_eq!((backlog.held().entries, backlog.is_on_disk()), (0, false));
+}

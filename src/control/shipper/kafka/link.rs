@@ -97,7 +97,7 @@ impl Way {
 
     async fn link(&self, host: &str, port: u16) -> Result<Link, Unlinked> {
         let unreached = |error: io::Error| Unlinked::Unreached(Chain(&error).to_string());
-        let stream = dial(host, port, self.security.as_ref()).await.map_err(unreached)?;
+        let stream = dial(host, port, self.security.as_ref(), self.patience).await.map_err(unreached)?;
         let versions = Versions { produce: 0, authenticate: None };
         let mut link = Link { stream, correlation: 0, versions, until: None, patience: self.patience };
         let answer = link.ask(ask::api_versions).await.map_err(Unlinked::Unreached)?;

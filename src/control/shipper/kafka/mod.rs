@@ -31,6 +31,9 @@ const TRIES: usize = 3;
 /// Time for which a broker that could not be reached is passed over, if there are others.
 const REST: Duration = Duration::from_secs(30);
 
+/// Connections that are kept: brokers may announce any number of leaders.
+const LINKS: usize = 32;
+
 /// Brokers beside those of the configuration that are asked about the cluster.
 const OTHERS: usize = 4;
 
@@ -41,7 +44,7 @@ pub(super) struct Producer {
     cluster: Cluster,
     /// When that was learned; `None` when it has proved wrong.
     learned: Option<Instant>,
-    /// A connection to each leader that was needed.
+    /// Connections to leaders that were needed.
     links: BTreeMap<i32, Link>,
     /// Brokers that could not be reached, and until when they are passed over.
     resting: BTreeMap<i32, Instant>,
@@ -130,7 +133,7 @@ impl Producer {
                 return later(why);
             }
         };
-        self.links.insert(leader, link);
+        self.keep(leader, link);
         if throttle > 0 {
             self.quiet = Some(Instant::now() + Duration::from_millis(throttle.into()).min(LONGEST_PAUSE));
         }
@@ -173,6 +176,14 @@ impl Producer {
             Some(place) => self.way.connect(place).await.map_err(Unlinked::why),
             None => Err(format!("broker {leader} is nowhere")),
         }
+    }
+
+    /// Keeps a connection, if need be in place of another.
+    fn keep(&mut self, leader: i32, link: Link) {
+        if self.links.len() >= LINKS {
+            self.links.pop_first();
+        }
+        self.links.insert(leader, link);
     }
 
     /// Asks who leads what: those of the configuration first, the last that answered before the others.

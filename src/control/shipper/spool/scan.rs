@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::super::frame::{PREFIX, Piece, piece};
-use super::{Cursor, Found, Held, Segment, Spool, remove};
+use super::{Cursor, Found, Held, Segment, Spool, options, remove};
 
 impl Spool {
     /// Finds what an earlier process left.
@@ -37,6 +37,10 @@ impl Spool {
                 found.foreign += if own { 0 } else { segment.entries };
                 remove(&path)?;
                 continue;
+            }
+            if torn > 0 {
+                // What was counted once is not there the next time.
+                options().open(&path)?.set_len(segment.bytes)?;
             }
             self.segments.push_back(segment);
         }

@@ -115,6 +115,25 @@ fn a_tail_that_was_cut_costs_its_own_entry_only() {
     assert_eq!(drained(&mut spool), (0..9).chain(20..22).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_tail_that_was_cut_is_counted_once_however_often_it_is_opened() {
+    let folder = folder();
+    let mut spool = open(&folder, SIZE);
+    append(&mut spool, 0..10);
+    drop(spool);
+    let file = segments(&folder).pop().unwrap();
+    let length = fs::metadata(&file).unwrap().len();
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 5).unwrap();
+
+    let (spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    assert_eq!(found.damaged, 1);
+    drop(spool);
+    let (mut spool, again) = Spool::open(folder.path(), "test", SIZE).unwrap();
+
+    assert_eq!(again, Found::default());
+    assert_eq!(drained(&mut spool), (0..9).collect::<Vec<_>>());
+}
+
 /// Changes a byte of the only segment, so far from its end.
 fn flip(folder: &TempDir, from_end: usize) {
     let file = segments(folder).pop().unwrap();
