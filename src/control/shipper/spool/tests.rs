@@ -125,10 +125,10 @@ fn a_tail_that_was_cut_is_counted_once_however_often_it_is_opened() {
     let length = fs::metadata(&file).unwrap().len();
     OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 5).unwrap();
 
-    let (spool, found) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let (spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
     assert_eq!(found.damaged, 1);
     drop(spool);
-    let (mut spool, again) = Spool::open(folder.path(), "test", SIZE).unwrap();
+    let (mut spool, again) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
 
     assert_eq!(again, Found::default());
     assert_eq!(drained(&mut spool), (0..9).collect::<Vec<_>>());
