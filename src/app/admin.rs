@@ -221,7 +221,11 @@ async fn accept(socket: Arc<TcpListener>, door: Door, mut stop: Stop) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (seat, door) = (door.room.seat().await, door.clone());
+        let seat = tokio::select! {
+            () = stop.stopped() => return,
+            seat = door.room.seat() => seat,
+        };
+        let door = door.clone();
         tokio::spawn(async move {
             door.serve(tcp, peer).await;
             drop(seat);
@@ -244,7 +248,11 @@ async fn accept_local(socket: Arc<std::os::unix::net::UnixListener>, door: Door,
         let Some(caller) = caller(&stream) else { continue };
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let (connection, life) = (door.connection(nowhere, nowhere, None), door.life.clone());
-        let (seat, admin) = (door.room.seat().await, door.admin.for_caller(caller));
+        let seat = tokio::select! {
+            () = stop.stopped() => return,
+            seat = door.room.seat() => seat,
+        };
+        let admin = door.admin.for_caller(caller);
         tokio::spawn(async move {
             h1::serve(stream, connection, admin, life).await;
             drop(seat);
