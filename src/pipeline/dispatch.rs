@@ -96,7 +96,11 @@ pub(super) async fn dispatch(
                 // Who leaves has the next endpoint in hand.
                 let next = OnceLock::new();
                 let beside = Beside::default();
-                let asks = |slow| {
+                let asks = |slow: bool| {
+                    // At each step of the wait, and nearly always in vain.
+                    if !slow && !hung(pool, &endpoint) {
+                        return false;
+                    }
                     // A second question is the repeat, as long as it is under way.
                     let asked = match beside.look() {
                         (_, true) => return false,
@@ -104,7 +108,7 @@ pub(super) async fn dispatch(
                         (Some(_), false) => return false,
                         (None, false) => [&tried[..], &[endpoint.id]].concat(),
                     };
-                    way_out(pool, &asked, &endpoint, slow).is_some_and(|lease| next.set(lease).is_ok())
+                    way_out(pool, &asked, slow).is_some_and(|lease| next.set(lease).is_ok())
                 };
                 let leave = Leave { after: config.retry.per_try, asks: &asks };
                 let own = forward.head_of(|| story.record().attempts.made());
@@ -282,13 +286,10 @@ fn hung(pool: &Pool, endpoint: &Endpoint) -> bool {
     since.is_some_and(|since| u128::from(now_ms().saturating_sub(since)) >= most.as_millis())
 }
 
-/// The endpoint to go to from one that keeps a request waiting, with the repeat paid for; none of those that were `asked`.
+/// The endpoint to go to from one that hangs or is `slow`, with the repeat paid for; none of those that were `asked`.
 /// Nobody leaves for one that is down, nor to wait in line, and who is only `slow` not for one that is ejected. Who is slow is
 /// asked once, who hangs again and again.
-fn way_out(pool: &Pool, asked: &[EndpointId], present: &Endpoint, slow: bool) -> Option<Lease> {
-    if !slow && !hung(pool, present) {
-        return None;
-    }
+fn way_out(pool: &Pool, asked: &[EndpointId], slow: bool) -> Option<Lease> {
     let lease = pool.upstream.try_lease(asked)?;
     let vitals = &lease.endpoint().vitals;
     if vitals.standing() == Standing::Down || (slow && vitals.bench() != Bench::In) {

@@ -586,11 +586,15 @@ async fn slow_first_one_keeps_its_place_while_a_second_question_is_under_way_and
         assert_eq!(client.response().await.status, 200);
     }
 
+    // On a busy machine one of those may have been slow enough to be asked twice.
+    let hedges = async || rig.status().await["pools"][0]["retries"]["made"]["hedge"].as_u64().unwrap_or(0);
+    let before = hedges().await;
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let answer = client.response().await;
 
     assert_eq!((answer.status, answer.text().as_str()), (200, "first"));
     assert_eq!(asked.load(Ordering::SeqCst), 2);
-    let status = rig.status().await;
-    assert_eq!(status["pools"][0]["retries"]["made"], serde_json::json!({ "hedge": 1 }));
+    assert_eq!(hedges().await, before + 1);
+    let made = &rig.status().await["pools"][0]["retries"]["made"];
+    assert_eq!(made.as_object().unwrap().len(), 1, "hedges alone: {made}");
 }
