@@ -67,6 +67,11 @@ pub trait Transport: Duplex {
     /// Makes dropping this break the connection off (TCP: RST instead of FIN), where the transport can do so: the only
     /// way to tell that content which lasts until the connection closes is not complete.
     fn break_off(&mut self);
+
+    /// Bytes that have left in all, where a write only hands them to a layer that may hold them back.
+    fn sent(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// An exchange under way.

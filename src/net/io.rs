@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,11 +18,13 @@ use tokio_rustls::{client, server};
 
 use crate::message::Transport;
 
-/// A client's TCP socket, with bytes that were read ahead of their reader.
+/// A TCP socket, with bytes that were read ahead of their reader.
 #[derive(Debug)]
 pub struct Socket {
     tcp: TcpStream,
     ahead: Bytes,
+    /// Bytes that the kernel has taken.
+    sent: u64,
 }
 
 /// Bytes that the kernel keeps for a client beyond those under way, about.
@@ -43,18 +45,23 @@ pub enum UpstreamIo {
     /// As it comes from the socket.
     Plain(TcpStream),
     /// Under TLS, the handshake done.
-    Tls(Box<client::TlsStream<TcpStream>>),
+    Tls(Box<client::TlsStream<Socket>>),
 }
 
 impl Socket {
-    /// A socket of which nothing has been read. Switches Nagle's algorithm off: whole answers are written at once. The
+    /// A client's socket of which nothing has been read. Switches Nagle's algorithm off: whole answers are written at once. The
     /// kernel keeps little that it cannot send yet, so that a client which reads slowly is seen to read: it would else
     /// take more only once a third of its buffer, a megabyte and more, is free.
     pub fn new(tcp: TcpStream) -> Self {
         // A socket that is already dead says so again at the first read.
         drop(tcp.set_nodelay(true));
         drop(SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT));
-        Self { tcp, ahead: Bytes::new() }
+        Self::of(tcp)
+    }
+
+    /// An endpoint's socket, as it is.
+    pub const fn of(tcp: TcpStream) -> Self {
+        Self { tcp, ahead: Bytes::new(), sent: 0 }
     }
 
     /// Gives bytes back; they are read again before anything else.
@@ -99,7 +106,15 @@ impl UpstreamIo {
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0.tcp(),
+        }
+    }
+
+    /// Bytes of TLS that the kernel has taken; `None` where it takes what is written.
+    pub fn sent(&self) -> Option<u64> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().0.sent),
         }
     }
 
@@ -147,6 +162,13 @@ impl Transport for ClientIo {
         // A socket that is already dead needs no breaking.
         drop(SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)));
     }
+
+    fn sent(&self) -> Option<u64> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().0.sent),
+        }
+    }
 }
 
 impl Transport for UnixStream {
@@ -168,7 +190,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
+        self.sent = self.sent.wrapping_add(written as u64);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -176,7 +200,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
+        let written = ready!(Pin::new(&mut self.tcp).poll_write_vectored(cx, slices))?;
+        self.sent = self.sent.wrapping_add(written as u64);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::lexicon::Clock;
-use crate::net::io::{UpstreamIo, expect_life};
+use crate::net::io::{Socket, UpstreamIo, expect_life};
 
 use super::error::Failure;
 use super::link::Link;
@@ -139,6 +139,6 @@ async fn secure(tcp: TcpStream, host: &str, security: Option<&Security>) -> Resu
             .map_err(|error| Failure::Tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
     };
     let connector = TlsConnector::from(Arc::clone(&security.config));
-    let stream = connector.connect(name, tcp).await.map_err(Failure::Tls)?;
+    let stream = connector.connect(name, Socket::of(tcp)).await.map_err(Failure::Tls)?;
     Ok(UpstreamIo::Tls(Box::new(stream)))
 }

@@ -297,11 +297,12 @@ impl Link {
             }
             if !self.outbox.is_empty() {
                 let mut moved = 0;
-                let written = self.outbox.poll_write(&mut self.io, cx, &mut moved);
+                let written = self.outbox.poll_write(&mut self.io, UpstreamIo::sent, cx, &mut moved);
                 if moved > 0 {
-                    sending.moved = true;
                     self.timer.disarm();
                 }
+                // What TLS holds may leave whenever it likes.
+                sending.moved |= moved > 0 || self.outbox.is_held();
                 ready!(written).map_err(SendError::Io)?;
             }
             if sending.ended {

@@ -160,9 +160,9 @@ impl<I: Transport + 'static> Server<I> {
             return Poll::Ready(Err(Stuck));
         };
         let mut moved = 0;
-        let written = self.outbox.poll_write(io, cx, &mut moved);
+        let written = self.outbox.poll_write(io, Transport::sent, cx, &mut moved);
         if moved > 0 || written.is_ready() {
-            self.patience.rest(moved);
+            self.patience.rest(usize::try_from(moved).unwrap_or(usize::MAX));
         }
         match written {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
