@@ -98,8 +98,8 @@ fn what_an_earlier_process_left_is_there_from_where_it_was() {
     assert_eq!(drained(&mut spool), (1_000..2_000).collect::<Vec<_>>());
 }
 
-#[test]
-fn a_tail_that_was_cut_costs_its_own_entry_only() {
+/// A spool of ten entries, of which the last is not whole.
+fn cut() -> TempDir {
     let folder = folder();
     let mut spool = open(&folder, SIZE);
     append(&mut spool, 0..10);
@@ -107,6 +107,12 @@ fn a_tail_that_was_cut_costs_its_own_entry_only() {
     let file = segments(&folder).pop().unwrap();
     let length = fs::metadata(&file).unwrap().len();
     OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 5).unwrap();
+    folder
+}
+
+#[test]
+fn a_tail_that_was_cut_costs_its_own_entry_only() {
+    let folder = cut();
 
     let (mut spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
     append(&mut spool, 20..22);
@@ -117,13 +123,7 @@ fn a_tail_that_was_cut_costs_its_own_entry_only() {
 
 #[test]
 fn a_tail_that_was_cut_is_counted_once_however_often_it_is_opened() {
-    let folder = folder();
-    let mut spool = open(&folder, SIZE);
-    append(&mut spool, 0..10);
-    drop(spool);
-    let file = segments(&folder).pop().unwrap();
-    let length = fs::metadata(&file).unwrap().len();
-    OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 5).unwrap();
+    let folder = cut();
 
     let (spool, found) = Spool::open(folder.path(), "test", SIZE, SIZE / 8).unwrap();
     assert_eq!(found.damaged, 1);

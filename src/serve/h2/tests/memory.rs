@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// A server of endless answers for 800 streams, the client's end, and what has been pulled of all.
+fn endless() -> (Rig, DuplexStream, Arc<AtomicUsize>) {
+    let pulled = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&pulled);
+    let mut listener = listener();
+    listener.http2.max_streams = 800;
+    let (rig, io) = Rig::start(listener, move |_| {
+        let counter = Arc::clone(&counter);
+        async move { Answer::new(StatusCode::OK, Body::stream(Endless(counter, 64 << 10))) }
+    });
+    (rig, io, pulled)
+}
+
 #[tokio::test]
 async fn unread_request_body_stops_at_one_window() {
     let release = Arc::new(Notify::new());
@@ -47,14 +60,7 @@ async fn unread_request_body_stops_at_one_window() {
 
 #[tokio::test]
 async fn eight_hundred_closed_windows_pull_nothing_from_endpoints() {
-    let pulled = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&pulled);
-    let mut listener = listener();
-    listener.http2.max_streams = 800;
-    let (_rig, io) = Rig::start(listener, move |_| {
-        let counter = Arc::clone(&counter);
-        async move { Answer::new(StatusCode::OK, Body::stream(Endless(counter, 64 << 10))) }
-    });
+    let (_rig, io, pulled) = endless();
     let (send, connection) = client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(io).await.unwrap();
     let _connection = tokio::spawn(connection);
 
@@ -73,14 +79,7 @@ async fn eight_hundred_closed_windows_pull_nothing_from_endpoints() {
 
 #[tokio::test]
 async fn sum_over_all_streams_is_bounded_when_the_socket_is_not_read() {
-    let pulled = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&pulled);
-    let mut listener = listener();
-    listener.http2.max_streams = 800;
-    let (_rig, io) = Rig::start(listener, move |_| {
-        let counter = Arc::clone(&counter);
-        async move { Answer::new(StatusCode::OK, Body::stream(Endless(counter, 64 << 10))) }
-    });
+    let (_rig, io, pulled) = endless();
     let mut raw = Raw::with_windows(io, (1 << 31) - 1).await;
     for n in 0..800 {
         raw.headers(1 + 2 * n, END_STREAM | END_HEADERS, &GET).await;
@@ -100,14 +99,7 @@ async fn sum_over_all_streams_is_bounded_when_the_socket_is_not_read() {
 
 #[tokio::test]
 async fn one_byte_windows_hold_at_most_the_bound() {
-    let pulled = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&pulled);
-    let mut listener = listener();
-    listener.http2.max_streams = 800;
-    let (_rig, io) = Rig::start(listener, move |_| {
-        let counter = Arc::clone(&counter);
-        async move { Answer::new(StatusCode::OK, Body::stream(Endless(counter, 64 << 10))) }
-    });
+    let (_rig, io, pulled) = endless();
     let mut raw = Raw::with_windows(io, 1).await;
     let (mut read, write) = tokio::io::split(raw.io);
     tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
