@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpListener;
 
 use crate::rig::peer::Request;
-use crate::rig::{Rig, Setup, Upstream, soon};
+use crate::rig::{Peer, Rig, Setup, Upstream, soon};
 
 /// A proxy that writes records to its standard output, and to a sink `central` with these keys.
 pub(crate) async fn with_sink(upstream: &Upstream, keys: &str) -> Rig {
@@ -37,7 +37,11 @@ fn spooled(address: SocketAddr, folder: &TempDir, size: &str) -> String {
 
 /// Asks `count` times on one connection.
 pub(crate) async fn ask(rig: &Rig, path: &str, count: usize) {
-    let mut client = rig.client().await;
+    ask_by(&mut rig.client().await, path, count).await;
+}
+
+/// The same on one connection, whose records come in the order of its requests.
+async fn ask_by(client: &mut Peer, path: &str, count: usize) {
     for _ in 0..count {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
         client.response().await;
@@ -244,8 +248,9 @@ async fn sinks_have_formats_filters_and_samples_of_their_own() {
                 filter = { routes = \"/\" }\n";
     let mut rig = Rig::setup().endpoint(&upstream).rest(rest).start().await;
 
-    ask(&rig, "/good?mail=me%40example.com", 3).await;
-    ask(&rig, "/bad", 2).await;
+    let mut client = rig.client().await;
+    ask_by(&mut client, "/good?mail=me%40example.com", 3).await;
+    ask_by(&mut client, "/bad", 2).await;
     rig.signal("TERM").await;
     rig.ended().await;
 
