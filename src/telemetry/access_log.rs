@@ -8,6 +8,7 @@
 //! is `control::shipper`.
 
 mod fan;
+mod lines;
 mod local;
 mod losses;
 mod room;

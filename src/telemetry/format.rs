@@ -19,7 +19,7 @@ use super::redact::{Redactor, without_user};
 use crate::config::sink::LogFormat;
 use crate::lexicon::Protocol;
 use stamp::{Pattern, Stamp};
-use text::{address, count, decimal, escaped, field, hex, key, millis, optional, quoted, string};
+use text::{address, count, decimal, field, hex, millis, quoted, string, word};
 
 /// Version of the JSON line, its field `v`. Grows when a field changes its meaning or goes; new fields may come any time.
 pub const SCHEMA: u32 = 1;
@@ -85,13 +85,17 @@ pub struct Encoder {
     stamp: Stamp,
     scratch: Vec<u8>,
     parts: named::Parts,
+    /// How lines begin of records that have their id of this process.
+    opening: (Option<u64>, Vec<u8>),
 }
 
 impl Encoder {
     /// An encoder.
     pub fn new(format: LogFormat, redactor: Redactor) -> Self {
         let pattern = if format == LogFormat::Combined { Pattern::Apache } else { Pattern::Rfc3339 };
-        Self { format, redactor, stamp: Stamp::new(pattern), scratch: Vec::new(), parts: named::Parts::default() }
+        let stamp = Stamp::new(pattern);
+        let (scratch, parts, opening) = (Vec::new(), named::Parts::default(), (None, Vec::new()));
+        Self { format, redactor, stamp, scratch, parts, opening }
     }
 
     /// Appends `record` as one line to `out`. `combined` has no line for a tunnel's start.
@@ -110,117 +114,72 @@ impl Encoder {
     }
 
     fn json(&mut self, record: &Record, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"v":1,"id":""#);
         let (process, number) = record.id.parts();
-        hex(process, out);
-        out.push(b'-');
-        decimal(number, 1, out);
+        if self.opening.0 != Some(process) {
+            self.opening.1.clear();
+            self.opening.1.extend_from_slice(br#"{"v":1,"id":""#);
+            hex(process, &mut self.opening.1);
+            self.opening.1.push(b'-');
+            self.opening.0 = Some(process);
+        }
+        out.extend_from_slice(&self.opening.1);
+        decimal(number, out);
         out.extend_from_slice(br#"","time":""#);
         self.stamp.write(record.at, out);
-        out.extend_from_slice(br#"","kind":""#);
-        out.extend_from_slice(record.kind.as_str().as_bytes());
         out.push(b'"');
-        field(out, "request_id", record.request_id.as_bytes());
-        optional(out, "traceparent", record.traceparent.as_ref());
-        key(out, "client");
-        out.push(b'"');
+        word!(out, "kind", record.kind.as_str().as_bytes());
+        field!(out, "request_id", record.request_id.as_bytes());
+        if let Some(trace) = &record.traceparent {
+            // Always written by us, in digits and hyphens.
+            word!(out, "traceparent", trace.as_bytes());
+        }
+        out.extend_from_slice(br#","client":""#);
         address(self.redactor.client(record.client.ip()), out);
         out.push(b'"');
         if record.client.port() != 0 {
-            count(out, "client_port", u64::from(record.client.port()));
+            count!(out, "client_port", u64::from(record.client.port()));
         }
-        count(out, "connection", record.connection.number());
-        field(out, "listener", record.listener.as_str().as_bytes());
-        field(out, "protocol", record.protocol.as_str().as_bytes());
+        count!(out, "connection", record.connection.number());
+        field!(out, "listener", record.listener.as_str().as_bytes());
+        word!(out, "protocol", record.protocol.as_str().as_bytes());
         if let Some(tls) = record.tls {
-            field(out, "tls", tls.as_bytes());
+            word!(out, "tls", tls.as_bytes());
         }
         if let Some(fingerprint) = &record.ja4 {
-            field(out, "ja4", fingerprint.as_str().as_bytes());
+            field!(out, "ja4", fingerprint.as_str().as_bytes());
         }
-        field(out, "method", record.method.as_str().as_bytes());
+        // A token (RFC 9110 §9.1), in which neither quotes nor backslashes are.
+        word!(out, "method", record.method.as_str().as_bytes());
         if let Some(host) = &record.host {
-            field(out, "host", without_user(host.as_bytes()));
+            field!(out, "host", without_user(host.as_bytes()));
         }
         self.scratch.clear();
         self.redactor.target(record.target.path(), record.target.query(), &mut self.scratch);
-        field(out, "path", &self.scratch);
+        field!(out, "path", &self.scratch);
         if let Some(status) = record.status {
-            count(out, "status", u64::from(status));
+            count!(out, "status", u64::from(status));
         }
-        count(out, "bytes_in", record.bytes_in);
-        count(out, "bytes_out", record.bytes_out);
-        millis(out, "receive_ms", record.stages.receive);
-        millis(out, "queue_ms", record.stages.queue);
-        millis(out, "connect_ms", record.stages.connect);
-        millis(out, "first_byte_ms", record.stages.first_byte);
-        millis(out, "total_ms", record.stages.total);
-        self.json_path_taken(record, out);
+        count!(out, "bytes_in", record.bytes_in);
+        count!(out, "bytes_out", record.bytes_out);
+        millis!(out, "receive_ms", record.stages.receive);
+        millis!(out, "queue_ms", record.stages.queue);
+        millis!(out, "connect_ms", record.stages.connect);
+        millis!(out, "first_byte_ms", record.stages.first_byte);
+        millis!(out, "total_ms", record.stages.total);
+        path_taken(record, out);
         if let Some(agent) = &record.user_agent {
-            field(out, "user_agent", agent.as_bytes());
+            field!(out, "user_agent", agent.as_bytes());
         }
         if let Some(referer) = &record.referer {
             self.scratch.clear();
             self.redactor.referer(referer.as_bytes(), &mut self.scratch);
-            field(out, "referer", &self.scratch);
+            field!(out, "referer", &self.scratch);
         }
         if let Some((from_client, to_client)) = record.messages {
-            count(out, "messages_in", from_client);
-            count(out, "messages_out", to_client);
+            count!(out, "messages_in", from_client);
+            count!(out, "messages_out", to_client);
         }
         out.extend_from_slice(b"}\n");
-    }
-
-    /// Route, pool, endpoints, end.
-    fn json_path_taken(&self, record: &Record, out: &mut Vec<u8>) {
-        if let Some(route) = &record.route {
-            field(out, "route", route.as_str().as_bytes());
-        }
-        if let Some(pool) = &record.pool {
-            field(out, "pool", pool.as_str().as_bytes());
-        }
-        if let Some(endpoint) = &record.endpoint {
-            field(out, "endpoint", endpoint.as_str().as_bytes());
-        }
-        let failed = || record.attempts.iter().filter_map(|attempt| Some((&attempt.endpoint, attempt.cause?)));
-        for (index, (endpoint, cause)) in failed().enumerate() {
-            out.extend_from_slice(if index == 0 { br#","attempts":[{"endpoint":"# } else { br#",{"endpoint":"# });
-            string(endpoint.as_str().as_bytes(), out);
-            field(out, "cause", cause.as_bytes());
-            out.push(b'}');
-        }
-        if failed().next().is_some() {
-            out.push(b']');
-        }
-        key(out, "end");
-        out.push(b'"');
-        for letter in record.end.code() {
-            escaped(letter, out);
-        }
-        out.push(b'"');
-        for (name, word) in [("fault", record.fault), ("clock", record.clock.map(|clock| clock.as_str()))] {
-            if let Some(word) = word {
-                field(out, name, word.as_bytes());
-            }
-        }
-        for (index, (limit, observed)) in record.limits.iter().enumerate() {
-            out.extend_from_slice(if index == 0 { br#","limits":[{"limit":"# } else { br#",{"limit":"# });
-            string(limit.as_str().as_bytes(), out);
-            out.extend_from_slice(if *observed { br#","observed":true}"# } else { br#","observed":false}"# });
-        }
-        if !record.limits.is_empty() {
-            out.push(b']');
-        }
-        for (index, verdict) in record.verdicts.iter().enumerate() {
-            out.extend_from_slice(if index == 0 { br#","verdicts":[{"rule":"# } else { br#",{"rule":"# });
-            string(verdict.rule.as_str().as_bytes(), out);
-            field(out, "action", verdict.action.as_bytes());
-            field(out, "mode", if verdict.observed { b"observed" } else { b"enforced" });
-            out.push(b'}');
-        }
-        if !record.verdicts.is_empty() {
-            out.push(b']');
-        }
     }
 
     /// `%h - - [%t] "%r" %>s %b "%{Referer}i" "%{User-agent}i"`.
@@ -240,12 +199,12 @@ impl Encoder {
             Protocol::Http3 => b" HTTP/3.0\" ",
         });
         match record.status {
-            Some(status) => decimal(status.into(), 3, out),
+            Some(status) => decimal(status.into(), out),
             // nginx' word for "the client was gone", which log readers know.
             None => out.extend_from_slice(b"499"),
         }
         out.push(b' ');
-        decimal(record.bytes_out, 1, out);
+        decimal(record.bytes_out, out);
         out.extend_from_slice(b" \"");
         self.scratch.clear();
         match &record.referer {
@@ -256,6 +215,54 @@ impl Encoder {
         out.extend_from_slice(b"\" \"");
         quoted(record.user_agent.as_ref().map_or(b"-", HeaderValue::as_bytes), out);
         out.extend_from_slice(b"\"\n");
+    }
+}
+
+/// Route, pool, endpoints, end, as JSON.
+fn path_taken(record: &Record, out: &mut Vec<u8>) {
+    if let Some(route) = &record.route {
+        field!(out, "route", route.as_str().as_bytes());
+    }
+    if let Some(pool) = &record.pool {
+        field!(out, "pool", pool.as_str().as_bytes());
+    }
+    if let Some(endpoint) = &record.endpoint {
+        field!(out, "endpoint", endpoint.as_str().as_bytes());
+    }
+    let failed = || record.attempts.iter().filter_map(|attempt| Some((&attempt.endpoint, attempt.cause?)));
+    for (index, (endpoint, cause)) in failed().enumerate() {
+        out.extend_from_slice(if index == 0 { br#","attempts":[{"endpoint":"# } else { br#",{"endpoint":"# });
+        string(endpoint.as_str().as_bytes(), out);
+        word!(out, "cause", cause.as_bytes());
+        out.push(b'}');
+    }
+    if failed().next().is_some() {
+        out.push(b']');
+    }
+    word!(out, "end", record.end.code().as_bytes());
+    if let Some(fault) = record.fault {
+        word!(out, "fault", fault.as_bytes());
+    }
+    if let Some(clock) = record.clock {
+        word!(out, "clock", clock.as_str().as_bytes());
+    }
+    for (index, (limit, observed)) in record.limits.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { br#","limits":[{"limit":"# } else { br#",{"limit":"# });
+        string(limit.as_str().as_bytes(), out);
+        out.extend_from_slice(if *observed { br#","observed":true}"# } else { br#","observed":false}"# });
+    }
+    if !record.limits.is_empty() {
+        out.push(b']');
+    }
+    for (index, verdict) in record.verdicts.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { br#","verdicts":[{"rule":"# } else { br#",{"rule":"# });
+        string(verdict.rule.as_str().as_bytes(), out);
+        word!(out, "action", verdict.action.as_bytes());
+        word!(out, "mode", if verdict.observed { &b"observed"[..] } else { b"enforced" });
+        out.push(b'}');
+    }
+    if !record.verdicts.is_empty() {
+        out.push(b']');
     }
 }
 

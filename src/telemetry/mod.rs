@@ -12,6 +12,7 @@ pub mod recorder;
 pub mod redact;
 #[cfg(test)]
 pub(crate) mod samples;
+mod scan;
 pub mod select;
 pub mod slo;
 

@@ -297,22 +297,40 @@ impl End {
     pub const COMPLETE: Self = Self { who: Who::Nobody, stage: Stage::Complete };
 
     /// The two letters.
-    pub const fn code(self) -> [char; 2] {
+    pub const fn code(self) -> Code {
         let who = match self.who {
-            Who::Nobody => '-',
-            Who::Client => 'C',
-            Who::Upstream => 'U',
-            Who::Proxy => 'P',
+            Who::Nobody => b'-',
+            Who::Client => b'C',
+            Who::Upstream => b'U',
+            Who::Proxy => b'P',
         };
         let stage = match self.stage {
-            Stage::Complete => '-',
-            Stage::Request => 'R',
-            Stage::Queue => 'Q',
-            Stage::Connect => 'C',
-            Stage::Head => 'H',
-            Stage::Data => 'D',
-            Stage::Tunnel => 'T',
+            Stage::Complete => b'-',
+            Stage::Request => b'R',
+            Stage::Queue => b'Q',
+            Stage::Connect => b'C',
+            Stage::Head => b'H',
+            Stage::Data => b'D',
+            Stage::Tunnel => b'T',
         };
-        [who, stage]
+        Code([who, stage])
+    }
+}
+
+/// An [`End`] as two letters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Code([u8; 2]);
+
+impl Code {
+    /// As bytes.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [who, stage] = self.0.map(char::from);
+        write!(f, "{who}{stage}")
     }
 }

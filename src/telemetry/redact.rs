@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use memchr::memmem::Finder;
 use percent_encoding::percent_decode;
 
+use super::scan::{self, Eight};
 use crate::config::sink::Anonymise;
 
 /// What stands for a secret value.
@@ -26,6 +27,8 @@ const DEPTH: usize = 4;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Redactor {
     keys: Box<[Box<[u8]>]>,
+    /// The [`mark`]s of all keys.
+    marks: u64,
     emails: bool,
     anonymise: Option<Anonymise>,
 }
@@ -33,8 +36,10 @@ pub struct Redactor {
 impl Redactor {
     /// Redacts the values under `keys`, in any case.
     pub fn new(keys: &[String]) -> Self {
-        let keys = keys.iter().map(|key| key.to_ascii_lowercase().into_bytes().into_boxed_slice()).collect();
-        Self { keys, emails: false, anonymise: None }
+        let keys: Box<[Box<[u8]>]> =
+            keys.iter().map(|key| key.to_ascii_lowercase().into_bytes().into_boxed_slice()).collect();
+        let marks = keys.iter().fold(0, |marks, key| marks | mark(key));
+        Self { keys, marks, emails: false, anonymise: None }
     }
 
     /// Whether values that look like e-mail addresses are replaced as well.
@@ -66,15 +71,17 @@ impl Redactor {
 
     /// Appends a `Referer` with secret values replaced, without user information and fragment.
     pub fn referer(&self, referer: &[u8], out: &mut Vec<u8>) {
-        let referer = before(referer, b"#").0;
-        let (place, query) = before(referer, b"?");
-        // RFC 3986 §3.2.1: everything in the authority before the last `@`.
+        // Nearly all have neither.
+        let (place, query) = if scan::has_none(referer, |eight| eight.are(b'#') | eight.are(b'?')) {
+            (referer, None)
+        } else {
+            before(before(referer, b"#").0, b"?")
+        };
         let start = place.windows(2).position(|two| two == b"//").map_or(0, |at| at + 2);
         let (scheme, rest) = place.split_at_checked(start).unwrap_or((place, b""));
-        let (authority, path) = match memchr::memchr2(b'/', b'\\', rest) {
-            Some(at) => rest.split_at_checked(at).unwrap_or((rest, b"")),
-            None => (rest, &b""[..]),
-        };
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'\\')).unwrap_or(rest.len());
+        // RFC 3986 §3.2.1: everything in the authority before the last `@`.
+        let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, b""));
         out.extend_from_slice(scheme);
         out.extend_from_slice(without_user(authority));
         self.path(path, out);
@@ -86,9 +93,8 @@ impl Redactor {
 
     /// Appends a path. What Superset sends by mail to activate an account is a secret in it.
     fn path(&self, path: &[u8], out: &mut Vec<u8>) {
-        static ACTIVATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"activation"));
         // Nearly all paths.
-        if !may_have_token(path) && ACTIVATION.find(path).is_none() {
+        if !may_have_token(path) && !may_activate(path) {
             return out.extend_from_slice(path);
         }
         let mut activation = false;
@@ -134,11 +140,10 @@ impl Redactor {
         let mut key = Cow::Borrowed(key);
         for _ in 0..DEPTH {
             let plain = key.trim_ascii();
-            // Lengths differ nearly always; a look at a few costs less than a hash and its lower case.
-            if self.keys.iter().any(|known| known.eq_ignore_ascii_case(plain)) {
+            if self.marks & mark(plain) != 0 && self.keys.iter().any(|known| known.eq_ignore_ascii_case(plain)) {
                 return true;
             }
-            if !key.contains(&b'%') && !key.contains(&b'+') {
+            if scan::has_none(&key, |eight| eight.are(b'%') | eight.are(b'+')) {
                 return false;
             }
             key = Cow::Owned(decoded(&key));
@@ -197,7 +202,18 @@ static BEGINNING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"eyJ
 
 /// Few texts have the dot that stands between two parts, and fewer the beginning of one.
 fn may_have_token(text: &[u8]) -> bool {
-    memchr::memchr(b'.', text).is_some() && BEGINNING.find(text).is_some()
+    !scan::has_none(text, |eight| eight.are(b'.')) && BEGINNING.find(text).is_some()
+}
+
+/// Whether `activation` is in a path. Few have its rarest letter.
+fn may_activate(path: &[u8]) -> bool {
+    !scan::has_none(path, |eight| eight.are(b'v')) && path.windows(10).any(|part| part == b"activation")
+}
+
+/// One bit of 64 for a key's length and first letter, in any case: most keys of a query share it with no secret one.
+fn mark(key: &[u8]) -> u64 {
+    let letter = key.first().map_or(0, |first| usize::from(first.to_ascii_lowercase()));
+    1 << (letter.wrapping_mul(5).wrapping_add(key.len()) % 64)
 }
 
 /// Whether something in `text` looks like an e-mail address.
@@ -215,10 +231,10 @@ fn has_email(text: &[u8]) -> bool {
 
 /// `host` without user information; a `Host` field may not have any (RFC 9110 §4.2.4), a hostile one may.
 pub(super) fn without_user(authority: &[u8]) -> &[u8] {
-    match memchr::memrchr(b'@', authority) {
-        Some(at) => authority.get(at + 1..).unwrap_or_default(),
-        None => authority,
+    if scan::has_none(authority, |eight| eight.are(b'@')) {
+        return authority;
     }
+    authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default()
 }
 
 /// What a value can be.
@@ -233,19 +249,27 @@ enum Glance {
 }
 
 fn glance(text: &[u8]) -> Glance {
-    let (mut rest, mut seen) = (text, Glance::Plain);
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'%' | b'=' | b'.' | b'@')) {
-        rest = match rest.get(at..) {
-            Some([b'%', b'2', b'5', ..] | [b'%', b'3', b'd' | b'D', ..]) => return Glance::Pair,
-            Some(
-                [b'%', b'2', b'e' | b'E', after @ ..] | [b'%', b'4', b'0', after @ ..] | [b'.' | b'@', after @ ..],
-            ) => {
-                seen = Glance::NoPair;
-                after
-            }
-            Some([b'%', high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
+    let nested = |eight: Eight| eight.are(b'%') | eight.are(b'=');
+    let own = |eight: Eight| eight.are(b'.') | eight.are(b'@');
+    if scan::has_none(text, |eight| nested(eight) | own(eight)) {
+        return Glance::Plain;
+    }
+    if text.contains(&b'=') {
+        return Glance::Pair;
+    }
+    let mut seen = if scan::has_none(text, own) { Glance::Plain } else { Glance::NoPair };
+    let mut escapes = text.split(|byte| *byte == b'%');
+    // What stands before the first one.
+    escapes.next();
+    for after in escapes {
+        match after {
+            // An escaped `%`, an escaped `=`.
+            [b'2', b'5', ..] | [b'3', b'd' | b'D', ..] => return Glance::Pair,
+            // An escaped dot, an escaped `@`.
+            [b'2', b'e' | b'E', ..] | [b'4', b'0', ..] => seen = Glance::NoPair,
+            [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {}
             _ => return Glance::Pair,
-        };
+        }
     }
     seen
 }
@@ -257,7 +281,7 @@ fn decoded(text: &[u8]) -> Vec<u8> {
 /// Splits at the first `delimiter`, a single byte.
 fn before<'a>(text: &'a [u8], delimiter: &[u8; 1]) -> (&'a [u8], Option<&'a [u8]>) {
     let [delimiter] = *delimiter;
-    match memchr::memchr(delimiter, text) {
+    match text.iter().position(|byte| *byte == delimiter) {
         Some(at) => match text.split_at_checked(at) {
             Some((head, [_, tail @ ..])) => (head, Some(tail)),
             _ => (text, None),

@@ -9,7 +9,7 @@ use crate::config::sink::Select;
 
 /// Whether the sink gets `record`.
 pub fn wants(select: &Select, record: &Record) -> bool {
-    passes(select, record) && (keeps(select.slow, record) || is_sampled(select.sample, record))
+    passes(select, record) && (is_sampled(select.sample, record) || keeps(select.slow, record))
 }
 
 fn passes(select: &Select, record: &Record) -> bool {

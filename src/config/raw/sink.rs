@@ -54,8 +54,9 @@ section! {
         redact_emails: Flag = Flag, Or("true");
         /// Records that may wait in memory; beyond it they are dropped and counted.
         queue: Whole<usize> = whole(16, 1_000_000), Or("8_192");
-        /// Memory that records may take that wait. The first 256 are not counted, each of which can keep a whole request head;
-        /// those behind them are copied and counted. Beyond it they are dropped and counted.
+        /// Memory that what waits may take; beyond it records are dropped and counted. For standard output and files it is that
+        /// of lines. Elsewhere the first 256 records are not counted, each of which can keep a whole request head; those behind
+        /// them are copied and counted.
         queue_memory: Bytes<usize> = bytes(64 * KIB, 4 * GIB), Or("'16MiB'");
         /// How records travel over a network together.
         batch: Sub<Batch> = sub(&BATCH, batch), Or("{}");

@@ -1,48 +1,36 @@
-//! A sink of this machine, standard output or a file, with a bounded queue and a thread of its own.
+//! A sink of this machine, standard output or a file: a bounded queue of lines, and a thread that writes them.
+//!
+//! Floor 2. A line is made where the record comes by, while its pieces are in the cache, and the record is let go. What the
+//! sink is told, to open its file anew or to use other settings, stands in the queue between the lines, so that each line
+//! goes by what held when it was made.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-
+use super::Consumer;
+use super::lines::{Added, Order, Queue};
 use super::writer::Writer;
-use super::{Consumer, Room, Waiting};
 use crate::config;
-use crate::config::sink::Select;
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
 use crate::telemetry::record::Record;
 use crate::telemetry::redact::Redactor;
-use crate::telemetry::select;
 
 /// A sink of this machine. Dropping it and its consumer ends its thread once what waits is written or cannot be.
 #[derive(Debug)]
 pub struct Local {
-    orders: SyncSender<Order>,
     intake: Arc<Intake>,
 }
 
 /// The end that the access log sees.
 #[derive(Debug)]
 struct Intake {
-    queue: SyncSender<Waiting>,
-    room: Arc<Room>,
+    queue: Arc<Queue>,
     thread: Thread,
-    select: ArcSwap<Select>,
     metrics: Arc<LogMetrics>,
 }
-
-/// What the thread is told.
-pub(super) enum Order {
-    Reopen,
-    Reconfigure(Box<(config::Sink, Redactor)>),
-    Flush(SyncSender<()>),
-}
-
-/// Orders that may wait: a reload or a signal now and then.
-const ORDERS: usize = 64;
 
 impl Local {
     /// Starts the thread. A file that cannot be opened is not an error here: it is told as an event and tried again.
@@ -50,14 +38,10 @@ impl Local {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(config: config::Sink, redactor: Redactor, metrics: Arc<LogMetrics>) -> io::Result<Self> {
-        let (orders, from) = sync_channel(ORDERS);
-        let (queue, records) = sync_channel(config.queue.max(1));
-        let select = ArcSwap::from_pointee(config.select.clone());
-        let room = Arc::new(Room::new(config.queue_memory));
-        let writer = Writer::new(config, redactor, Arc::clone(&metrics), records, Arc::clone(&room));
-        let thread = thread::Builder::new().name("log-local".to_owned()).spawn(move || writer.run(&from))?;
-        let intake = Arc::new(Intake { queue, room, thread: thread.thread().clone(), select, metrics });
-        Ok(Self { orders, intake })
+        let queue = Arc::new(Queue::new(&config, redactor));
+        let writer = Writer::new(config, Arc::clone(&metrics), Arc::clone(&queue));
+        let thread = thread::Builder::new().name("log-local".to_owned()).spawn(move || writer.run())?;
+        Ok(Self { intake: Arc::new(Intake { queue, thread: thread.thread().clone(), metrics }) })
     }
 
     /// The end for the access log.
@@ -65,16 +49,15 @@ impl Local {
         Arc::clone(&self.intake) as _
     }
 
-    /// Opens the file anew, for a rotation by others (SIGUSR1). Records in flight go to the new file.
+    /// Opens the file anew, for a rotation by others (SIGUSR1).
     pub fn reopen(&self) {
         self.order(Order::Reopen);
     }
 
-    /// Uses other settings once the thread has heard of them ([`Local::flush`] waits for it). The length of the queue
-    /// and its memory need another one.
+    /// Uses other settings for what comes from now on. The length of the queue and its memory need another sink.
     pub fn reconfigure(&self, config: config::Sink, redactor: Redactor) {
-        self.intake.select.store(Arc::new(config.select.clone()));
-        self.order(Order::Reconfigure(Box::new((config, redactor))));
+        self.intake.queue.reconfigure(config, redactor);
+        self.intake.thread.unpark();
     }
 
     /// Writes everything taken before the call; gives whether that was done within `deadline`. Blocks. What the sink has
@@ -87,31 +70,31 @@ impl Local {
     }
 
     fn order(&self, order: Order) {
-        // A full queue of orders means a sink that has blocked for long; the order is lost with it, not the caller.
-        if self.orders.try_send(order).is_ok() {
-            self.intake.thread.unpark();
-        }
+        self.intake.queue.order(order);
+        self.intake.thread.unpark();
     }
 }
 
 impl Consumer for Intake {
     fn take(&self, record: &Arc<Record>) {
-        if !select::wants(&self.select.load(), record) {
-            return;
+        match self.queue.add(record) {
+            Added::Fine => {}
+            Added::Batch => self.thread.unpark(),
+            Added::Full => self.metrics.drop_record(LogDrop::SinkFull),
         }
-        let Some(waiting) = self.room.admit(record) else {
-            return self.metrics.drop_record(LogDrop::SinkFull);
-        };
-        let (cause, lost) = match self.queue.try_send(waiting) {
-            Ok(()) => return,
-            Err(TrySendError::Full(lost)) => (LogDrop::SinkFull, lost),
-            Err(TrySendError::Disconnected(lost)) => (LogDrop::Ending, lost),
-        };
-        self.room.release(lost);
-        self.metrics.drop_record(cause);
     }
 
     fn pause(&self) {
+        // While lines come all the time, the thread looks by itself, and finds more of them.
+        if self.queue.is_awaited() {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.queue.end();
         self.thread.unpark();
     }
 }

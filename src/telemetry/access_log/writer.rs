@@ -1,31 +1,28 @@
-//! A local sink's thread: records in, lines out.
+//! A local sink's thread: lines from the queue, to where they go.
 //!
-//! Floor 2. Everything that can go wrong with a sink is dealt with here: what could not be written stays in the buffer
-//! (bounded; beyond it the queue fills and drops), is tried again after a pause, and is carried to another sink whole,
-//! so that no line is torn in two files.
+//! Floor 2. Everything that can go wrong with a sink is dealt with here: what could not be written stays in the buffer and
+//! counts as waiting (with so much of it that the queue is full, further records are dropped), is tried again after a pause,
+//! and is carried to another sink whole, so that no line is torn in two files.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::local::Order;
+use super::lines::{Gone, Lines, Order, Piece, Queue};
 use super::losses::Losses;
 use super::sink::Sink;
-use super::{Room, Waiting};
 use crate::config;
 use crate::config::sink::{Destination, LogFile};
 use crate::telemetry::events;
-use crate::telemetry::format::Encoder;
 use crate::telemetry::metrics::{LogDrop, LogMetrics};
-use crate::telemetry::record::Record;
-use crate::telemetry::redact::Redactor;
 
-/// Bytes encoded before they are written.
-const BATCH: usize = 64 * 1024;
+/// Bytes that are worth a write at once: one that does not begin on a page takes a file system longer, whatever its length.
+pub(super) const BATCH: usize = 256 * 1024;
 
-/// Longest wait for records: the time between looks at whether the file was moved, and after a failure, between tries.
+/// Longest wait for lines: the time between looks at whether the file was moved, and after a failure, between tries.
 const IDLE: Duration = Duration::from_millis(500);
 
 /// Longest wait for records while something is left to do.
@@ -40,19 +37,19 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// The thread's state.
 pub(super) struct Writer {
     config: config::Sink,
-    encoder: Encoder,
     metrics: Arc<LogMetrics>,
     losses: Losses,
-    queue: Receiver<Waiting>,
-    room: Arc<Room>,
-    /// Nobody can hand a record over any more.
-    cut_off: bool,
+    queue: Arc<Queue>,
+    /// What the queue need not count any more.
+    gone: Gone,
     /// `None` while it cannot be opened.
     sink: Option<Sink>,
-    /// Encoded lines; the first `sent` bytes are written, `records` lines are in it.
+    /// Lines of which the first `sent` bytes are written.
     pending: Vec<u8>,
     sent: usize,
     records: u64,
+    /// An empty buffer for the queue.
+    spare: Vec<u8>,
     failures: u64,
     pause: Duration,
     not_before: Option<Instant>,
@@ -63,25 +60,18 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
-        config: config::Sink,
-        redactor: Redactor,
-        metrics: Arc<LogMetrics>,
-        queue: Receiver<Waiting>,
-        room: Arc<Room>,
-    ) -> Self {
+    pub(super) fn new(config: config::Sink, metrics: Arc<LogMetrics>, queue: Arc<Queue>) -> Self {
         Self {
-            encoder: Encoder::new(config.format.clone(), redactor),
             config,
             metrics,
             losses: Losses::default(),
             queue,
-            room,
-            cut_off: false,
+            gone: Gone::default(),
             sink: None,
-            pending: Vec::with_capacity(BATCH * 2),
+            pending: Vec::new(),
             sent: 0,
             records: 0,
+            spare: Vec::new(),
             failures: 0,
             pause: PAUSES.0,
             not_before: None,
@@ -92,49 +82,53 @@ impl Writer {
     }
 
     /// Runs until the sink is dropped.
-    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+    pub(super) fn run(mut self) {
         self.open("start");
         loop {
-            let ending = self.obey(orders);
-            self.look_after();
-            self.drain();
-            self.acknowledge();
-            // Whoever hands records over may not have heard of the end yet.
-            if ending && self.cut_off {
-                self.end();
-                return;
+            let (pieces, ended) = self.queue.take(&mem::take(&mut self.gone), &mut self.spare);
+            let idle = pieces.is_empty();
+            for piece in pieces {
+                match piece {
+                    Piece::Lines(lines) => self.add(lines),
+                    Piece::Order(order) => self.obey(order),
+                }
             }
-            let idle = self.pending.is_empty() && self.flushes.is_empty() && !ending;
+            self.look_after();
+            self.write();
+            self.acknowledge();
+            if ended {
+                return self.end();
+            }
+            let idle = idle && self.pending.is_empty() && self.flushes.is_empty();
             thread::park_timeout(if idle { IDLE } else { BUSY });
         }
     }
 
-    /// Takes what has been ordered; gives whether nobody can order any more.
-    fn obey(&mut self, orders: &Receiver<Order>) -> bool {
-        loop {
-            match orders.try_recv() {
-                Ok(Order::Reopen) => {
-                    self.write();
-                    self.reopen("asked");
-                }
-                Ok(Order::Reconfigure(new)) => self.reconfigure(*new),
-                Ok(Order::Flush(done)) => self.flushes.push(done),
-                Err(TryRecvError::Empty) => return false,
-                Err(TryRecvError::Disconnected) => return true,
-            }
+    fn add(&mut self, lines: Lines) {
+        self.records += lines.records;
+        if self.pending.is_empty() {
+            self.spare = mem::replace(&mut self.pending, lines.text);
+        } else {
+            self.pending.extend_from_slice(&lines.text);
         }
     }
 
-    fn reconfigure(&mut self, (config, redactor): (config::Sink, Redactor)) {
-        // What was emitted before belongs to the old settings.
-        self.drain();
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Reopen => {
+                self.write();
+                self.reopen("asked");
+            }
+            Order::Reconfigure(new) => self.reconfigure(*new),
+            Order::Flush(done) => self.flushes.push(done),
+        }
+    }
+
+    fn reconfigure(&mut self, config: config::Sink) {
+        // What came before belongs to the old settings; what the old sink does not take goes to the new one.
+        self.write();
         let path = |sink: &config::Sink| sink.to.file().map(|file| file.path.clone());
         let moved = path(&config) != path(&self.config);
-        if moved {
-            // Goes to the old sink if that takes it, and to the new one otherwise.
-            self.write();
-        }
-        self.encoder = Encoder::new(config.format.clone(), redactor);
         self.config = config;
         if moved || self.sink.is_none() {
             self.reopen("configured");
@@ -171,56 +165,26 @@ impl Writer {
         self.rotate_after.is_none_or(|at| Instant::now() >= at) && !self.sink.as_ref().is_some_and(Sink::is_packing)
     }
 
-    /// Encodes and writes what waits in the queue.
-    fn drain(&mut self) {
-        // Once through a full queue is enough: records that never pause must not keep orders waiting.
-        for _ in 0..=self.config.queue {
-            if self.pending.len() >= BATCH && !self.write() {
-                return;
-            }
-            match self.queue.try_recv() {
-                Ok(waiting) => {
-                    let record = self.room.release(waiting);
-                    self.add(&record);
-                }
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => {
-                    self.cut_off = true;
-                    break;
-                }
-            }
-        }
-        self.write();
-    }
-
-    /// Encodes one record, rotating before it when it would not fit.
-    fn add(&mut self, record: &Record) {
-        let start = self.pending.len();
-        self.encoder.encode(record, &mut self.pending);
-        let line = self.pending.len() - start;
-        if line == 0 {
-            return;
-        }
-        self.rotate_for(start, line);
-        self.records += 1;
-    }
-
-    /// Rotates when the file with what waits for it and the line of `length` from `start` on would exceed its size.
-    fn rotate_for(&mut self, start: usize, length: usize) {
+    /// How many of the bytes to be written next go to this file as it is, in whole lines; it is rotated before more.
+    fn fitting(&mut self) -> usize {
+        let rest = self.pending.len() - self.sent;
         let limit = self.file().map_or(0, |file| file.rotate_size);
-        let Some(size) = self.sink.as_ref().and_then(Sink::size).filter(|_| limit > 0) else {
-            return;
+        let size = self.sink.as_ref().and_then(Sink::size).filter(|_| limit > 0);
+        let Some(room) = size.map(|size| usize::try_from(limit.saturating_sub(size)).unwrap_or(usize::MAX)) else {
+            return rest;
         };
-        let before = size + (start - self.sent) as u64;
-        if before == 0 || before + length as u64 <= limit || !self.may_rotate() {
-            return;
+        if rest <= room || !self.may_rotate() {
+            return rest;
         }
-        // The new line waits aside until everything before it is in the old file.
-        let line = self.pending.split_off(start);
-        if self.write() {
-            self.rotate();
+        let next = self.pending.get(self.sent..).unwrap_or_default();
+        if let Some(last) = memchr::memrchr(b'\n', next.get(..room).unwrap_or_default()) {
+            return last + 1;
         }
-        self.pending.extend_from_slice(&line);
+        let torn = self.sent > 0 && self.pending.get(self.sent - 1) != Some(&b'\n');
+        if size == Some(0) || torn {
+            return memchr::memchr(b'\n', next).map_or(rest, |end| end + 1);
+        }
+        0
     }
 
     fn rotate(&mut self) {
@@ -255,8 +219,14 @@ impl Writer {
                     return false;
                 }
             }
+            let fitting = self.fitting();
+            if fitting == 0 {
+                self.rotate();
+                continue;
+            }
+            let next = self.pending.get(self.sent..self.sent + fitting).unwrap_or_default();
             let Some(sink) = &mut self.sink else { return false };
-            match sink.write(self.pending.get(self.sent..).unwrap_or_default()) {
+            match sink.write(next) {
                 Ok(0) => self.failed(&io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.sent += written;
@@ -267,7 +237,8 @@ impl Writer {
             }
         }
         self.metrics.written.add(self.records);
-        self.records = 0;
+        self.gone.records += mem::take(&mut self.records);
+        self.gone.bytes += self.pending.len();
         self.pending.clear();
         self.sent = 0;
         true
@@ -290,6 +261,7 @@ impl Writer {
         let written = self.pending.get(..self.sent).unwrap_or_default();
         let whole = memchr::memrchr(b'\n', written).map_or(0, |at| at + 1);
         self.pending.drain(..whole);
+        self.gone.bytes += whole;
         self.sent = 0;
         self.not_before = None;
         self.sink = None;
@@ -327,13 +299,11 @@ impl Writer {
     /// One last try, then what is left is counted as lost.
     fn end(&mut self) {
         self.not_before = None;
-        self.drain();
-        let waiting = self.queue.try_iter().count() as u64;
-        self.lose(waiting + self.records);
-    }
-
-    fn lose(&mut self, records: u64) {
-        self.metrics.drop_records(LogDrop::Ending, records);
+        if !self.write() {
+            let left = memchr::memchr_iter(b'\n', self.pending.get(self.sent..).unwrap_or_default()).count() as u64;
+            self.metrics.written.add(self.records.saturating_sub(left));
+            self.metrics.drop_records(LogDrop::Ending, left);
+        }
         self.losses.look(self.config.name.as_str(), &self.metrics);
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::stamp::Stamp;
-use super::text::{address, decimal, display, escaped, string};
+use super::text::{address, decimal, display, lasting, string};
 use super::{FIELDS, SCHEMA};
 use crate::config::sink::Piece;
 use crate::lexicon::Protocol;
@@ -38,7 +38,7 @@ pub(in crate::telemetry) fn visit(
         make(scratch);
         see(name, Value::Text(scratch));
     };
-    made(scratch, "v", &mut |out| decimal(SCHEMA.into(), 1, out));
+    made(scratch, "v", &mut |out| decimal(SCHEMA.into(), out));
     made(scratch, "id", &mut |out| display(record.id, out));
     made(scratch, "time", &mut |out| stamp.write(record.at, out));
     see("kind", Value::Text(record.kind.as_str().as_bytes()));
@@ -76,8 +76,7 @@ pub(in crate::telemetry) fn visit(
         see("attempts", Value::Words(&failed));
     }
     scratch.clear();
-    record.end.code().into_iter().for_each(|letter| escaped(letter, scratch));
-    see("end", Value::Text(scratch));
+    see("end", Value::Text(record.end.code().as_bytes()));
     if let Some(fault) = record.fault {
         see("fault", Value::Text(fault.as_bytes()));
     }
@@ -192,13 +191,8 @@ pub(super) fn logfmt(
 fn plain(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Text(text) => out.extend_from_slice(text),
-        Value::Number(number) => decimal(*number, 1, out),
-        Value::Millis(lasting) => {
-            let micros = u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX);
-            decimal(micros / 1_000, 1, out);
-            out.push(b'.');
-            decimal(micros % 1_000, 3, out);
-        }
+        Value::Number(number) => decimal(*number, out),
+        Value::Millis(value) => lasting(*value, out),
         Value::Words(words) => {
             for (at, word) in words.iter().enumerate() {
                 if at > 0 {

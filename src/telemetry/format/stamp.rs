@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::text::decimal;
+use super::text::three;
 
 /// How moments are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,9 +47,10 @@ impl Stamp {
         }
         out.extend_from_slice(self.text.as_bytes());
         if self.pattern == Pattern::Rfc3339 {
-            out.push(b'.');
-            decimal(since.subsec_micros().into(), 6, out);
-            out.push(b'Z');
+            let micros = since.subsec_micros();
+            let digits = |part: u32| three(u16::try_from(part).unwrap_or_default());
+            let ([a, b, c], [d, e, f]) = (digits(micros / 1_000), digits(micros % 1_000));
+            out.extend_from_slice(&[b'.', a, b, c, d, e, f, b'Z']);
         }
     }
 }

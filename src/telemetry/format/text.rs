@@ -5,63 +5,95 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::HeaderValue;
+use crate::telemetry::scan;
 
-/// Names are constants where this is called: inlined, they are stored as they are, without a copy of unknown length.
-#[inline(always)]
-pub(super) fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+// Names are literals: what stands before a value is one constant, which is stored as it is.
+
+/// Appends `,"name":`.
+macro_rules! key {
+    ($out:expr, $name:literal) => {
+        $out.extend_from_slice(concat!(",\"", $name, "\":").as_bytes())
+    };
 }
 
-#[inline(always)]
-pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    key(out, name);
-    string(value, out);
+/// Appends a name and a string that may be anything.
+macro_rules! field {
+    ($out:expr, $name:literal, $value:expr) => {{
+        $out.extend_from_slice(concat!(",\"", $name, "\":\"").as_bytes());
+        $crate::telemetry::format::text::inner($value, $out);
+        $out.push(b'"');
+    }};
 }
 
-#[inline(always)]
-pub(super) fn optional(out: &mut Vec<u8>, name: &str, value: Option<&HeaderValue>) {
-    if let Some(value) = value {
-        field(out, name, value.as_bytes());
-    }
+/// Appends a name and a string in which nothing needs to be escaped: a word of ours.
+macro_rules! word {
+    ($out:expr, $name:literal, $value:expr) => {{
+        $out.extend_from_slice(concat!(",\"", $name, "\":\"").as_bytes());
+        $out.extend_from_slice($value);
+        $out.push(b'"');
+    }};
 }
 
-#[inline(always)]
-pub(super) fn count(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
-    decimal(value, 1, out);
+/// Appends a name and a number.
+macro_rules! count {
+    ($out:expr, $name:literal, $value:expr) => {{
+        $crate::telemetry::format::text::key!($out, $name);
+        $crate::telemetry::format::text::decimal($value, $out);
+    }};
 }
+
+/// Appends a name and a time in milliseconds.
+macro_rules! millis {
+    ($out:expr, $name:literal, $value:expr) => {{
+        $crate::telemetry::format::text::key!($out, $name);
+        $crate::telemetry::format::text::lasting($value, $out);
+    }};
+}
+
+pub(super) use {count, field, key, millis, word};
 
 /// Milliseconds with microseconds as the fraction.
-#[inline(always)]
-pub(super) fn millis(out: &mut Vec<u8>, name: &str, value: Duration) {
-    key(out, name);
-    if value.is_zero() {
-        out.push(b'0');
-    } else {
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        decimal(micros / 1_000, 1, out);
-        out.push(b'.');
-        decimal(micros % 1_000, 3, out);
+#[inline]
+pub(super) fn lasting(value: Duration, out: &mut Vec<u8>) {
+    if value < Duration::from_micros(1) {
+        return out.push(b'0');
+    }
+    let micros = value.subsec_micros();
+    decimal(value.as_secs().saturating_mul(1_000).saturating_add(u64::from(micros / 1_000)), out);
+    let [hundreds, tens, ones] = three(u16::try_from(micros % 1_000).unwrap_or_default());
+    out.extend_from_slice(&[b'.', hundreds, tens, ones]);
+}
+
+/// Appends a number. Nearly all in a line are short, and each length is stored as it is, without a copy of unknown length.
+#[inline]
+pub(super) fn decimal(value: u64, out: &mut Vec<u8>) {
+    match u16::try_from(value) {
+        Ok(one @ 0..10) => out.push(b'0' | u8::try_from(one).unwrap_or_default()),
+        Ok(two @ 10..100) => out.extend_from_slice(&pair(two)),
+        Ok(value @ 100..1_000) => out.extend_from_slice(&three(value)),
+        _ => longer(value, out),
     }
 }
 
-/// Appends a number of at least `digits` digits. A dozen of them in each line make `fmt` show in a profile.
-pub(super) fn decimal(value: u64, digits: usize, out: &mut Vec<u8>) {
-    let mut text = [b'0'; 20];
-    let (mut left, mut from) = (value, text.len());
-    for digit in text.iter_mut().rev() {
-        if left == 0 {
-            break;
-        }
-        // Below ten, so that nothing is lost.
-        *digit = b'0' | u8::try_from(left % 10).unwrap_or_default();
-        left /= 10;
-        from -= 1;
-    }
-    out.extend_from_slice(text.get(from.min(text.len() - digits)..).unwrap_or_default());
+#[cold]
+fn longer(value: u64, out: &mut Vec<u8>) {
+    decimal(value / 1_000, out);
+    out.extend_from_slice(&three(u16::try_from(value % 1_000).unwrap_or_default()));
+}
+
+/// The digits of a number below 1,000.
+#[inline]
+pub(super) fn three(value: u16) -> [u8; 3] {
+    let [_, first] = pair(value / 100);
+    let [second, third] = pair(value % 100);
+    [first, second, third]
+}
+
+/// The digits of a number below 100.
+#[inline]
+fn pair(value: u16) -> [u8; 2] {
+    // Below ten, so that nothing is lost.
+    [value / 10, value % 10].map(|digit| b'0' | u8::try_from(digit).unwrap_or_default())
 }
 
 /// Appends the sixteen hexadecimal digits of a number.
@@ -79,7 +111,7 @@ pub(super) fn address(address: IpAddr, out: &mut Vec<u8>) {
                 if index > 0 {
                     out.push(b'.');
                 }
-                decimal(octet.into(), 1, out);
+                decimal(octet.into(), out);
             }
         }
         IpAddr::V6(address) => display(address, out),
@@ -91,32 +123,23 @@ pub(super) fn display(value: impl std::fmt::Display, out: &mut Vec<u8>) {
     let _infallible = std::io::Write::write_fmt(out, format_args!("{value}"));
 }
 
-/// Appends a JSON string (RFC 8259 §7). Bytes that are not UTF-8 are taken as ISO-8859-1, as RFC 9110 §5.5 says that
-/// old fields are. All control characters and line separators are escaped: a line stays a line, also for readers
-/// that break lines as Unicode does, and a terminal is not driven.
+/// Appends a JSON string (RFC 8259 §7), see [`inner`].
 pub(super) fn string(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    if is_plain(value) {
+    inner(value, out);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes. Bytes that are not UTF-8 are taken as ISO-8859-1, as RFC 9110 §5.5 says that
+/// old fields are. All control characters and line separators are escaped: a line stays a line, also for readers
+/// that break lines as Unicode does, and a terminal is not driven.
+pub(super) fn inner(value: &[u8], out: &mut Vec<u8>) {
+    if scan::has_none(value, |eight| eight.are_unprintable() | eight.are(b'"') | eight.are(b'\\')) {
         out.extend_from_slice(value);
     } else if let Ok(text) = std::str::from_utf8(value) {
         text.chars().for_each(|character| escaped(character, out));
     } else {
         value.iter().for_each(|byte| escaped(char::from(*byte), out));
-    }
-    out.push(b'"');
-}
-
-/// Whether nothing has to be escaped.
-fn is_plain(value: &[u8]) -> bool {
-    // To the end of a block, whatever is found: without an early way out the compiler checks all its bytes at once.
-    fn plain<const N: usize>(block: &[u8; N]) -> bool {
-        block.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\'))
-    }
-    // The last block overlaps the one before it, so that nothing is left to be checked byte by byte.
-    match (value.last_chunk::<16>(), value.first_chunk::<8>(), value.last_chunk::<8>()) {
-        (Some(last), ..) => value.as_chunks::<16>().0.iter().fold(plain(last), |all, block| all & plain(block)),
-        (None, Some(first), Some(last)) => plain(first) & plain(last),
-        _ => value.iter().all(|byte| plain(&[*byte])),
     }
 }
 

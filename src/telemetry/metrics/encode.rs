@@ -156,7 +156,7 @@ fn exchanges(listeners: &[(ListenerName, Arc<ListenerMetrics>)], page: &mut Page
                 if count == 0 && end != End::COMPLETE {
                     return Ok(());
                 }
-                let code: String = end.code().iter().collect();
+                let code = end.code().to_string();
                 samples.counter(&[name.as_str(), &code], count)
             })
         })

@@ -91,7 +91,7 @@ impl Spans {
         attributes.push(text("url.scheme", if record.tls.is_some() { "https" } else { "http" }));
         let failed = has_failed(record);
         if failed && record.fault.is_none() {
-            let status = record.status.map_or_else(|| record.end.code().iter().collect(), |status| status.to_string());
+            let status = record.status.map_or_else(|| record.end.code().to_string(), |status| status.to_string());
             attributes.push(text("error.type", &status));
         }
         let parent = record.parent.map(|parent| parent.get().to_be_bytes().to_vec());
