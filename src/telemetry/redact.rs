@@ -77,7 +77,10 @@ impl Redactor {
         } else {
             before(before(referer, b"#").0, b"?")
         };
-        let start = place.windows(2).position(|two| two == b"//").map_or(0, |at| at + 2);
+        let start = match place {
+            [b'h', b't', b't', b'p', b's', b':', b'/', b'/', ..] => b"https://".len(),
+            _ => place.windows(2).position(|two| two == b"//").map_or(0, |at| at + 2),
+        };
         let (scheme, rest) = place.split_at_checked(start).unwrap_or((place, b""));
         let end = rest.iter().position(|byte| matches!(byte, b'/' | b'\\')).unwrap_or(rest.len());
         // RFC 3986 §3.2.1: everything in the authority before the last `@`.
@@ -205,15 +208,17 @@ fn may_have_token(text: &[u8]) -> bool {
     !scan::has_none(text, |eight| eight.are(b'.')) && BEGINNING.find(text).is_some()
 }
 
-/// Whether `activation` is in a path. Few have its rarest letter.
+/// Whether `activation` is in a path. Few have both of its rarer letters.
 fn may_activate(path: &[u8]) -> bool {
-    !scan::has_none(path, |eight| eight.are(b'v')) && path.windows(10).any(|part| part == b"activation")
+    !scan::has_none(path, |eight| eight.are(b'v'))
+        && !scan::has_none(path, |eight| eight.are(b'n'))
+        && path.windows(10).any(|part| part == b"activation")
 }
 
-/// One bit of 64 for a key's length and first letter, in any case: most keys of a query share it with no secret one.
+/// One bit of 64 for a key's length, first and last letter, in any case: most keys of a query share it with no secret one.
 fn mark(key: &[u8]) -> u64 {
-    let letter = key.first().map_or(0, |first| usize::from(first.to_ascii_lowercase()));
-    1 << (letter.wrapping_mul(5).wrapping_add(key.len()) % 64)
+    let letter = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(byte.to_ascii_lowercase()));
+    1 << ((2 * letter(key.first()) + 45 * letter(key.last()) + key.len()) % 64)
 }
 
 /// Whether something in `text` looks like an e-mail address.
@@ -249,26 +254,19 @@ enum Glance {
 }
 
 fn glance(text: &[u8]) -> Glance {
-    let nested = |eight: Eight| eight.are(b'%') | eight.are(b'=');
-    let own = |eight: Eight| eight.are(b'.') | eight.are(b'@');
-    if scan::has_none(text, |eight| nested(eight) | own(eight)) {
+    let special = |eight: Eight| eight.are(b'%') | eight.are(b'=') | eight.are(b'.') | eight.are(b'@');
+    if scan::has_none(text, special) {
         return Glance::Plain;
     }
-    if text.contains(&b'=') {
-        return Glance::Pair;
-    }
-    let mut seen = if scan::has_none(text, own) { Glance::Plain } else { Glance::NoPair };
-    let mut escapes = text.split(|byte| *byte == b'%');
-    // What stands before the first one.
-    escapes.next();
-    for after in escapes {
-        match after {
-            // An escaped `%`, an escaped `=`.
-            [b'2', b'5', ..] | [b'3', b'd' | b'D', ..] => return Glance::Pair,
-            // An escaped dot, an escaped `@`.
-            [b'2', b'e' | b'E', ..] | [b'4', b'0', ..] => seen = Glance::NoPair,
-            [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {}
-            _ => return Glance::Pair,
+    let (mut rest, mut seen) = (text, Glance::Plain);
+    while let [first, after @ ..] = rest {
+        rest = after;
+        match (first, after) {
+            (b'=', _) | (b'%', [b'2', b'5', ..] | [b'3', b'd' | b'D', ..]) => return Glance::Pair,
+            (b'.' | b'@', _) | (b'%', [b'2', b'e' | b'E', ..] | [b'4', b'0', ..]) => seen = Glance::NoPair,
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest = after,
+            (b'%', _) => return Glance::Pair,
+            _ => {}
         }
     }
     seen
