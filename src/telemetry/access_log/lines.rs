@@ -46,8 +46,8 @@ pub(super) struct Lines {
 pub(super) enum Added {
     /// Its line waits, or the sink does not want it.
     Fine,
-    /// The same, and now a batch is full.
-    Batch,
+    /// The same, and now so much waits that the sink's thread should take it.
+    Enough,
     /// There was no room.
     Full,
 }
@@ -58,6 +58,8 @@ pub(super) struct Queue {
     inner: Mutex<Inner>,
     most_records: u64,
     most_bytes: usize,
+    /// Bytes of lines that are enough for a write at once.
+    enough: usize,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,7 @@ struct Inner {
     select: Select,
     pieces: VecDeque<Piece>,
     orders: usize,
-    /// Records and bytes that nobody has said are gone.
+    /// Records and bytes that wait, here or in the hand of the sink's thread.
     records: u64,
     bytes: usize,
     /// Of an earlier piece, to be filled again.
@@ -78,9 +80,6 @@ struct Inner {
 
 /// Orders that may wait: a reload or a signal now and then, while the sink blocks.
 const ORDERS: usize = 64;
-
-/// Memory that is worth keeping for the next lines.
-const KEPT: usize = 4 * BATCH;
 
 impl Queue {
     /// An empty one, as long as `config` says.
@@ -96,7 +95,8 @@ impl Queue {
             resting: false,
             ended: false,
         };
-        Self { inner: Mutex::new(inner), most_records: config.queue.max(1) as u64, most_bytes: config.queue_memory }
+        let (most_records, most_bytes) = (config.queue.max(1) as u64, config.queue_memory);
+        Self { inner: Mutex::new(inner), most_records, most_bytes, enough: BATCH.min(most_bytes / 2) }
     }
 
     /// Adds the line of `record`, if the sink wants it.
@@ -122,7 +122,8 @@ impl Queue {
             inner.records += 1;
             inner.bytes += line;
         }
-        if before < BATCH && lines.text.len() >= BATCH { Added::Batch } else { Added::Fine }
+        let long = before < self.enough && lines.text.len() >= self.enough;
+        if long || inner.records == self.most_records.div_ceil(2) { Added::Enough } else { Added::Fine }
     }
 
     /// Whether what waits is waited for: the sink's thread had found nothing.
@@ -152,29 +153,29 @@ impl Queue {
         self.lock().ended = true;
     }
 
-    /// Takes everything; gives whether that was the last. `gone` were taken earlier and wait no more, `spare` is theirs.
-    pub(super) fn take(&self, gone: &Gone, spare: &mut Vec<u8>) -> (VecDeque<Piece>, bool) {
+    /// Takes everything; gives whether that was the last. `spare` is a buffer that was taken earlier, and is empty now.
+    pub(super) fn take(&self, spare: Vec<u8>) -> (VecDeque<Piece>, bool) {
         let inner = &mut *self.lock();
-        inner.records = inner.records.saturating_sub(gone.records);
-        inner.bytes = inner.bytes.saturating_sub(gone.bytes);
-        if spare.capacity() > inner.spare.capacity() && spare.capacity() <= KEPT {
-            inner.spare = mem::take(spare);
+        inner.resting = inner.pieces.is_empty();
+        if inner.resting {
+            inner.spare = Vec::new();
+        } else if spare.capacity() > inner.spare.capacity() {
+            inner.spare = spare;
         }
         inner.orders = 0;
-        inner.resting = inner.pieces.is_empty();
         (mem::take(&mut inner.pieces), inner.ended)
+    }
+
+    /// Of what was taken, so much waits no more.
+    pub(super) fn let_go(&self, records: u64, bytes: usize) {
+        let mut inner = self.lock();
+        inner.records = inner.records.saturating_sub(records);
+        inner.bytes = inner.bytes.saturating_sub(bytes);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What waits no more.
-#[derive(Debug, Default)]
-pub(super) struct Gone {
-    pub(super) records: u64,
-    pub(super) bytes: usize,
 }
 
 impl Inner {
@@ -183,5 +184,78 @@ impl Inner {
             self.orders += 1;
             self.pieces.push_back(Piece::Order(order));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sink::{Destination, LogFormat};
+    use crate::telemetry::samples;
+
+    fn sink(queue: usize, queue_memory: usize) -> config::Sink {
+        config::Sink { queue, queue_memory, ..samples::sink(Destination::Stdout) }
+    }
+
+    fn queue(config: &config::Sink) -> Queue {
+        Queue::new(config, Redactor::default())
+    }
+
+    #[test]
+    fn half_of_the_room_is_enough_to_call_for_the_writer() {
+        let record = samples::exchange();
+
+        let few = queue(&sink(16, 1 << 30));
+        let added: Vec<Added> = (0..8).map(|_| few.add(&record)).collect();
+        assert!(added[..7].iter().all(|added| *added == Added::Fine) && added[7] == Added::Enough);
+
+        let little = queue(&sink(100_000, 64 << 10));
+        let records = (1..).find(|_| little.add(&record) == Added::Enough).unwrap();
+        assert!(little.lock().bytes <= 34 << 10, "{records} records");
+    }
+
+    #[test]
+    fn what_was_taken_has_its_room_until_it_is_let_go() {
+        let (queue, record) = (queue(&sink(16, 1 << 30)), samples::exchange());
+        while queue.add(&record) != Added::Full {}
+
+        let (pieces, _) = queue.take(Vec::new());
+        assert_eq!(queue.add(&record), Added::Full);
+        let Some(Piece::Lines(lines)) = pieces.front() else { panic!("{pieces:?}") };
+        queue.let_go(lines.records, lines.text.len());
+
+        assert_eq!(queue.add(&record), Added::Fine);
+        assert_eq!((lines.records, queue.lock().records), (16, 1));
+    }
+
+    #[test]
+    fn other_settings_stand_between_lines_of_before_and_after() {
+        let (config, record) = (sink(16, 1 << 30), samples::exchange());
+        let queue = queue(&config);
+        queue.add(&record);
+        queue.reconfigure(config::Sink { format: LogFormat::Combined, ..config }, Redactor::default());
+        queue.add(&record);
+
+        let (pieces, ended) = queue.take(Vec::new());
+
+        let [Piece::Lines(before), Piece::Order(Order::Reconfigure(_)), Piece::Lines(after)] = &*Vec::from(pieces)
+        else {
+            panic!("something else");
+        };
+        assert!(before.text.starts_with(b"{") && after.text.starts_with(b"203.0.113.9 - - [") && !ended);
+    }
+
+    #[test]
+    fn only_a_writer_that_found_nothing_is_woken_by_the_next_line() {
+        let (queue, record) = (queue(&sink(16, 1 << 30)), samples::exchange());
+        let waking = || {
+            queue.add(&record);
+            queue.is_awaited()
+        };
+
+        queue.take(Vec::new());
+        assert_eq!([waking(), waking()], [true, false]);
+        queue.take(Vec::new());
+        assert!(!waking());
     }
 }

@@ -79,7 +79,7 @@ impl Consumer for Intake {
     fn take(&self, record: &Arc<Record>) {
         match self.queue.add(record) {
             Added::Fine => {}
-            Added::Batch => self.thread.unpark(),
+            Added::Enough => self.thread.unpark(),
             Added::Full => self.metrics.drop_record(LogDrop::SinkFull),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::lines::{Gone, Lines, Order, Piece, Queue};
+use super::lines::{Lines, Order, Piece, Queue};
 use super::losses::Losses;
 use super::sink::Sink;
 use crate::config;
@@ -21,6 +21,9 @@ use crate::telemetry::metrics::{LogDrop, LogMetrics};
 
 /// Bytes that are worth a write at once: one that does not begin on a page takes a file system longer, whatever its length.
 pub(super) const BATCH: usize = 256 * 1024;
+
+/// Memory that is worth keeping for the next lines.
+const KEPT: usize = 4 * BATCH;
 
 /// Longest wait for lines: the time between looks at whether the file was moved, and after a failure, between tries.
 const IDLE: Duration = Duration::from_millis(500);
@@ -40,8 +43,6 @@ pub(super) struct Writer {
     metrics: Arc<LogMetrics>,
     losses: Losses,
     queue: Arc<Queue>,
-    /// What the queue need not count any more.
-    gone: Gone,
     /// `None` while it cannot be opened.
     sink: Option<Sink>,
     /// Lines of which the first `sent` bytes are written.
@@ -66,7 +67,6 @@ impl Writer {
             metrics,
             losses: Losses::default(),
             queue,
-            gone: Gone::default(),
             sink: None,
             pending: Vec::new(),
             sent: 0,
@@ -85,7 +85,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         self.open("start");
         loop {
-            let (pieces, ended) = self.queue.take(&mem::take(&mut self.gone), &mut self.spare);
+            let (pieces, ended) = self.queue.take(mem::take(&mut self.spare));
             let idle = pieces.is_empty();
             for piece in pieces {
                 match piece {
@@ -100,6 +100,9 @@ impl Writer {
                 return self.end();
             }
             let idle = idle && self.pending.is_empty() && self.flushes.is_empty();
+            if idle {
+                self.pending = Vec::new();
+            }
             thread::park_timeout(if idle { IDLE } else { BUSY });
         }
     }
@@ -209,6 +212,9 @@ impl Writer {
 
     /// Writes what is encoded; gives whether all of it went.
     fn write(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return true;
+        }
         while self.sent < self.pending.len() {
             if self.not_before.is_some_and(|at| Instant::now() < at) {
                 return false;
@@ -237,8 +243,10 @@ impl Writer {
             }
         }
         self.metrics.written.add(self.records);
-        self.gone.records += mem::take(&mut self.records);
-        self.gone.bytes += self.pending.len();
+        self.queue.let_go(mem::take(&mut self.records), self.pending.len());
+        if self.pending.capacity() > KEPT {
+            self.pending = Vec::new();
+        }
         self.pending.clear();
         self.sent = 0;
         true
@@ -261,7 +269,7 @@ impl Writer {
         let written = self.pending.get(..self.sent).unwrap_or_default();
         let whole = memchr::memrchr(b'\n', written).map_or(0, |at| at + 1);
         self.pending.drain(..whole);
-        self.gone.bytes += whole;
+        self.queue.let_go(0, whole);
         self.sent = 0;
         self.not_before = None;
         self.sink = None;
