@@ -36,6 +36,18 @@ def thread_seconds(pid):
     return times
 
 
+def threads_named(pid, *names):
+    """The threads of a process tree that have one of these names, by their ids."""
+    found = set()
+    for each in tree(pid):
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{each}/task"):
+                with contextlib.suppress(OSError):
+                    if pathlib.Path(f"/proc/{each}/task/{task}/comm").read_text().strip() in names:
+                        found.add(int(task))
+    return found
+
+
 def cpu_seconds(pid):
     """User plus system time of a process tree. The kernel's nanoseconds on the CPU where it tells them."""
     exact = sum(thread_seconds(pid).values())

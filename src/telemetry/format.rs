@@ -6,6 +6,7 @@
 //! Whatever bytes a client sent, a line stays one line and JSON stays JSON. Deliberately absent: cookies,
 //! `Authorization`, request and response fields other than those listed.
 
+mod memo;
 pub(super) mod named;
 pub(super) mod stamp;
 mod text;
@@ -18,8 +19,9 @@ use super::record::{Kind, Record};
 use super::redact::{Redactor, without_user};
 use crate::config::sink::LogFormat;
 use crate::lexicon::Protocol;
+use memo::Memo;
 use stamp::{Pattern, Stamp};
-use text::{address, count, decimal, field, hex, millis, quoted, string, word};
+use text::{address, count, decimal, field, hex, inner, millis, quoted, string, word};
 
 /// Version of the JSON line, its field `v`. Grows when a field changes its meaning or goes; new fields may come any time.
 pub const SCHEMA: u32 = 1;
@@ -87,6 +89,8 @@ pub struct Encoder {
     parts: named::Parts,
     /// How lines begin of records that have their id of this process.
     opening: (Option<u64>, Vec<u8>),
+    agents: Memo,
+    referers: Memo,
 }
 
 impl Encoder {
@@ -95,7 +99,7 @@ impl Encoder {
         let pattern = if format == LogFormat::Combined { Pattern::Apache } else { Pattern::Rfc3339 };
         let stamp = Stamp::new(pattern);
         let (scratch, parts, opening) = (Vec::new(), named::Parts::default(), (None, Vec::new()));
-        Self { format, redactor, stamp, scratch, parts, opening }
+        Self { format, redactor, stamp, scratch, parts, opening, agents: Memo::default(), referers: Memo::default() }
     }
 
     /// Appends `record` as one line to `out`. `combined` has no line for a tunnel's start.
@@ -168,12 +172,19 @@ impl Encoder {
         millis!(out, "total_ms", record.stages.total);
         path_taken(record, out);
         if let Some(agent) = &record.user_agent {
-            field!(out, "user_agent", agent.as_bytes());
+            out.extend_from_slice(br#","user_agent":""#);
+            self.agents.append(agent.as_bytes(), out, inner);
+            out.push(b'"');
         }
         if let Some(referer) = &record.referer {
-            self.scratch.clear();
-            self.redactor.referer(referer.as_bytes(), &mut self.scratch);
-            field!(out, "referer", &self.scratch);
+            out.extend_from_slice(br#","referer":""#);
+            let (redactor, scratch) = (&self.redactor, &mut self.scratch);
+            self.referers.append(referer.as_bytes(), out, |referer, out| {
+                scratch.clear();
+                redactor.referer(referer, scratch);
+                inner(scratch, out);
+            });
+            out.push(b'"');
         }
         if let Some((from_client, to_client)) = record.messages {
             count!(out, "messages_in", from_client);
