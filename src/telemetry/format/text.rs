@@ -164,3 +164,37 @@ pub(super) fn quoted(value: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = b"<".to_vec();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_as_everybody_writes_them(value: u64, digits in 0_u32..20) {
+            for value in [value, value % 10_u64.pow(digits), 10_u64.pow(digits), 10_u64.pow(digits) - 1, u64::MAX] {
+                prop_assert_eq!(written(|out| decimal(value, out)), format!("<{value}"));
+            }
+        }
+
+        #[test]
+        fn times_are_milliseconds_with_three_digits(nanos in 1_000_u64..) {
+            let (millis, micros) = (nanos / 1_000_000, nanos / 1_000 % 1_000);
+            let expected = format!("<{millis}.{micros:03}");
+            prop_assert_eq!(written(|out| lasting(Duration::from_nanos(nanos), out)), expected);
+        }
+    }
+
+    #[test]
+    fn less_than_a_microsecond_is_no_time() {
+        assert_eq!(written(|out| lasting(Duration::from_nanos(999), out)), "<0");
+    }
+}
