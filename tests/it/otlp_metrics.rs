@@ -179,7 +179,9 @@ async fn push_that_fails_is_counted_and_the_next_one_tells_the_same() {
 async fn failure_of_another_collector_after_a_reload_is_told_of() {
     let upstream = Upstream::named("a").await;
     let (first, second) = (Upstream::nobody().await, Upstream::nobody().await);
-    let rig = Rig::setup().endpoint(&upstream).rest(&to(&format!("http://{first}"), "interval = \"1s\"")).start().await;
+    let rest = to(&format!("http://{first}"), "interval = \"1s\"");
+    // One reload for the signal, and none for the file.
+    let rig = Rig::setup().endpoint(&upstream).process("watch_files = false").rest(&rest).start().await;
     rig.event("export failing").await;
 
     rig.write_config(&rig.config().replace(&first.to_string(), &second.to_string()));

@@ -18,10 +18,10 @@ pub(crate) async fn with_sink(upstream: &Upstream, keys: &str) -> Rig {
     setup(upstream, keys).start().await
 }
 
-/// The same before its start.
+/// The same before its start. It reloads for each signal, and not for the file.
 pub(crate) fn setup(upstream: &Upstream, keys: &str) -> Setup {
     let rest = format!("[access_log]\ntarget = \"stdout\"\n[[access_log.sinks]]\nname = \"central\"\n{keys}\n");
-    Rig::setup().endpoint(upstream).rest(&rest)
+    Rig::setup().endpoint(upstream).process("watch_files = false").rest(&rest)
 }
 
 /// Keys of a sink that posts lines to `address` soon.
