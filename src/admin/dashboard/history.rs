@@ -58,11 +58,18 @@ struct PoolPast {
 }
 
 /// What is kept of one endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct EndpointPast {
     /// Exchanges and 5xx answers so far, at the last samples.
     counts: VecDeque<(u64, u64)>,
     track: Track,
+}
+
+impl Default for EndpointPast {
+    /// One that was not there at the sample before: its counts began at zero since.
+    fn default() -> Self {
+        Self { counts: VecDeque::from([(0, 0)]), track: Track::default() }
+    }
 }
 
 /// A pool's present.
