@@ -4,6 +4,7 @@
 //! not copied, except where it is so small that a copy is cheaper than a second slice. At most one piece waits: the
 //! next one is pulled when this one has gone, which is what holds back whoever produces it.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,6 +22,8 @@ const COPY: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Outbox {
     head: BytesMut,
+    /// Bytes of the head that have been written.
+    gone: usize,
     content: Bytes,
     tail: &'static [u8],
     /// Whether TLS may still hold records of what was written.
@@ -29,8 +32,15 @@ pub struct Outbox {
 
 impl Outbox {
     /// Where a head is to be encoded. Only while nothing waits.
-    pub const fn head(&mut self) -> &mut BytesMut {
+    pub fn head(&mut self) -> &mut BytesMut {
+        if self.head.capacity() == 0 {
+            self.head = SPARE.take();
+        }
         &mut self.head
+    }
+
+    fn rest_of_head(&self) -> &[u8] {
+        self.head.get(self.gone..).unwrap_or_default()
     }
 
     /// Whether TLS may still hold something of what was written.
@@ -44,7 +54,7 @@ impl Outbox {
     }
 
     fn is_written(&self) -> bool {
-        self.head.is_empty() && self.content.is_empty() && self.tail.is_empty()
+        self.rest_of_head().is_empty() && self.content.is_empty() && self.tail.is_empty()
     }
 
     /// Whether content may be added.
@@ -55,10 +65,10 @@ impl Outbox {
     /// Adds `content` as it is, or as one chunk.
     pub fn push(&mut self, content: Bytes, chunked: bool) {
         if chunked {
-            encode::chunk_size(&mut self.head, content.len());
+            encode::chunk_size(self.head(), content.len());
         }
         if content.len() <= COPY {
-            self.head.extend_from_slice(&content);
+            self.head().extend_from_slice(&content);
             if chunked {
                 self.head.extend_from_slice(b"\r\n");
             }
@@ -70,7 +80,7 @@ impl Outbox {
 
     /// Adds the end of a chunked body. Only while [`Self::takes_content`].
     pub fn push_last_chunk(&mut self, trailers: &HeaderMap) {
-        encode::last_chunk(&mut self.head, trailers);
+        encode::last_chunk(self.head(), trailers);
     }
 
     /// Writes what waits, to the kernel; ready when nothing does. TLS takes whole records and keeps what the socket does
@@ -99,9 +109,9 @@ impl Outbox {
     ) -> Poll<io::Result<()>> {
         while !self.is_written() {
             let written = if self.content.is_empty() && self.tail.is_empty() {
-                ready!(Pin::new(&mut *io).poll_write(cx, &self.head))?
+                ready!(Pin::new(&mut *io).poll_write(cx, self.rest_of_head()))?
             } else {
-                let slices = [IoSlice::new(&self.head), IoSlice::new(&self.content), IoSlice::new(self.tail)];
+                let slices = [IoSlice::new(self.rest_of_head()), IoSlice::new(&self.content), IoSlice::new(self.tail)];
                 ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))?
             };
             if written == 0 {
@@ -115,16 +125,19 @@ impl Outbox {
             ready!(Pin::new(io).poll_flush(cx))?;
             self.unflushed = false;
         }
-        if self.head.capacity() > KEEP {
-            // An idle connection keeps no buffer of a large head.
-            self.head = BytesMut::new();
+        // A connection at rest holds no buffer: its thread has one for whoever writes next.
+        let mut head = std::mem::take(&mut self.head);
+        self.gone = 0;
+        if (1..=KEEP).contains(&head.capacity()) {
+            head.clear();
+            SPARE.set(head);
         }
         Poll::Ready(Ok(()))
     }
 
     fn advance(&mut self, written: usize) {
-        let of_head = written.min(self.head.len());
-        self.head.advance(of_head);
+        let of_head = written.min(self.rest_of_head().len());
+        self.gone = self.gone.saturating_add(of_head);
         let of_content = (written - of_head).min(self.content.len());
         self.content.advance(of_content);
         let of_tail = (written - of_head - of_content).min(self.tail.len());
@@ -132,8 +145,13 @@ impl Outbox {
     }
 }
 
-/// Capacity of the head's buffer that is kept for the next one, in bytes.
+/// Most capacity of a buffer that is kept for the next head, in bytes.
 const KEEP: usize = 4096;
+
+thread_local! {
+    /// A buffer that the last head has left.
+    static SPARE: Cell<BytesMut> = Cell::default();
+}
 
 /// Copied bytes at which a write is due, however much more content is at hand.
 const FULL: usize = 16 * 1024;

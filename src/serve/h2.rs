@@ -20,6 +20,7 @@
 mod body;
 mod exchange;
 mod ledger;
+mod open;
 mod send;
 mod tunnel;
 
@@ -29,13 +30,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use h2::server::{Builder, Connection as Engine};
 use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::ledger::{Charged, Ledger, Metered};
+use self::open::Open;
 use crate::config::Listener;
 use crate::config::listener::ClientClocks;
 use crate::lifecycle::{Life, Phase};
@@ -59,14 +60,28 @@ where
     let ledger = Arc::new(Ledger::default());
     let mut clock = Timer::new();
     clock.arm(connection.listener.clocks.head);
+    // In boxes of their own: a connection that rests takes the room of what it is then, and not of how it came to be.
+    let metered = Metered::new(io, Arc::clone(&ledger));
+    if let Some(engine) = Box::pin(shake_hands(metered, &connection.listener, &mut clock, &life)).await {
+        Box::new(Driver::new(engine, connection, ledger, clock, share)).run(handler, life).await;
+    }
+}
+
+/// Prefaces and settings (RFC 9113 §3.4); `None` when there will be no connection.
+async fn shake_hands<I>(
+    io: Metered<I>,
+    listener: &Listener,
+    clock: &mut Timer,
+    life: &Life,
+) -> Option<Engine<Metered<I>, Charged>>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
     let mut ending = life.clone();
-    let engine = tokio::select! {
-        engine = builder(&connection.listener).handshake(Metered::new(io, Arc::clone(&ledger))) => engine,
-        () = clock.expired() => return,
-        () = ending.reached(Phase::Ending) => return,
-    };
-    if let Ok(engine) = engine {
-        Driver::new(engine, connection, ledger, clock, share).run(handler, life).await;
+    tokio::select! {
+        engine = builder(listener).handshake(io) => engine.ok(),
+        () = clock.expired() => None,
+        () = ending.reached(Phase::Ending) => None,
     }
 }
 
@@ -176,8 +191,8 @@ where
         }
     }
 
-    async fn run<H: Handler>(mut self, handler: H, life: Life) {
-        let mut streams = FuturesUnordered::new();
+    async fn run<H: Handler>(mut self: Box<Self>, handler: H, life: Life) {
+        let mut streams = Open::default();
         let (mut draining, mut ending) = (life.clone(), life);
         let mut draining = pin!(draining.reached(Phase::Draining));
         let mut ending = pin!(ending.reached(Phase::Ending));
@@ -215,7 +230,7 @@ where
                     Poll::Pending => break,
                 }
             }
-            while let Poll::Ready(Some(ended)) = streams.poll_next_unpin(cx) {
+            while let Poll::Ready(Some(ended)) = streams.poll_next(cx) {
                 self.note(ended, &handler, cx);
             }
             if streams.is_empty() {

@@ -27,50 +27,76 @@ use super::{h1, h2};
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves an accepted connection to its end.
-pub async fn serve<H: Handler>(
-    tcp: TcpStream,
-    peer: SocketAddr,
-    gate: Arc<Gate>,
-    mut place: Place,
+/// A connection of which nothing was read.
+pub struct Arrival {
+    /// Its socket.
+    pub tcp: TcpStream,
+    /// Its other end.
+    pub peer: SocketAddr,
+    /// Where it came in.
+    pub gate: Arc<Gate>,
+    /// What it is counted in.
+    pub place: Place,
+}
+
+/// Serves a connection to its end; drops `held` then.
+pub fn serve<H: Handler>(
+    arrival: Arrival,
     handler: H,
     life: Life,
-) {
+    held: impl Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Taken apart out here, and one thing after the other in a box: a connection at rest takes the room of its present
+    // part alone, and not of the largest.
+    let Arrival { tcp, peer, gate, mut place } = arrival;
+    async move {
+        if let Some((io, connection)) = Box::pin(greet(tcp, peer, &gate, &mut place)).await {
+            let speaks = gate.speaks(connection.protocol);
+            match connection.protocol {
+                Protocol::Http1 => Box::pin(h1::serve(io, connection, handler, life)).await,
+                // ALPN over TCP never says `h3`.
+                Protocol::Http2 | Protocol::Http3 => {
+                    let streams = gate.streams(connection.client());
+                    Box::pin(h2::serve(io, connection, handler, life, streams)).await;
+                }
+            }
+            drop(speaks);
+        }
+        drop((place, held));
+    }
+}
+
+/// Everything before the first request: who it is, TLS, and what is spoken. `None` when there will be none.
+async fn greet(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    gate: &Gate,
+    place: &mut Place,
+) -> Option<(ClientIo, Arc<Connection>)> {
     let id = ConnectionId::next();
     let listener = gate.listener.load_full();
-    let Ok(local) = tcp.local_addr() else { return };
+    let local = tcp.local_addr().ok()?;
     let mut socket = Socket::new(tcp);
     let Ok(proxied) = proxy_header(&mut socket, peer, &listener).await else {
         events::connection_refused(&gate.metrics, &listener.name, peer, ConnectionRefusal::ProxyHeader);
-        return;
+        return None;
     };
     place.client = gate.admit(proxied.unwrap_or(peer).ip());
     if place.client.is_none() {
         events::connection_refused(&gate.metrics, &listener.name, peer, ConnectionRefusal::ClientFull);
-        return;
+        return None;
     }
-    // What comes one after the other is boxed, so that a connection at rest takes the room of its present part alone and
-    // not of the largest.
-    let (io, facts) = match Box::pin(secure(socket, &gate, &listener)).await {
+    let (io, facts) = match secure(socket, gate, &listener).await {
         Ok(secured) => secured,
         Err((cause, error)) => {
             let error = error.as_ref().map(|error| error as &(dyn std::error::Error + 'static));
             events::handshake_failed(&gate.metrics, &listener.name, id, cause, error);
-            return;
+            return None;
         }
     };
-    let Ok((io, protocol)) = Box::pin(protocol(io, &listener)).await else { return };
-    let _speaks = gate.speaks(protocol);
+    let (io, protocol) = protocol(io, &listener).await.ok()?;
     let alternative = facts.as_ref().and_then(|_| gate.alternative(local.port()));
-    let connection = Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts, alternative });
-    match protocol {
-        Protocol::Http1 => Box::pin(h1::serve(io, connection, handler, life)).await,
-        // ALPN over TCP never says `h3`.
-        Protocol::Http2 | Protocol::Http3 => {
-            let streams = gate.streams(connection.client());
-            Box::pin(h2::serve(io, connection, handler, life, streams)).await;
-        }
-    }
+    Some((io, Arc::new(Connection { id, listener, peer, local, proxied, protocol, tls: facts, alternative })))
 }
 
 /// Reads the header that a trusted proxy begins with; whom it names.

@@ -294,10 +294,7 @@ impl Worker {
     fn spawn<H: Handler>(&self, tcp: TcpStream, peer: SocketAddr, gate: Arc<Gate>, place: Place, handler: &H) {
         let open = Open::new(self.clone());
         let (handler, life) = (handler.clone(), self.shared.life.clone());
-        tokio::spawn(async move {
-            tcp::serve(tcp, peer, gate, place, handler, life).await;
-            drop(open);
-        });
+        tokio::spawn(tcp::serve(tcp::Arrival { tcp, peer, gate, place }, handler, life, open));
     }
 
     fn own(&self) -> Option<&Sibling> {

@@ -5,14 +5,15 @@
 
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TE};
 use http::{HeaderMap, Method, StatusCode, Version, response};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 use tokio::time::Instant;
 
 use crate::body::{Body, Frame};
@@ -331,13 +332,23 @@ impl Link {
                 Ok(_) => return Poll::Ready(Err(Failure::HeadTooLarge)),
                 Err(_) => return Poll::Ready(Err(MalformedResponse("bare line feed").into())),
             }
-            match ready!(self.poll_read(cx, HEAD_READ)) {
+            match ready!(self.poll_read_head(cx)) {
                 Ok(1..) => {}
                 // Also in its middle: a head that is not whole is no answer yet, and nobody has seen any of it.
                 Ok(0) => return Poll::Ready(Err(Failure::Closed(None))),
                 Err(error) => return Poll::Ready(Err(Failure::Closed(Some(error)))),
             }
         }
+    }
+
+    /// Reads through the stack: fields of the head outlive it, in the table of an HTTP/2 client's connection for as long
+    /// as that, and each holds on to all that was allocated with it.
+    fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::uninit(); HEAD_READ];
+        let mut space = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut space))?;
+        self.received.extend_from_slice(space.filled());
+        Poll::Ready(Ok(space.filled().len()))
     }
 
     /// Reads what is there, `most` bytes or a little more; `Ok(0)` is the end.

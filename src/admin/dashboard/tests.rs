@@ -96,14 +96,13 @@ fn what_others_wrote_is_text_on_the_page() {
 #[test]
 fn exchanges_before_the_first_look_count_for_their_endpoint() {
     let (dashboard, mut process) = (Dashboard::new(), process());
-    let counted = |dashboard: &Dashboard, process| dashboard.0.overview(process).pools[0].endpoints[0].per_second;
-    process.status.pools[0].endpoints[0].counts.exchanges = 6;
-    dashboard.look(&process, at(0));
-    assert!((counted(&dashboard, &process) - 6.0).abs() < 1e-9);
+    let mut rate = |second, exchanges| {
+        process.status.pools[0].endpoints[0].counts.exchanges = exchanges;
+        dashboard.look(&process, at(second));
+        words::rate(dashboard.overview(&process).pools[0].endpoints[0].per_second)
+    };
 
-    process.status.pools[0].endpoints[0].counts.exchanges = 8;
-    dashboard.look(&process, at(1));
-    assert!((counted(&dashboard, &process) - 4.0).abs() < 1e-9);
+    assert_eq!([rate(0, 6), rate(1, 8)], ["6.0", "4.0"]);
 }
 
 #[test]

@@ -32,7 +32,12 @@ use wire::{Inbound, SharedWire};
 
 /// Serves one connection until either side ends it. Once [`Phase::Draining`] is reached it ends after the exchange
 /// under way; dropping the future cuts it.
-pub async fn serve<H: Handler, I: Transport + 'static>(io: I, connection: Arc<Connection>, handler: H, life: Life) {
+pub fn serve<H, I>(io: I, connection: Arc<Connection>, handler: H, life: Life) -> impl Future<Output = ()>
+where
+    H: Handler,
+    I: Transport + 'static,
+{
+    // Made out here: what a future is given it has room for beside what it makes of it.
     let mut server = Server {
         wire: SharedWire::new(io, &connection.listener),
         limits: HeadLimits {
@@ -48,7 +53,7 @@ pub async fn serve<H: Handler, I: Transport + 'static>(io: I, connection: Arc<Co
         served: 0,
         connection,
     };
-    while let Next::Again = server.exchange(&handler).await {}
+    async move { while let Next::Again = server.exchange(&handler).await {} }
 }
 
 /// A connection between clients and a handler.
