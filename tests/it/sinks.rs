@@ -148,10 +148,14 @@ async fn a_full_spool_drops_the_oldest_and_counts_them() {
     let address = Upstream::nobody().await;
     let rig = with_sink(&upstream, &spooled(address, &folder, "64KiB")).await;
 
-    for _ in 0..6 {
+    for part in 1..=6 {
         ask(&rig, "/full", 50).await;
         // Each part is on disk before the next, so that what goes is the oldest.
-        rig.status_where("an empty queue", |status| sink(status)["queue"] == 0).await;
+        let stored = |sink: &Value| {
+            let dropped = sink["dropped"]["spool_full"].as_u64().unwrap_or(0);
+            sink["spool_records"].as_u64().unwrap() + dropped
+        };
+        rig.status_where("a part on disk", |status| stored(sink(status)) == part * 50).await;
     }
     let all: Vec<Value> = soon("the records", rig.records.find_many(300, |record| record["path"] == "/full")).await;
     let receiver = Upstream::named_at(&address.to_string(), "r").await.unwrap();
