@@ -5,9 +5,11 @@
 //! absent: protocols on one side, routing on the other.
 
 use std::future::Future;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, StatusCode, request, response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -67,6 +69,12 @@ pub trait Transport: Duplex {
     /// Makes dropping this break the connection off (TCP: RST instead of FIN), where the transport can do so: the only
     /// way to tell that content which lasts until the connection closes is not complete.
     fn break_off(&mut self);
+
+    /// Writes what is to leave together with more: a layer that makes records of it may keep these until it is flushed, as far
+    /// as it has room.
+    fn poll_gather(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write_vectored(cx, slices)
+    }
 
     /// Bytes that have left in all, where a write only hands them to a layer that may hold them back.
     fn sent(&self) -> Option<u64> {

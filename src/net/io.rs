@@ -5,7 +5,7 @@
 //! first bytes that tell HTTP/2 by prior knowledge from HTTP/1. Deliberately absent: clocks and buffers, which belong
 //! to the engines.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -161,6 +161,21 @@ impl Transport for ClientIo {
     fn break_off(&mut self) {
         // A socket that is already dead needs no breaking.
         drop(SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)));
+    }
+
+    fn poll_gather(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => {
+                let taken = stream.get_mut().1.writer().write_vectored(slices)?;
+                if taken > 0 || slices.iter().all(|slice| slice.is_empty()) {
+                    return Poll::Ready(Ok(taken));
+                }
+                // No room: what is there has to leave first.
+                ready!(Pin::new(&mut **stream).poll_flush(cx))?;
+                Poll::Ready(stream.get_mut().1.writer().write_vectored(slices))
+            }
+        }
     }
 
     fn sent(&self) -> Option<u64> {

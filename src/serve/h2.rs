@@ -19,10 +19,12 @@
 
 mod body;
 mod exchange;
+mod handshake;
 mod ledger;
 mod open;
 mod send;
 mod tunnel;
+mod wire;
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -30,18 +32,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::server::{Builder, Connection as Engine};
+use h2::server::Connection as Engine;
 use h2::{Ping, PingPong, Reason};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use self::ledger::{Charged, Ledger, Metered};
+use self::ledger::{Charged, Ledger};
 use self::open::Open;
-use crate::config::Listener;
+use self::wire::Wire;
 use crate::config::listener::ClientClocks;
 use crate::lifecycle::{Life, Phase};
 use crate::limit::Share;
-use crate::message::{Connection, Handler, Sign};
+use crate::message::{Connection, Handler, Sign, Transport};
 use crate::net::timer::Timer;
 use crate::serve::streams::Ended;
 
@@ -55,61 +56,18 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub async fn serve<H, I>(io: I, connection: Arc<Connection>, handler: H, life: Life, share: Share)
 where
     H: Handler,
-    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    I: Transport + 'static,
 {
     let ledger = Arc::new(Ledger::default());
     let mut clock = Timer::new();
     clock.arm(connection.listener.clocks.head);
     // In boxes of their own: a connection that rests takes the room of what it is then, and not of how it came to be.
-    let metered = Metered::new(io, Arc::clone(&ledger));
-    if let Some(engine) = Box::pin(shake_hands(metered, &connection.listener, &mut clock, &life)).await {
-        Box::new(Driver::new(engine, connection, ledger, clock, share)).run(handler, life).await;
+    let wire = Wire::new(io, Arc::clone(&ledger));
+    if let Some(engine) = Box::pin(handshake::shake(wire.clone(), &connection.listener, &mut clock, &life)).await {
+        wire.gather(true);
+        Box::new(Driver::new(engine, wire, connection, ledger, clock, share)).run(handler, life).await;
     }
 }
-
-/// Prefaces and settings (RFC 9113 §3.4); `None` when there will be no connection.
-async fn shake_hands<I>(
-    io: Metered<I>,
-    listener: &Listener,
-    clock: &mut Timer,
-    life: &Life,
-) -> Option<Engine<Metered<I>, Charged>>
-where
-    I: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut ending = life.clone();
-    tokio::select! {
-        engine = builder(listener).handshake(io) => engine.ok(),
-        () = clock.expired() => None,
-        () = ending.reached(Phase::Ending) => None,
-    }
-}
-
-/// The crate's settings for a listener.
-fn builder(listener: &Listener) -> Builder {
-    let http2 = &listener.http2;
-    let header_list = u32::try_from(listener.limits.head_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(http2.max_streams)
-        .initial_window_size(http2.stream_window.min(MAX_WINDOW))
-        .initial_connection_window_size(http2.connection_window.min(MAX_WINDOW))
-        .max_frame_size(http2.max_frame.clamp(MIN_FRAME, MAX_FRAME))
-        .max_send_buffer_size(http2.send_buffer.min(MAX_WINDOW as usize))
-        .max_pending_accept_reset_streams(http2.max_pending_resets)
-        .max_local_error_reset_streams(Some(http2.max_error_resets))
-        // The crate adds 32 bytes to each field and answers 431 by itself, without a record. Twice our bound leaves
-        // the ordinary case, a cookie too many, to `head`, which answers with one.
-        .max_header_list_size(header_list)
-        // RFC 8441 §3. A route without tunnels answers such a request like any other.
-        .enable_connect_protocol();
-    builder
-}
-
-/// Bounds of RFC 9113 §6.5.2; the crate panics outside them.
-const MAX_WINDOW: u32 = (1 << 31) - 1;
-const MIN_FRAME: u32 = 1 << 14;
-const MAX_FRAME: u32 = (1 << 24) - 1;
 
 /// What the connection as a whole waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -126,7 +84,8 @@ enum Waiting {
 
 /// Drives one connection.
 struct Driver<I> {
-    engine: Engine<Metered<I>, Charged>,
+    engine: Engine<Wire<I>, Charged>,
+    wire: Wire<I>,
     connection: Arc<Connection>,
     ledger: Arc<Ledger>,
     clock: Timer,
@@ -156,10 +115,11 @@ struct Driver<I> {
 
 impl<I> Driver<I>
 where
-    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    I: Transport + 'static,
 {
     fn new(
-        mut engine: Engine<Metered<I>, Charged>,
+        mut engine: Engine<Wire<I>, Charged>,
+        wire: Wire<I>,
         connection: Arc<Connection>,
         ledger: Arc<Ledger>,
         clock: Timer,
@@ -172,6 +132,7 @@ where
         Self {
             pings: engine.ping_pong(),
             engine,
+            wire,
             ledger,
             clock,
             waiting: Waiting::Idle,
@@ -241,6 +202,9 @@ where
                 self.engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 self.ledger.note_useful();
                 cx.waker().wake_by_ref();
+            }
+            if let Poll::Ready(Err(_)) = self.wire.poll_send(cx) {
+                return Poll::Ready(());
             }
             self.poll_clocks(streams.is_empty(), cx)
         })
@@ -381,6 +345,7 @@ where
     /// Tells the client that this is the end, as far as it listens.
     async fn cut(mut self) {
         self.engine.abrupt_shutdown(Reason::NO_ERROR);
+        self.wire.gather(false);
         let mut clock = Timer::new();
         clock.arm(Duration::from_secs(1));
         let closed = poll_fn(|cx| self.engine.poll_closed(cx).map(drop));

@@ -1,18 +1,16 @@
 //! What one HTTP/2 connection holds in memory for its client, and what passes over its socket.
 //!
-//! Floor 6. Two adapters write a [`Ledger`]: [`Charged`] is response data that knows how much of it has not been
-//! written yet, whichever of our queues or the h2 crate's it stands in; [`Metered`] counts bytes on the socket. The
+//! Floor 6. Two write a [`Ledger`]: [`Charged`] is response data that knows how much of it has not been
+//! written yet, whichever of our queues or the h2 crate's it stands in; the wire counts bytes on the socket. The
 //! engine reads the ledger to bound memory over all streams of a connection and to see stalls and floods. All on one
 //! thread; atomics because futures stay `Send`.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::serve::pace::Path;
 
@@ -112,6 +110,22 @@ impl Ledger {
         chatter > MAX_IDLE_CHATTER.saturating_add(written / 8)
     }
 
+    /// Notes what was read from the socket.
+    pub(super) fn note_read(&self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Notes what became of a write.
+    pub(super) fn note_write(&self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = polled {
+            self.written.fetch_add(*count as u64, Relaxed);
+        }
+        if polled.is_pending() || self.is_blocked() {
+            self.blocks.fetch_add(1, Relaxed);
+            self.blocked.store(polled.is_pending(), Relaxed);
+        }
+    }
+
     fn release(&self, bytes: usize) {
         let before = self.buffered.fetch_sub(bytes, Relaxed);
         if before >= MAX_SEND_BUFFERED && before.saturating_sub(bytes) < MAX_SEND_BUFFERED {
@@ -171,74 +185,6 @@ impl Drop for Charged {
         {
             ledger.release(self.data.len());
         }
-    }
-}
-
-/// A client's socket whose traffic is counted.
-#[derive(Debug)]
-pub(super) struct Metered<I> {
-    io: I,
-    ledger: Arc<Ledger>,
-}
-
-impl<I> Metered<I> {
-    pub(super) const fn new(io: I, ledger: Arc<Ledger>) -> Self {
-        Self { io, ledger }
-    }
-
-    fn note_write(&self, polled: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(count)) = polled {
-            self.ledger.written.fetch_add(*count as u64, Relaxed);
-        }
-        if polled.is_pending() || self.ledger.is_blocked() {
-            self.ledger.blocks.fetch_add(1, Relaxed);
-            self.ledger.blocked.store(polled.is_pending(), Relaxed);
-        }
-    }
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
-        let count = buf.filled().len().saturating_sub(before);
-        if count > 0 {
-            this.ledger.read.fetch_add(count as u64, Relaxed);
-        }
-        polled
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.note_write(&polled);
-        polled
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
-        this.note_write(&polled);
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
 
