@@ -112,3 +112,105 @@ impl<I: Transport> AsyncWrite for Wire<I> {
         Pin::new(&mut self.lock().io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Waker, ready};
+
+    use super::*;
+
+    /// Keeps what it is given until it is flushed, as TLS does; its socket may be full.
+    #[derive(Default)]
+    struct Records {
+        kept: usize,
+        sent: Vec<usize>,
+        full: bool,
+    }
+
+    impl AsyncRead for Records {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Records {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.kept += bytes.len();
+            ready!(self.poll_flush(cx))?;
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.full {
+                return Poll::Pending;
+            }
+            let kept = std::mem::take(&mut self.kept);
+            self.sent.push(kept);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    impl Transport for Records {
+        fn break_off(&mut self) {}
+
+        fn poll_gather(&mut self, _: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            let length = slices.iter().map(|slice| slice.len()).sum();
+            self.kept += length;
+            Poll::Ready(Ok(length))
+        }
+    }
+
+    fn say(wire: &mut Wire<Records>, text: &[u8]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut *wire).poll_write(&mut cx, text).is_ready());
+        assert!(Pin::new(wire).poll_flush(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn what_is_said_in_one_turn_is_sent_at_once_when_it_is_over() {
+        let mut wire = Wire::new(Records::default(), Arc::default());
+        let mut cx = Context::from_waker(Waker::noop());
+        wire.gather(true);
+        say(&mut wire, b"one");
+        say(&mut wire, b"three");
+        assert_eq!(wire.lock().io.sent, [0; 0]);
+
+        assert!(wire.poll_send(&mut cx).is_ready());
+        assert!(wire.poll_send(&mut cx).is_ready());
+
+        assert_eq!((&wire.lock().io.sent[..], wire.ledger.written()), (&[8][..], 8));
+    }
+
+    #[test]
+    fn what_a_full_socket_leaves_waits_for_the_next_turn() {
+        let mut wire = Wire::new(Records { full: true, ..Records::default() }, Arc::default());
+        let mut cx = Context::from_waker(Waker::noop());
+        wire.gather(true);
+        say(&mut wire, b"one");
+        assert!(wire.poll_send(&mut cx).is_pending());
+
+        wire.lock().io.full = false;
+        assert!(wire.poll_send(&mut cx).is_ready());
+
+        assert_eq!(wire.lock().io.sent, [3]);
+    }
+
+    #[test]
+    fn before_the_first_turn_and_after_the_last_each_flush_sends() {
+        let mut wire = Wire::new(Records::default(), Arc::default());
+        say(&mut wire, b"one");
+        let at_once = wire.lock().io.sent.len();
+        wire.gather(true);
+        say(&mut wire, b"three");
+        assert_eq!(wire.lock().io.sent.len(), at_once);
+
+        wire.gather(false);
+        say(&mut wire, b"end");
+
+        assert_eq!(wire.lock().io.sent.iter().sum::<usize>(), 11);
+    }
+}
