@@ -1,9 +1,9 @@
 //! HTTP/2 for clients (RFC 9113), on the h2 crate.
 //!
 //! Floor 6. In: a connection that speaks HTTP/2, by ALPN or prior knowledge. Out: requests to a [`Handler`], its
-//! answers to the client. All streams of a connection are polled in the connection's own task; tunnels alone get tasks
-//! of their own. Below here the h2 crate does framing, HPACK, stream states and windows; here stand the clocks, the
-//! bounds over all streams and the politeness at the end.
+//! answers to the client. All streams of a connection are polled in the connection's own task, and what they say in one
+//! turn of it leaves in one system call; tunnels alone get tasks of their own. Below here the h2 crate does framing,
+//! HPACK, stream states and windows; here stand the clocks, the bounds over all streams and the politeness at the end.
 //!
 //! Floods. The crate itself ends a connection with ENHANCE_YOUR_CALM for more than `max_pending_resets` streams reset
 //! before they were accepted, more than 100 empty DATA frames, DATA so small that framing outweighs half a connection
