@@ -58,15 +58,24 @@ where
     H: Handler,
     I: Transport + 'static,
 {
+    // In a box each: a connection that rests takes the room of what it is then, and not of how it came to be.
+    if let Some(driver) = Box::pin(begin(io, connection, share, life.clone())).await {
+        driver.run(handler, life).await;
+    }
+}
+
+/// Begins a connection; `None` when there will be none.
+async fn begin<I>(io: I, connection: Arc<Connection>, share: Share, life: Life) -> Option<Box<Driver<I>>>
+where
+    I: Transport + 'static,
+{
     let ledger = Arc::new(Ledger::default());
     let mut clock = Timer::new();
     clock.arm(connection.listener.clocks.head);
-    // In boxes of their own: a connection that rests takes the room of what it is then, and not of how it came to be.
     let wire = Wire::new(io, Arc::clone(&ledger));
-    if let Some(engine) = Box::pin(handshake::shake(wire.clone(), &connection.listener, &mut clock, &life)).await {
-        wire.gather(true);
-        Box::new(Driver::new(engine, wire, connection, ledger, clock, share)).run(handler, life).await;
-    }
+    let engine = handshake::shake(wire.clone(), &connection.listener, &mut clock, &life).await?;
+    wire.gather(true);
+    Some(Box::new(Driver::new(engine, wire, connection, ledger, clock, share)))
 }
 
 /// What the connection as a whole waits for.
