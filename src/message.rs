@@ -70,8 +70,8 @@ pub trait Transport: Duplex {
     /// way to tell that content which lasts until the connection closes is not complete.
     fn break_off(&mut self);
 
-    /// Writes what is to leave together with more: a layer that makes records of it may keep these until it is flushed, as far
-    /// as it has room.
+    /// Writes what is to leave together with more: a layer that makes records of it may keep these until it is flushed,
+    /// as far as it has room.
     fn poll_gather(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write_vectored(cx, slices)
     }

@@ -31,7 +31,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Where a head is to be encoded. Only while nothing waits.
+    /// Where a head is to be encoded, behind what waits.
     pub fn head(&mut self) -> &mut BytesMut {
         if self.head.capacity() == 0 {
             self.head = SPARE.take();
@@ -64,6 +64,10 @@ impl Outbox {
 
     /// Adds `content` as it is, or as one chunk.
     pub fn push(&mut self, content: Bytes, chunked: bool) {
+        if content.is_empty() {
+            // As a chunk it would be the last.
+            return;
+        }
         if chunked {
             encode::chunk_size(self.head(), content.len());
         }

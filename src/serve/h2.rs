@@ -2,8 +2,9 @@
 //!
 //! Floor 6. In: a connection that speaks HTTP/2, by ALPN or prior knowledge. Out: requests to a [`Handler`], its
 //! answers to the client. All streams of a connection are polled in the connection's own task, and what they say in one
-//! turn of it leaves in one system call; tunnels alone get tasks of their own. Below here the h2 crate does framing,
-//! HPACK, stream states and windows; here stand the clocks, the bounds over all streams and the politeness at the end.
+//! turn of it leaves in one system call (see [`wire`]); tunnels alone get tasks of their own. Below here the h2 crate does
+//! framing, HPACK, stream states and windows; here stand the clocks, the bounds over all streams and the politeness at
+//! the end.
 //!
 //! Floods. The crate itself ends a connection with ENHANCE_YOUR_CALM for more than `max_pending_resets` streams reset
 //! before they were accepted, more than 100 empty DATA frames, DATA so small that framing outweighs half a connection
@@ -29,7 +30,7 @@ mod wire;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::server::Connection as Engine;
@@ -109,7 +110,7 @@ struct Driver<I> {
     heard: u64,
     pinged: bool,
     pings: Option<PingPong>,
-    /// What had been written when the wait for flushing was looked at last.
+    /// What had left when the wait for flushing was looked at last.
     taken: u64,
     leaving: bool,
     malformed: usize,
@@ -200,6 +201,10 @@ where
                     Poll::Pending => break,
                 }
             }
+            // All that was said before this turn; what the streams say now the engine takes in the next one.
+            if let Poll::Ready(Err(_)) = self.wire.poll_send(cx) {
+                return Poll::Ready(());
+            }
             while let Poll::Ready(Some(ended)) = streams.poll_next(cx) {
                 self.note(ended, &handler, cx);
             }
@@ -211,9 +216,6 @@ where
                 self.engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 self.ledger.note_useful();
                 cx.waker().wake_by_ref();
-            }
-            if let Poll::Ready(Err(_)) = self.wire.poll_send(cx) {
-                return Poll::Ready(());
             }
             self.poll_clocks(streams.is_empty(), cx)
         })
@@ -268,7 +270,7 @@ where
         let open = !quiet || self.engine.has_streams();
         let (waiting, longest) = match () {
             () if !quiet => (Waiting::Busy, keep_alive),
-            () if open && self.ledger.buffered() > 0 => (Waiting::Flushing, write_idle),
+            () if self.wire.is_unsent() || (open && self.ledger.buffered() > 0) => (Waiting::Flushing, write_idle),
             () if open => (Waiting::Busy, keep_alive),
             () if self.leaving => (Waiting::Goodbye, GOODBYE),
             () => (Waiting::Idle, keep_alive),
@@ -277,7 +279,7 @@ where
             self.waiting = waiting;
             self.deadline = now + longest;
             self.pinged = false;
-            self.taken = self.ledger.written();
+            self.taken = self.wire.sent();
         }
         self.blocked = match self.blocked {
             _ if !self.ledger.is_blocked() => None,
@@ -307,11 +309,11 @@ where
             match self.waiting {
                 Waiting::Goodbye => return Poll::Ready(()),
                 Waiting::Flushing => {
-                    let written = self.ledger.written();
-                    if written == self.taken {
+                    let sent = self.wire.sent();
+                    if sent == self.taken {
                         return Poll::Ready(());
                     }
-                    self.taken = written;
+                    self.taken = sent;
                     self.deadline = now + write_idle;
                 }
                 Waiting::Idle => {
@@ -357,7 +359,10 @@ where
         self.wire.gather(false);
         let mut clock = Timer::new();
         clock.arm(Duration::from_secs(1));
-        let closed = poll_fn(|cx| self.engine.poll_closed(cx).map(drop));
+        let closed = poll_fn(|cx| {
+            ready!(self.engine.poll_closed(cx)).ok();
+            self.wire.poll_send(cx).map(drop)
+        });
         tokio::select! {
             () = closed => {}
             () = clock.expired() => {}

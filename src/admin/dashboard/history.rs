@@ -65,10 +65,10 @@ struct EndpointPast {
     track: Track,
 }
 
-impl Default for EndpointPast {
-    /// One that was not there at the sample before: its counts began at zero since.
-    fn default() -> Self {
-        Self { counts: VecDeque::from([(0, 0)]), track: Track::default() }
+impl EndpointPast {
+    /// One that had these counts at the sample before.
+    fn since(counts: (u64, u64)) -> Self {
+        Self { counts: VecDeque::from([counts]), track: Track::default() }
     }
 }
 
@@ -180,10 +180,14 @@ impl History {
     fn note_endpoints(&mut self, now: u64, status: &Status) {
         let all = status.pools.iter().flat_map(|pool| pool.endpoints.iter().map(|endpoint| (&pool.name, endpoint)));
         let mut kept = std::mem::take(&mut self.endpoints);
+        // Who was not there at the sample before has begun to count since, or was beyond the bound.
+        let all_were_kept = kept.len() < ENDPOINTS;
         for (pool, endpoint) in all.take(ENDPOINTS) {
             let key = (pool.clone(), endpoint.name.clone());
-            let mut past = kept.remove(&key).unwrap_or_default();
-            push(&mut past.counts, (endpoint.counts.exchanges, endpoint.counts.server_errors), RATE + 1);
+            let counts = (endpoint.counts.exchanges, endpoint.counts.server_errors);
+            let began = if all_were_kept { (0, 0) } else { counts };
+            let mut past = kept.remove(&key).unwrap_or_else(|| EndpointPast::since(began));
+            push(&mut past.counts, counts, RATE + 1);
             past.track.note(now, endpoint);
             self.endpoints.insert(key, past);
         }

@@ -35,12 +35,12 @@ pub(super) struct Ledger {
     waiting: Mutex<Vec<Waker>>,
     /// Bytes read from the socket.
     read: AtomicU64,
-    /// Bytes written to the socket.
+    /// Bytes written to the socket, or taken by TLS for it.
     written: AtomicU64,
     /// What the socket's counters will have reached when chatter becomes a flood.
     chatter_from: AtomicU64,
     written_from: AtomicU64,
-    /// Whether the socket refused the last write.
+    /// Whether the last write was refused.
     blocked: AtomicBool,
     /// Writes that it refused, or took again after that.
     blocks: AtomicU64,

@@ -8,14 +8,15 @@ mod malformed;
 mod memory;
 mod tunnels;
 
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::Poll;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use h2::client::{self, SendRequest};
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, StatusCode, Version};
-use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -104,6 +105,15 @@ impl Rig {
         A: Future<Output = Answer> + Send + 'static,
     {
         let (near, far) = duplex(64 << 10);
+        (Self::over(far, listener, does), near)
+    }
+
+    /// Serves `io`.
+    fn over<F, A>(io: impl Transport + 'static, listener: Listener, does: F) -> Self
+    where
+        F: Fn(Request) -> A + Send + Sync + 'static,
+        A: Future<Output = Answer> + Send + 'static,
+    {
         let (sender, refused) = mpsc::channel(64);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let connection = Arc::new(Connection {
@@ -119,8 +129,8 @@ impl Rig {
         let lifecycle = Lifecycle::new();
         let handler = Does(Arc::new(move |request| Box::pin(does(request))), sender);
         let served =
-            tokio::spawn(serve(far, connection, handler, lifecycle.life(), Clients::new(64, 64).share(address.ip())));
-        (Self { lifecycle, refused, served }, near)
+            tokio::spawn(serve(io, connection, handler, lifecycle.life(), Clients::new(64, 64).share(address.ip())));
+        Self { lifecycle, refused, served }
     }
 
     async fn ended(self) {
@@ -179,6 +189,72 @@ impl Source for Endless {
 
     fn remaining(&self) -> Option<u64> {
         None
+    }
+}
+
+/// Keeps what it is given, as far as it has room, and passes it on when it is flushed: TLS before a slow socket.
+struct Records {
+    io: DuplexStream,
+    kept: BytesMut,
+    sent: u64,
+}
+
+/// As rustls has by default.
+const RECORDS: usize = 64 << 10;
+
+impl Records {
+    fn before(io: DuplexStream) -> Self {
+        Self { io, kept: BytesMut::new(), sent: 0 }
+    }
+}
+
+impl AsyncRead for Records {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Records {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.poll_gather(cx, &[IoSlice::new(bytes)]));
+        // What the socket does not take now it is asked to take at a flush.
+        let _later = self.poll_flush(cx)?;
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        while !this.kept.is_empty() {
+            let gone = ready!(Pin::new(&mut this.io).poll_write(cx, &this.kept))?;
+            this.kept.advance(gone);
+            this.sent += gone as u64;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Transport for Records {
+    fn break_off(&mut self) {}
+
+    fn poll_gather(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.kept.len() >= RECORDS {
+            ready!(Pin::new(&mut *self).poll_flush(cx))?;
+        }
+        let before = self.kept.len();
+        for slice in slices {
+            let room = RECORDS - self.kept.len();
+            self.kept.extend_from_slice(&slice[..room.min(slice.len())]);
+        }
+        Poll::Ready(Ok(self.kept.len() - before))
+    }
+
+    fn sent(&self) -> Option<u64> {
+        Some(self.sent)
     }
 }
 

@@ -1,9 +1,9 @@
 //! A client's connection, between the engine and TLS.
 //!
-//! Floor 6. The h2 crate flushes after each frame that is not small. What it writes in one turn leaves in one system call all
-//! the same: while the wire gathers, the engine's flushes do nothing, TLS keeps its records as far as it has room, and
-//! whoever drives the engine sends them once it has nothing more to say. Both ends are in one task, so that the lock is
-//! never contended.
+//! Floor 6. The h2 crate flushes after each frame that is not small. Under TLS, what it writes in one turn leaves in one system
+//! call all the same: while the wire gathers, the engine's flushes do nothing, TLS keeps its records as far as it has
+//! room (64 KiB), and whoever drives the engine sends them once it has nothing more to say. Both ends are in one task, so
+//! that the lock is never contended.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -54,6 +54,16 @@ impl<I> Wire<I> {
 }
 
 impl<I: Transport> Wire<I> {
+    /// Whether anything that was written has not left.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.lock().unsent
+    }
+
+    /// Bytes that have left.
+    pub(super) fn sent(&self) -> u64 {
+        self.lock().io.sent().unwrap_or_else(|| self.ledger.written())
+    }
+
     /// Sends what waits.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.lock();

@@ -56,6 +56,56 @@ async fn socket_that_takes_nothing_is_cut_after_the_write_clock() {
     assert!((60..=62).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
+/// Reads 1 KiB a second until the connection ends; the content, and whether its end was told.
+async fn sip(raw: &mut Raw) -> (usize, bool) {
+    let (mut bytes, mut piece) = (Vec::new(), [0; 1024]);
+    while let Ok(length @ 1..) = raw.io.read(&mut piece).await {
+        bytes.extend_from_slice(&piece[..length]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let (mut content, mut ended, mut rest) = (0, false, &bytes[..]);
+    while let [a, b, c, kind, flags, _, _, _, _, ..] = *rest {
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        if kind == DATA {
+            (content, ended) = (content + length, flags & END_STREAM != 0);
+        }
+        rest = rest.get(9 + length..).unwrap_or_default();
+    }
+    (content, ended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tls_keeps_of_an_answer_reaches_a_slow_reader_before_the_connection_ends() {
+    for close in [true, false] {
+        let (near, far) = duplex(1024);
+        let rig = Rig::over(Records::before(far), listener(), move |_| async move {
+            let body = Body::full(vec![7; 200_000]);
+            Answer { close, ..Answer::new(StatusCode::OK, body) }
+        });
+        let mut raw = Raw::with_windows(near, 1 << 30).await;
+        raw.headers(1, END_STREAM | END_HEADERS, &GET).await;
+
+        assert_eq!(sip(&mut raw).await, (200_000, true), "{close}");
+        rig.ended().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_takes_nothing_of_what_tls_keeps_is_cut_after_the_write_clock() {
+    let (near, far) = duplex(1024);
+    let rig = Rig::over(Records::before(far), listener(), |_| async {
+        Answer::new(StatusCode::OK, Body::full(vec![7; 30_000]))
+    });
+    let mut raw = Raw::with_windows(near, 1 << 30).await;
+    raw.headers(1, END_STREAM | END_HEADERS, &GET).await;
+    let start = Instant::now();
+
+    rig.ended().await;
+
+    // A clock that began before the last of it had left has another turn.
+    assert!((60..=122).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn stalled_request_body_is_late() {
     let (_rig, io) = Rig::start(listener(), |mut request: Request| async move {

@@ -74,7 +74,7 @@ async fn reset_of_a_tunnel_is_an_error_to_its_reader() {
     response.await.unwrap();
     outgoing.send_reset(Reason::CANCEL);
 
-    assert_eq!(seen.recv().await, Some(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(seen.recv().await, Some(io::ErrorKind::ConnectionReset));
 }
 
 #[tokio::test]
