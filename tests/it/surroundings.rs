@@ -35,6 +35,16 @@ async fn health_command_tells_ready_from_draining_and_draining_from_dead() {
 }
 
 #[tokio::test]
+async fn process_takes_no_huge_pages() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().endpoint(&upstream).start().await;
+
+    let status = std::fs::read_to_string(format!("/proc/{}/status", rig.pid())).unwrap();
+
+    assert!(!status.contains("THP_enabled:\t1"), "{status}");
+}
+
+#[tokio::test]
 async fn process_1_of_a_container_reloads_and_drains_when_told() {
     let upstream = Upstream::named("a").await;
     let mut rig = Rig::setup().endpoint(&upstream).in_a_container().start().await;
