@@ -6,6 +6,7 @@ a broker of others, which keeps what it has in memory and therefore hangs instea
 consumer. What the proxy's own file says is the truth.
 """
 
+import contextlib
 import ctypes
 import gzip
 import http.client
@@ -71,6 +72,26 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.open = set()
+
+    def process_request(self, request, address):
+        self.open.add(request)
+        super().process_request(request, address)
+
+    def shutdown_request(self, request):
+        self.open.discard(request)
+        super().shutdown_request(request)
+
+    def kill(self):
+        """Ends, its connections too: who has one would be served on."""
+        self.shutdown()
+        self.server_close()
+        for request in list(self.open):
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
 
 class Rsyslog:
     """The daemon itself."""
@@ -127,8 +148,7 @@ class Lines:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def kill(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.kill()
 
     def ids(self):
         return self.seen
