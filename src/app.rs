@@ -158,8 +158,8 @@ fn all<E: std::error::Error>(errors: &[E]) -> String {
 /// # Errors
 /// Everything that keeps it from starting; after that only the end of an indispensable task.
 pub fn run(options: Options) -> Result<(), Error> {
-    // Where the kernel gives them unasked, each 4 KiB that is touched takes 2 MiB that are zeroed first: twice the memory, and
-    // no less CPU time (benches/README.md). A kernel that knows no such wish has none to give.
+    // Where the kernel gives huge pages unasked, each 4 KiB that is touched takes 2 MiB, zeroed first: twice the memory,
+    // and no less CPU time (benches/README.md). A kernel that knows no such wish has none to give.
     let _without = rustix::thread::disable_transparent_huge_pages(true);
     start::run(options)
 }

@@ -203,4 +203,28 @@ mod tests {
         let waits = (false, 2_000, false, false);
         assert_eq!(steps, [waits, waits, (true, 1_000, true, true)]);
     }
+
+    #[test]
+    fn buffer_of_a_head_that_has_left_is_the_next_ones_and_empty() {
+        let (mut first, mut tls) = (Outbox::default(), Tls::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        first.head().extend_from_slice(b"secret");
+        let mut moved = 0;
+        assert!(first.poll_write(&mut tls, |_| None, &mut cx, &mut moved).is_ready());
+
+        let mut next = Outbox::default();
+        let (kept, given) = (first.head.capacity(), next.head());
+
+        assert_eq!((kept, given.len()), (0, 0));
+        assert!(given.capacity() >= 6);
+    }
+
+    #[test]
+    fn empty_piece_is_no_last_chunk() {
+        let mut outbox = Outbox::default();
+
+        outbox.push(Bytes::new(), true);
+
+        assert!(outbox.is_empty());
+    }
 }

@@ -7,7 +7,7 @@ use crate::admin::feed::Feeds;
 use crate::admin::status::Sink;
 use crate::admin::tests::process;
 use crate::body::Frame as Step;
-use crate::lexicon::SinkName;
+use crate::lexicon::{EndpointName, SinkName};
 use crate::telemetry::metrics::Standing;
 
 fn at(second: u64) -> SystemTime {
@@ -103,6 +103,28 @@ fn exchanges_before_the_first_look_count_for_their_endpoint() {
     };
 
     assert_eq!([rate(0, 6), rate(1, 8)], ["6.0", "4.0"]);
+}
+
+#[test]
+fn endpoint_that_comes_in_sight_has_no_rate_of_its_whole_life() {
+    let (dashboard, mut process) = (Dashboard::new(), process());
+    let endpoints = &mut process.status.pools[0].endpoints;
+    let one = endpoints.remove(0);
+    *endpoints = (0..=history::ENDPOINTS)
+        .map(|number| {
+            let mut each = one.clone();
+            each.name = EndpointName::new(&format!("e{number}"));
+            each.counts.exchanges = 1_000;
+            each
+        })
+        .collect();
+    dashboard.look(&process, at(0));
+
+    process.status.pools[0].endpoints.remove(0);
+    dashboard.look(&process, at(1));
+
+    let shown = dashboard.overview(&process).pools[0].endpoints.last().unwrap().clone();
+    assert_eq!((shown.name.as_str(), words::rate(shown.per_second).as_str()), ("e1024", "0"));
 }
 
 #[test]

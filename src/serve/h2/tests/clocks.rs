@@ -93,7 +93,10 @@ async fn what_tls_keeps_of_an_answer_reaches_a_slow_reader_before_the_connection
 #[tokio::test(start_paused = true)]
 async fn client_that_takes_nothing_of_what_tls_keeps_is_cut_after_the_write_clock() {
     let (near, far) = duplex(1024);
-    let rig = Rig::over(Records::before(far), listener(), |_| async {
+    let mut listener = listener();
+    // So that no other clock ends it.
+    listener.clocks.keep_alive = Duration::from_secs(1000);
+    let rig = Rig::over(Records::before(far), listener, |_| async {
         Answer::new(StatusCode::OK, Body::full(vec![7; 30_000]))
     });
     let mut raw = Raw::with_windows(near, 1 << 30).await;
@@ -104,6 +107,26 @@ async fn client_that_takes_nothing_of_what_tls_keeps_is_cut_after_the_write_cloc
 
     // A clock that began before the last of it had left has another turn.
     assert!((60..=122).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whole_answer_that_tls_keeps_is_sent_though_its_client_half_closes() {
+    let (near, far) = duplex(1024);
+    let _rig = Rig::over(Records::before(far), listener(), |_| async {
+        Answer::new(StatusCode::OK, Body::full(vec![7; 30_000]))
+    });
+    let mut raw = Raw::with_windows(near, 1 << 30).await;
+    raw.headers(1, END_STREAM | END_HEADERS, &GET).await;
+    raw.next(HEADERS).await;
+
+    raw.io.shutdown().await.unwrap();
+    let (mut content, mut frames) = (0, 0);
+    while content < 30_000 {
+        content += raw.next(DATA).await.1.len();
+        frames += 1;
+    }
+
+    assert_eq!((content, frames), (30_000, 2));
 }
 
 #[tokio::test(start_paused = true)]
