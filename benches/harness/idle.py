@@ -41,7 +41,7 @@ def possible(wanted):
 
 def over_tcp(proxy, kind, first, more):
     port = "TUNNELS" if proxy.name == "floor" and kind == "tunnel" else "PLAIN" if kind == "tunnel" else "TLS"
-    holding = loads.Client(proxy, "hold", proxy.ports[port], kind, first, more)
+    holding = loads.Client(proxy, loads.script("hold"), proxy.ports[port], kind, first, more)
     try:
         before = settled(proxy)
         holding.run()
@@ -53,7 +53,7 @@ def over_tcp(proxy, kind, first, more):
 
 def over_quic(bench, proxy, first, more):
     def hold(count):
-        child = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.h3load, f"127.0.0.1:{proxy.ports['TLS']}", "0", str(count), "0", "60"],
+        child = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.built["h3load"], f"127.0.0.1:{proxy.ports['TLS']}", "0", str(count), "0", "60"],
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         holding.append(child)
         if "open" not in child.stdout.readline():

@@ -111,12 +111,18 @@ def h3load(proxy, binary, requests, connections, streams, path=None, size=None):
     return Done(requests, seconds, *map(float, found.groups()[2:]))
 
 
-class Client:
-    """One of `clients`, ready to begin."""
+def script(name):
+    """One of `clients`."""
+    return CLIENTS / f"{name}.py"
 
-    def __init__(self, proxy, name, *arguments):
-        self.name = name
-        self.child = subprocess.Popen(["taskset", "-c", LOAD_CORE, sys.executable, CLIENTS / f"{name}.py", *map(str, arguments)],
+
+class Client:
+    """A program that says when it is ready to begin."""
+
+    def __init__(self, proxy, program, *arguments):
+        self.name = os.path.basename(program)
+        interpreter = [sys.executable] if self.name.endswith(".py") else []
+        self.child = subprocess.Popen(["taskset", "-c", LOAD_CORE, *interpreter, program, *map(str, arguments)],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                       env=proxy.client_environment)
         if self.child.stdout.readline().strip() != "ready":

@@ -56,7 +56,7 @@ def fitted(tls, h1, path, size, connections, streams, first, body=None):
 def over_http3(path, size, connections, streams, first):
     def load(bench, proxy, seconds):
         def call(requests):
-            return loads.h3load(proxy, bench.h3load, requests, connections, streams, path, size)
+            return loads.h3load(proxy, bench.built["h3load"], requests, connections, streams, path, size)
         return bench.fitted(proxy, seconds, first, call)
     return load
 
@@ -73,7 +73,7 @@ def client(name, port, *arguments, lines=None):
     def load(bench, proxy, seconds):
         at = proxy.ports["TUNNELS" if name == "tunnels" and proxy.name == "floor" else port]
         fill = {"SECONDS": seconds}
-        ready = loads.Client(proxy, name, at, *(fill.get(each, each) for each in arguments))
+        ready = loads.Client(proxy, loads.script(name), at, *(fill.get(each, each) for each in arguments))
         expected = lines(proxy) if callable(lines) else lines
         return functools.partial(loads.told, ready, expected), ready.end
     return load
@@ -102,7 +102,7 @@ def steady(kind):
 
     def load(bench, proxy, seconds):
         rate = 0.7 * bench.capacity(proxy, functools.partial(closed_loop, proxy))
-        ready = loads.Client(proxy, "steady", proxy.ports["TLS" if tls else "PLAIN"], kind, rate, seconds, connections)
+        ready = loads.Client(proxy, bench.built["steady"], proxy.ports["TLS" if tls else "PLAIN"], kind, rate, seconds, connections)
         return functools.partial(loads.told, ready, connections), ready.end
     return load
 

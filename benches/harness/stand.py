@@ -60,13 +60,13 @@ def build(profile):
     return str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / profile / "sluicegate")
 
 
-def h3load_built(profile):
-    """The load generator of HTTP/3, built unless H3LOAD_BIN names one."""
-    if named := os.environ.get("H3LOAD_BIN"):
+def load_built(name, profile):
+    """A load generator of ours, built unless the environment names one, as H3LOAD_BIN and STEADY_BIN."""
+    if named := os.environ.get(f"{name.upper()}_BIN"):
         return named
-    done = subprocess.run(["cargo", "bench", "--locked", "--profile", profile, "--no-run", "--bench", "h3load"], cwd=ROOT,
+    done = subprocess.run(["cargo", "bench", "--locked", "--profile", profile, "--no-run", "--bench", name], cwd=ROOT,
                           check=True, capture_output=True, text=True)
-    return re.search(r"\((\S*h3load\S*)\)", done.stderr)[1]
+    return re.search(rf"\((\S*{name}-\S*)\)", done.stderr)[1]
 
 
 class Proxy:

@@ -14,8 +14,9 @@ from .stand import Wrong
 class Bench:
     """A stand, and what turns remember of each other."""
 
-    def __init__(self, stand, h3load):
-        self.stand, self.h3load = stand, h3load
+    def __init__(self, stand, built):
+        # Load generators of ours, by name.
+        self.stand, self.built = stand, built
         self.rates, self.capacities, self.scenario = {}, {}, ""
 
     def body(self, size):

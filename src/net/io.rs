@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
 use crate::message::Transport;
+use crate::net::unsent::Unsent;
 
 /// A TCP socket, with bytes that were read ahead of their reader.
 #[derive(Debug)]
@@ -25,10 +26,9 @@ pub struct Socket {
     ahead: Bytes,
     /// Bytes that the kernel has taken.
     sent: u64,
+    /// Of a client's socket.
+    unsent: Option<Unsent>,
 }
-
-/// Bytes that the kernel keeps for a client beyond those under way, about.
-const UNSENT: u32 = 128 << 10;
 
 /// A client's byte stream.
 #[derive(Debug)]
@@ -49,19 +49,44 @@ pub enum UpstreamIo {
 }
 
 impl Socket {
-    /// A client's socket of which nothing has been read. Switches Nagle's algorithm off: whole answers are written at once. The
-    /// kernel keeps little that it cannot send yet, so that a client which reads slowly is seen to read: it would else
-    /// take more only once a third of its buffer, a megabyte and more, is free.
+    /// A client's socket of which nothing has been read. Switches Nagle's algorithm off: whole answers are written at once.
+    /// How much the kernel keeps of what it cannot send yet depends on how the client reads.
     pub fn new(tcp: TcpStream) -> Self {
         // A socket that is already dead says so again at the first read.
         drop(tcp.set_nodelay(true));
-        drop(SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT));
-        Self::of(tcp)
+        let unsent = Some(Unsent::new(&tcp));
+        Self { unsent, ..Self::of(tcp) }
     }
 
     /// An endpoint's socket, as it is.
     pub const fn of(tcp: TcpStream) -> Self {
-        Self { tcp, ahead: Bytes::new(), sent: 0 }
+        Self { tcp, ahead: Bytes::new(), sent: 0, unsent: None }
+    }
+
+    /// What became of a write, or of asking the socket directly by `ask` where it has taken nothing for a while.
+    fn note(
+        &mut self,
+        mut polled: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+        ask: impl FnOnce(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        if let Some(unsent) = &mut self.unsent {
+            if polled.is_ready() {
+                unsent.note_taken(&self.tcp, self.sent);
+            } else if unsent.poll_ask(self.sent, cx).is_ready() {
+                polled = match ask(&self.tcp) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                    asked => {
+                        unsent.note_given();
+                        Poll::Ready(asked)
+                    }
+                };
+            }
+        }
+        if let Poll::Ready(Ok(written)) = polled {
+            self.sent = self.sent.wrapping_add(written as u64);
+        }
+        polled
     }
 
     /// Gives bytes back; they are read again before anything else.
@@ -205,9 +230,8 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
-        self.sent = self.sent.wrapping_add(written as u64);
-        Poll::Ready(Ok(written))
+        let polled = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        self.note(polled, cx, |tcp| SockRef::from(tcp).send(bytes))
     }
 
     fn poll_write_vectored(
@@ -215,9 +239,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.tcp).poll_write_vectored(cx, slices))?;
-        self.sent = self.sent.wrapping_add(written as u64);
-        Poll::Ready(Ok(written))
+        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        self.note(polled, cx, |tcp| SockRef::from(tcp).send_vectored(slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -294,7 +317,7 @@ forward!(UpstreamIo);
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -318,6 +341,43 @@ mod tests {
         io.read_exact(&mut text).await.unwrap();
 
         assert_eq!(&text, b"one two three");
+    }
+
+    /// What the socket takes at once.
+    async fn fill(io: &mut ClientIo) -> usize {
+        let mut taken = 0;
+        let block = vec![b'x'; 64 << 10];
+        let full = std::future::poll_fn(|cx| {
+            while let Poll::Ready(written) = Pin::new(&mut *io).poll_write(cx, &block) {
+                taken += written.unwrap();
+            }
+            Poll::Ready(())
+        });
+        full.await;
+        taken
+    }
+
+    #[tokio::test]
+    async fn kernel_keeps_much_for_a_client_only_once_it_has_read_fast() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let narrow = TcpSocket::new_v4().unwrap();
+        narrow.set_recv_buffer_size(64 << 10).unwrap();
+        let (near, far) = tokio::join!(listener.accept(), narrow.connect(listener.local_addr().unwrap()));
+        let (mut io, mut far) = (ClientIo::plain(near.unwrap().0), far.unwrap());
+        let mut space = vec![0; 256 << 10];
+
+        let (mut taken, mut read) = (fill(&mut io).await, 0);
+        let at_first = taken;
+        while taken < 32 << 20 {
+            while read < taken {
+                read += far.read(&mut space).await.unwrap();
+            }
+            io.tcp().writable().await.unwrap();
+            taken += fill(&mut io).await;
+        }
+
+        let kept = taken - read;
+        assert!(kept > at_first + (512 << 10), "{kept} bytes after {at_first}");
     }
 
     #[tokio::test]

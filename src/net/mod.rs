@@ -9,3 +9,4 @@ pub mod io;
 pub mod outbox;
 pub mod proxy_protocol;
 pub mod timer;
+mod unsent;

@@ -302,6 +302,44 @@ async fn slow_but_honest_download_is_not_cut() {
     assert_eq!((&record["end"], record.get("fault")), (&"--".into(), None));
 }
 
+/// Reads `fast` bytes as fast as it can, then 20 kB every 25 ms for `rest`; whether the other end has kept up.
+async fn tire(mut client: Peer, fast: usize, rest: Duration) -> bool {
+    let mut read = 0;
+    while read < fast {
+        match soon("a piece", client.piece(200_000)).await {
+            Some(piece) => read += piece.len(),
+            None => return false,
+        }
+    }
+    let until = tokio::time::Instant::now() + rest;
+    while tokio::time::Instant::now() < until {
+        if soon("a piece", client.piece(20_000)).await.is_none() {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    true
+}
+
+#[tokio::test]
+async fn client_that_read_fast_and_then_slowly_and_steadily_is_not_cut() {
+    let upstream = export(200).await;
+    // In this time the client takes less than what the kernel waits for before it tells of room.
+    let clocks = "timeouts = { write_idle = \"1200ms\" }\nlimits = { min_response_rate = \"100KiB\" }";
+    let rig = Rig::setup().plain(clocks).secure(clocks).endpoint(&upstream).start().await;
+    let mut plain = Peer::new(narrow(rig.plain).await, 0);
+    let mut secure = rig.pki.over(narrow(rig.secure).await, "http/1.1", false).await.unwrap();
+    for client in [&mut plain, &mut secure] {
+        client.send("GET /export.csv HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    }
+
+    let rest = Duration::from_secs(8);
+    let (by_plain, by_tls) = tokio::join!(tire(plain, 20_000_000, rest), tire(secure, 20_000_000, rest));
+
+    assert!(by_plain && by_tls);
+    assert_eq!(rig.metric("sluicegate_faults_total{listener=\"plain\",code=\"client_write\"}").await, 0.0);
+}
+
 /// Opens its window for a little, again and again, until the stream ends; whether that was before its end.
 async fn trickle(mut body: RecvStream, each: usize, pause: Duration) -> bool {
     let mut owed = 0;

@@ -12,6 +12,7 @@
 //! Deliberately absent: 0-RTT, whose requests can be replayed; datagrams; the PROXY protocol, which has no form for
 //! QUIC; versions other than 1.
 
+mod gather;
 mod ids;
 mod keys;
 mod runtime;
@@ -109,12 +110,13 @@ impl Bound {
         let settings = gate.quic.load_full().ok_or(io::ErrorKind::Unsupported)?;
         let number = u8::try_from(worker).map_err(|_| io::ErrorKind::InvalidInput)?;
         let socket = Socket::new(socket, worker, (Arc::clone(&keys.ids), steering), post, Arc::clone(&gate.metrics))?;
+        let socket = Arc::new(socket);
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
             settings::endpoint(&keys, steering, number),
             // Of these only the token key and the bounds on queues are used; each connection gets the settings of its day.
             Some((*settings.0).clone()),
-            Arc::new(socket),
-            Arc::new(runtime::Runtime),
+            Arc::clone(&socket) as _,
+            Arc::new(runtime::Runtime::new(socket)),
         )?;
         Ok(Endpoint { address: endpoint.local_addr()?, endpoint, gate })
     }

@@ -11,14 +11,31 @@ use std::task::{Context, Poll};
 use quinn::{AsyncTimer, AsyncUdpSocket};
 use tokio::time::Instant;
 
+use super::socket::Socket;
 use crate::net::timer::Timer;
 
-/// The runtime that the calling thread is in.
+/// The runtime that the calling thread is in, for the drivers of a socket.
 #[derive(Debug)]
-pub(super) struct Runtime;
+pub(super) struct Runtime {
+    socket: Arc<Socket>,
+}
 
 /// Turns that a driver lets pass before it looks.
 const TURNS: u8 = 2;
+
+/// Looks at most, one after the other, if it has more to send each time: what leaves together then is about what the
+/// kernel takes at once.
+const LOOKS: u8 = 2;
+
+/// Datagrams that a driver sends in a look if it has as many; quinn's own bound.
+const FULL: usize = 20;
+
+impl Runtime {
+    /// For `socket`.
+    pub(super) const fn new(socket: Arc<Socket>) -> Self {
+        Self { socket }
+    }
+}
 
 impl quinn::Runtime for Runtime {
     fn new_timer(&self, at: std::time::Instant) -> Pin<Box<dyn AsyncTimer>> {
@@ -29,7 +46,7 @@ impl quinn::Runtime for Runtime {
 
     fn spawn(&self, driver: Pin<Box<dyn Future<Output = ()> + Send>>) {
         // Not bounded by the runtime's budget: quinn bounds its turns itself.
-        tokio::spawn(tokio::task::unconstrained(Patient { driver, turns: TURNS }));
+        tokio::spawn(tokio::task::unconstrained(Patient { driver, turns: TURNS, socket: Arc::clone(&self.socket) }));
     }
 
     fn wrap_udp_socket(&self, _: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -56,10 +73,11 @@ impl AsyncTimer for Alarm {
     }
 }
 
-/// Polls a driver some turns after it was woken.
+/// Polls a driver some turns after it was woken, and sends what it says.
 struct Patient {
     driver: Pin<Box<dyn Future<Output = ()> + Send>>,
     turns: u8,
+    socket: Arc<Socket>,
 }
 
 impl Future for Patient {
@@ -72,6 +90,16 @@ impl Future for Patient {
             return Poll::Pending;
         }
         self.turns = TURNS;
-        self.driver.as_mut().poll(cx)
+        let mut polled = Poll::Pending;
+        for _ in 0..LOOKS {
+            self.socket.begin_turn();
+            polled = self.driver.as_mut().poll(cx);
+            if self.socket.end_turn() < FULL || polled.is_ready() {
+                break;
+            }
+        }
+        // What the kernel does not take yet stays with the socket, and this task is woken for it.
+        let _whether_all_left = self.socket.poll_flush(cx);
+        polled
     }
 }

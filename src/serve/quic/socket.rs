@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use aws_lc_rs::aead::quic::HeaderProtectionKey;
@@ -21,6 +21,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
+use super::gather::Gathering;
 use super::ids;
 use super::steering::Steering;
 use crate::telemetry::metrics::ListenerMetrics;
@@ -59,6 +60,8 @@ pub(super) struct Socket {
     letters: Mutex<mpsc::Receiver<Letter>>,
     /// Whose turn it is: that of letters, or of what the kernel has.
     letters_next: AtomicBool,
+    /// Never contended: all is on the worker's thread.
+    gathering: Mutex<Gathering>,
     metrics: Arc<ListenerMetrics>,
 }
 
@@ -83,7 +86,48 @@ impl Socket {
         let state = UdpSocketState::new((&socket).into())?;
         let io = UdpSocket::from_std(socket)?;
         let (letters, letters_next) = (Mutex::new(letters), AtomicBool::new(true));
-        Ok(Self { io, state, worker, key, steering, post, letters, letters_next, metrics })
+        let gathering = Mutex::default();
+        Ok(Self { io, state, worker, key, steering, post, letters, letters_next, gathering, metrics })
+    }
+
+    /// Begins the turn of a driver: what it sends is kept.
+    pub(super) fn begin_turn(&self) {
+        self.gathering().begin();
+    }
+
+    /// Ends the turn of a driver: how many datagrams it had, of those that are sent by the dozen. [`Self::poll_flush`] comes
+    /// next.
+    pub(super) fn end_turn(&self) -> usize {
+        self.gathering().end()
+    }
+
+    /// Sends what is kept.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.flush(&mut self.gathering()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A dead socket tells its reader.
+                    drop(ready!(self.io.poll_send_ready(cx)));
+                }
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+
+    fn gathering(&self) -> MutexGuard<'_, Gathering> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn flush(&self, gathering: &mut Gathering) -> io::Result<()> {
+        if let Some(kept) = gathering.kept() {
+            self.send(&kept)?;
+            gathering.clear();
+        }
+        Ok(())
+    }
+
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), transmit))
     }
 
     /// Takes letters of other workers; how many.
@@ -173,7 +217,13 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), transmit))
+        let mut gathering = self.gathering();
+        let most = self.state.max_gso_segments();
+        if gathering.try_keep(transmit, most) {
+            return Ok(());
+        }
+        self.flush(&mut gathering)?;
+        if gathering.try_keep(transmit, most) { Ok(()) } else { self.send(transmit) }
     }
 
     fn poll_recv(
