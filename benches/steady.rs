@@ -91,8 +91,8 @@ async fn serve<F: AsyncFnMut(&mut dyn FnMut())>(plan: Rc<RefCell<Plan>>, mut exc
 /// Sends `request`, and reads its answer to the end.
 async fn ask<S: Stream>(io: &mut S, request: &[u8], answer: &mut Vec<u8>, sent: &mut dyn FnMut()) {
     answer.clear();
-    sent();
     io.write_all(request).await.unwrap();
+    sent();
     loop {
         assert!(io.read_buf(answer).await.unwrap() > 0, "a connection ended");
         if let Some(head) = memchr::memmem::find(answer, b"\r\n\r\n")
@@ -124,8 +124,8 @@ async fn stream(send: &h2::client::SendRequest<Bytes>, sent: &mut dyn FnMut()) {
         request = request.header(name, value);
     }
     let mut send = send.clone().ready().await.unwrap();
-    sent();
     let (answer, _) = send.send_request(request.body(()).unwrap(), true).unwrap();
+    sent();
     let answer = answer.await.unwrap();
     assert_eq!(answer.status(), 200);
     let (mut body, mut size) = (answer.into_body(), 0);
@@ -222,6 +222,12 @@ fn main() {
         // `cargo bench` comes by without arguments.
         return println!("steady PORT plain-h1|tls-h1|tls-h2 RATE SECONDS CONNECTIONS");
     };
+    // A task that cannot go on would only leave its request unanswered.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(101);
+    }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let plan = Rc::new(RefCell::new(Plan::default()));

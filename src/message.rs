@@ -76,6 +76,9 @@ pub trait Transport: Duplex {
         Pin::new(self).poll_write_vectored(cx, slices)
     }
 
+    /// Streams share it from now on: what is urgent of one must not wait behind much of another.
+    fn share(&mut self) {}
+
     /// Bytes that have left in all, where a write only hands them to a layer that may hold them back.
     fn sent(&self) -> Option<u64> {
         None

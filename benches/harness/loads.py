@@ -126,7 +126,7 @@ class Client:
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                       env=proxy.client_environment)
         if self.child.stdout.readline().strip() != "ready":
-            raise Wrong(f"{name}: {self.end()}")
+            raise Wrong(f"{self.name}: {self.end()}")
 
     def run(self):
         """What it tells when it is done; it stays until `end`."""

@@ -60,6 +60,12 @@ def build(profile):
     return str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / profile / "sluicegate")
 
 
+def loads_of(keys):
+    """The load generators of ours that these scenarios want."""
+    wanted = {"h3load": any("h3" in key for key in keys), "steady": any(key.startswith("steady") for key in keys)}
+    return [name for name, needed in wanted.items() if needed]
+
+
 def load_built(name, profile):
     """A load generator of ours, built unless the environment names one, as H3LOAD_BIN and STEADY_BIN."""
     if named := os.environ.get(f"{name.upper()}_BIN"):

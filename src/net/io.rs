@@ -203,6 +203,16 @@ impl Transport for ClientIo {
         }
     }
 
+    fn share(&mut self) {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_mut().0,
+        };
+        if let Some(unsent) = &mut socket.unsent {
+            unsent.share();
+        }
+    }
+
     fn sent(&self) -> Option<u64> {
         match self {
             Self::Plain(_) => None,

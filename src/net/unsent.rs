@@ -2,9 +2,10 @@
 //!
 //! Floor 3. Little at first: a client that reads slowly and steadily is seen to read by what the kernel takes, and of a
 //! large buffer it takes more only once a third is free, a megabyte and more. But little also wakes the worker for
-//! every 64 KiB, which is most of what a long answer costs. So a client that was seen to read fast has as much room as
-//! the kernel gives. Should it become slow then, its socket is asked directly every second: the kernel takes more than it
-//! tells of.
+//! every 64 KiB, a third of what a long answer costs. So a client that was seen to read fast has as much room as the
+//! kernel gives, or somewhat more than before where streams share it: what is urgent of one waits behind that, and a
+//! window that the kernel has swallowed opens late. Should it become slow then, its socket is asked directly now and
+//! then: the kernel takes more than it tells of.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +19,12 @@ use crate::net::timer::Timer;
 /// What the kernel keeps unsent for a client that has not been seen to read fast, in bytes, about.
 const LITTLE: u32 = 128 << 10;
 
+/// The same for a fast client whose streams share it.
+const SHARED: u32 = 512 << 10;
+
+/// And for one that has it for itself: the machine's own limit, mostly none.
+const MACHINES: u32 = 0;
+
 /// Fast is who takes this much, in bytes, …
 const MUCH: u64 = 1 << 20;
 
@@ -25,7 +32,8 @@ const MUCH: u64 = 1 << 20;
 const SOON: Duration = Duration::from_millis(250);
 
 /// How long the socket of a fast client takes nothing before it is asked directly, and between two times of asking.
-const SILENCE: Duration = Duration::from_secs(1);
+/// As long as the shortest `timeouts.write_idle`.
+const SILENCE: Duration = Duration::from_millis(100);
 
 /// What is known of how a client takes what it is sent.
 #[derive(Debug)]
@@ -35,6 +43,8 @@ pub(super) struct Unsent {
     full: bool,
     /// Whether it took something all the same when it was asked directly.
     gives: bool,
+    /// What a fast client may have.
+    most: u32,
 }
 
 #[derive(Debug)]
@@ -52,7 +62,12 @@ impl Unsent {
     pub(super) fn new(tcp: &TcpStream) -> Self {
         // A socket that is already dead says so again at the first read.
         drop(SockRef::from(tcp).set_tcp_notsent_lowat(LITTLE));
-        Self { reader: Reader::New, full: false, gives: false }
+        Self { reader: Reader::New, full: false, gives: false, most: MACHINES }
+    }
+
+    /// Streams share it from now on.
+    pub(super) const fn share(&mut self) {
+        self.most = SHARED;
     }
 
     /// Notes that the socket takes nothing for now, and has taken `sent` bytes so far. Ready when it is to be asked directly.
@@ -84,6 +99,7 @@ impl Unsent {
 
     /// Notes that the socket has taken something since, in all `sent` bytes.
     pub(super) fn note_taken(&mut self, tcp: &TcpStream, sent: u64) {
+        self.gives = false;
         if !std::mem::take(&mut self.full) {
             return;
         }
@@ -93,8 +109,8 @@ impl Unsent {
                 if now.saturating_duration_since(*since) > SOON {
                     (*since, *before) = (now, sent);
                 } else if sent.saturating_sub(*before) >= MUCH {
-                    // No limit of ours, whatever the machine's is. If it is refused, all stays as it was.
-                    drop(SockRef::from(tcp).set_tcp_notsent_lowat(u32::MAX));
+                    // If it is refused, all stays as it was.
+                    drop(SockRef::from(tcp).set_tcp_notsent_lowat(self.most));
                     self.reader = Reader::Fast(Timer::new());
                 }
             }

@@ -66,13 +66,14 @@ where
 }
 
 /// Begins a connection; `None` when there will be none.
-async fn begin<I>(io: I, connection: Arc<Connection>, share: Share, life: Life) -> Option<Box<Driver<I>>>
+async fn begin<I>(mut io: I, connection: Arc<Connection>, share: Share, life: Life) -> Option<Box<Driver<I>>>
 where
     I: Transport + 'static,
 {
     let ledger = Arc::new(Ledger::default());
     let mut clock = Timer::new();
     clock.arm(connection.listener.clocks.head);
+    io.share();
     let wire = Wire::new(io, Arc::clone(&ledger));
     let engine = handshake::shake(wire.clone(), &connection.listener, &mut clock, &life).await?;
     wire.gather(true);

@@ -221,8 +221,8 @@ async fn narrow(to: SocketAddr) -> TcpStream {
     soon("a connection", socket.connect(to)).await.unwrap()
 }
 
-/// The address of a relay that takes 40 kB every 50 ms from the other end.
-async fn slow_path(to: SocketAddr) -> SocketAddr {
+/// The address of a relay that takes 40 kB every 50 ms from the other end, once it has taken `fast` bytes.
+async fn slow_path(to: SocketAddr, mut fast: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -235,7 +235,10 @@ async fn slow_path(to: SocketAddr) -> SocketAddr {
             if to_client.write_all(&piece[..length]).await.is_err() {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            if fast == 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            fast = fast.saturating_sub(length);
         }
     });
     address
@@ -333,10 +336,22 @@ async fn client_that_read_fast_and_then_slowly_and_steadily_is_not_cut() {
         client.send("GET /export.csv HTTP/1.1\r\nHost: test\r\n\r\n").await;
     }
 
-    let rest = Duration::from_secs(8);
-    let (by_plain, by_tls) = tokio::join!(tire(plain, 20_000_000, rest), tire(secure, 20_000_000, rest));
+    let h2 = wide(&rig, slow_path(rig.secure, 20_000_000).await).await;
+    let (response, _) = h2.start(request(Method::GET, "/over-h2"), true).await;
+    let mut body = soon("a head", response).await.unwrap().into_body();
 
-    assert!(by_plain && by_tls);
+    let rest = Duration::from_secs(8);
+    let over_h2 = async {
+        let until = tokio::time::Instant::now() + rest;
+        while let Ok(piece) = tokio::time::timeout_at(until, body.data()).await {
+            let Some(Ok(piece)) = piece else { return false };
+            drop(body.flow_control().release_capacity(piece.len()));
+        }
+        true
+    };
+    let kept = tokio::join!(tire(plain, 20_000_000, rest), tire(secure, 20_000_000, rest), over_h2);
+
+    assert_eq!(kept, (true, true, true));
     assert_eq!(rig.metric("sluicegate_faults_total{listener=\"plain\",code=\"client_write\"}").await, 0.0);
 }
 
@@ -406,18 +421,23 @@ async fn client_that_reads_nothing_at_all_is_cut_and_the_record_says_so() {
     }
 }
 
+/// HTTP/2 whose windows hold nothing back, to `at`.
+async fn wide(rig: &Rig, at: SocketAddr) -> H2 {
+    let peer = rig.pki.connect(at, "h2", false).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (send, connection) = soon("HTTP/2", builder.handshake::<_, Bytes>(peer.into_io())).await.unwrap();
+    tokio::spawn(connection);
+    H2::with(send)
+}
+
 #[tokio::test]
 async fn many_streams_on_one_slow_connection_are_no_slow_readers() {
     let upstream = export(40).await;
     let secure = "timeouts = { write_idle = \"2s\" }\nlimits = { min_response_rate = \"100KiB\" }";
     let rig = Rig::setup().secure(secure).endpoint(&upstream).pool("max_in_flight = 100").start().await;
     // All windows are wide open; the connection itself is read slowly.
-    let peer = rig.pki.connect(slow_path(rig.secure).await, "h2", false).await.unwrap();
-    let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
-    let (send, connection) = soon("HTTP/2", builder.handshake::<_, Bytes>(peer.into_io())).await.unwrap();
-    tokio::spawn(connection);
-    let h2 = H2::with(send);
+    let h2 = wide(&rig, slow_path(rig.secure, 0).await).await;
 
     let streams = (0..20).map(|at| {
         let asked: Request<()> = request(Method::GET, &format!("/{at}"));

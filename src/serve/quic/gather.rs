@@ -56,6 +56,9 @@ impl Gathering {
             }
         };
         if fits {
+            if self.content.capacity() == 0 {
+                self.content.reserve_exact(MOST);
+            }
             self.to = Some(to);
             self.content.extend_from_slice(transmit.contents);
             self.said += transmit.contents.len().div_ceil(each);

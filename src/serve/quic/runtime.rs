@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use quinn::{AsyncTimer, AsyncUdpSocket};
+use quinn::{AsyncTimer, AsyncUdpSocket, UdpPoller};
 use tokio::time::Instant;
 
 use super::socket::Socket;
@@ -46,7 +46,12 @@ impl quinn::Runtime for Runtime {
 
     fn spawn(&self, driver: Pin<Box<dyn Future<Output = ()> + Send>>) {
         // Not bounded by the runtime's budget: quinn bounds its turns itself.
-        tokio::spawn(tokio::task::unconstrained(Patient { driver, turns: TURNS, socket: Arc::clone(&self.socket) }));
+        tokio::spawn(tokio::task::unconstrained(Patient {
+            driver,
+            turns: TURNS,
+            socket: Arc::clone(&self.socket),
+            writable: Arc::clone(&self.socket).create_io_poller(),
+        }));
     }
 
     fn wrap_udp_socket(&self, _: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -78,6 +83,7 @@ struct Patient {
     driver: Pin<Box<dyn Future<Output = ()> + Send>>,
     turns: u8,
     socket: Arc<Socket>,
+    writable: Pin<Box<dyn UdpPoller>>,
 }
 
 impl Future for Patient {
@@ -99,7 +105,11 @@ impl Future for Patient {
             }
         }
         // What the kernel does not take yet stays with the socket, and this task is woken for it.
-        let _whether_all_left = self.socket.poll_flush(cx);
+        while self.socket.flush().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            if !matches!(self.writable.as_mut().poll_writable(cx), Poll::Ready(Ok(()))) {
+                break;
+            }
+        }
         polled
     }
 }

@@ -95,30 +95,25 @@ impl Socket {
         self.gathering().begin();
     }
 
-    /// Ends the turn of a driver: how many datagrams it had, of those that are sent by the dozen. [`Self::poll_flush`] comes
+    /// Ends the turn of a driver: how many datagrams it had, of those that are sent by the dozen. [`Self::flush`] comes
     /// next.
     pub(super) fn end_turn(&self) -> usize {
         self.gathering().end()
     }
 
     /// Sends what is kept.
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            match self.flush(&mut self.gathering()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // A dead socket tells its reader.
-                    drop(ready!(self.io.poll_send_ready(cx)));
-                }
-                _ => return Poll::Ready(()),
-            }
-        }
+    ///
+    /// # Errors
+    /// When the kernel takes nothing for now: it stays kept.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.send_kept(&mut self.gathering())
     }
 
     fn gathering(&self) -> MutexGuard<'_, Gathering> {
         self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn flush(&self, gathering: &mut Gathering) -> io::Result<()> {
+    fn send_kept(&self, gathering: &mut Gathering) -> io::Result<()> {
         if let Some(kept) = gathering.kept() {
             self.send(&kept)?;
             gathering.clear();
@@ -222,7 +217,7 @@ impl AsyncUdpSocket for Socket {
         if gathering.try_keep(transmit, most) {
             return Ok(());
         }
-        self.flush(&mut gathering)?;
+        self.send_kept(&mut gathering)?;
         if gathering.try_keep(transmit, most) { Ok(()) } else { self.send(transmit) }
     }
 
