@@ -3,6 +3,15 @@
 //! Floor 0. One [`Phase`] is written by `app` and read by all: accept loops, connections, tunnels, the admin listener.
 //! Deliberately absent: what each of them does about it.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+use std::task::{Context, Wake, Waker};
+
+use futures_util::task::AtomicWaker;
 use tokio::sync::watch;
 
 /// A stage in the life of the process; it only moves forward.
@@ -49,6 +58,66 @@ impl Lifecycle {
     }
 }
 
+/// Waits for a phase in a task that is polled for much else, without asking what all cores share each time.
+pub struct Awaited {
+    come: bool,
+    reached: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Called by `reached`.
+    call: Arc<Call>,
+    /// Whom it wakes.
+    task: Option<Waker>,
+}
+
+/// Remembers that it was called.
+struct Call {
+    called: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Awaited {
+    /// For `phase` or a later one.
+    pub fn new(mut life: Life, phase: Phase) -> Self {
+        Self {
+            come: life.phase() >= phase,
+            reached: Box::pin(async move { life.reached(phase).await }),
+            // So that it is polled a first time.
+            call: Arc::new(Call { called: AtomicBool::new(true), task: AtomicWaker::new() }),
+            task: None,
+        }
+    }
+
+    /// Whether it had come when this was last polled.
+    pub const fn has_come(&self) -> bool {
+        self.come
+    }
+
+    /// Whether it has come; wakes the task when it does.
+    pub fn poll(&mut self, cx: &Context<'_>) -> bool {
+        if self.come {
+            return true;
+        }
+        // A call uses the waker up, which therefore comes before the next one can.
+        let called = self.call.called.load(Acquire);
+        if called || !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            self.call.task.register(cx.waker());
+            self.task = Some(cx.waker().clone());
+        }
+        if called {
+            self.call.called.store(false, Release);
+            let call = Waker::from(Arc::clone(&self.call));
+            self.come = self.reached.as_mut().poll(&mut Context::from_waker(&call)).is_ready();
+        }
+        self.come
+    }
+}
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        self.called.store(true, Release);
+        self.task.wake();
+    }
+}
+
 impl Default for Lifecycle {
     fn default() -> Self {
         Self::new()
@@ -61,13 +130,6 @@ impl Life {
         *self.0.borrow()
     }
 
-    /// Whether the phase has moved, or its writer has gone, since this was asked last.
-    pub fn has_moved(&mut self) -> bool {
-        let moved = !matches!(self.0.has_changed(), Ok(false));
-        self.0.mark_unchanged();
-        moved
-    }
-
     /// Resolves once `phase` or a later one is reached. A vanished writer counts as the end.
     pub async fn reached(&mut self, phase: Phase) {
         // The error says that the writer is gone: nothing later will come, so the wait is over as well.
@@ -77,6 +139,8 @@ impl Life {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
 
     #[test]
@@ -88,5 +152,33 @@ mod tests {
         lifecycle.advance(Phase::Unready);
 
         assert_eq!(life.phase(), Phase::Draining);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn awaited_phase_wakes_who_polled_last_and_no_earlier_one_counts() {
+        let lifecycle = Lifecycle::new();
+        let mut awaited = Awaited::new(lifecycle.life(), Phase::Draining);
+        let tasks = [Arc::<Woken>::default(), Arc::default()];
+        let wakers = tasks.clone().map(Waker::from);
+        let mut poll = |of: usize| awaited.poll(&Context::from_waker(&wakers[of]));
+
+        assert!(!poll(0) && !poll(0) && !poll(1) && !poll(1));
+        lifecycle.advance(Phase::Unready);
+        assert!(!poll(1) && !poll(1), "not yet");
+        let before = tasks[1].0.load(Relaxed);
+        lifecycle.advance(Phase::Draining);
+
+        assert!(tasks[1].0.load(Relaxed) > before, "woken, though it was not asked each time");
+        assert!(poll(1));
+        assert!(Awaited::new(lifecycle.life(), Phase::Draining).has_come());
     }
 }

@@ -41,7 +41,7 @@ use self::ledger::{Charged, Ledger};
 use self::open::Open;
 use self::wire::Wire;
 use crate::config::listener::ClientClocks;
-use crate::lifecycle::{Life, Phase};
+use crate::lifecycle::{Awaited, Life, Phase};
 use crate::limit::Share;
 use crate::message::{Connection, Handler, Sign, Transport};
 use crate::net::timer::Timer;
@@ -165,12 +165,11 @@ where
 
     async fn run<H: Handler>(mut self: Box<Self>, handler: H, life: Life) {
         let mut streams = Open::default();
-        let (mut draining, mut ending) = (life.clone(), life);
-        let mut draining = pin!(draining.reached(Phase::Draining));
+        let (mut draining, mut ending) = (Awaited::new(life.clone(), Phase::Draining), life);
         let mut ending = pin!(ending.reached(Phase::Ending));
         let mut drained = false;
         poll_fn(|cx| {
-            if !drained && draining.as_mut().poll(cx).is_ready() {
+            if !drained && draining.poll(cx) {
                 drained = true;
                 self.leave();
             }

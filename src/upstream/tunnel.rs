@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use self::flow::{Flow, Trouble};
 use super::observer::{Offence, Side};
-use crate::lifecycle::{Life, Phase};
+use crate::lifecycle::{Awaited, Life, Phase};
 use crate::message::Duplex;
 use crate::net::timer::Timer;
 
@@ -96,18 +96,18 @@ pub async fn run(
 ) -> Ending {
     let mut pump = Pump::new(&leftover, settings, tally);
     drop(leftover);
-    let (mut draining, mut ending) = (life.clone(), life);
-    let mut draining = pin!(async move {
-        draining.reached(Phase::Draining).await;
-        tokio::time::sleep(settings.drain_spread.mul_f64(fastrand::f64())).await;
-    });
+    let (mut draining, mut ending) = (Awaited::new(life.clone(), Phase::Draining), life);
     let mut ending = pin!(ending.reached(Phase::Ending));
+    let mut leaving = None;
     let end = poll_fn(|cx| {
-        if ending.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Ending::Cut);
-        }
-        if pump.finishing.is_none() && draining.as_mut().poll(cx).is_ready() {
-            pump.finish(Ending::Drained, SERVICE_RESTART, GOING_AWAY);
+        if draining.poll(cx) {
+            if ending.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ending::Cut);
+            }
+            let spread = || Box::pin(tokio::time::sleep(settings.drain_spread.mul_f64(fastrand::f64())));
+            if pump.finishing.is_none() && leaving.get_or_insert_with(spread).as_mut().poll(cx).is_ready() {
+                pump.finish(Ending::Drained, SERVICE_RESTART, GOING_AWAY);
+            }
         }
         pump.poll(cx, &mut client, &mut upstream)
     })

@@ -10,9 +10,7 @@ mod receive;
 mod wire;
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Waker;
 
 use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{HeaderMap, Method, Version};
@@ -21,7 +19,7 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::h1::head::NOT_HTTP;
 use crate::h1::{Framing, HeadLimits, RequestHead};
-use crate::lifecycle::{Life, Phase};
+use crate::lifecycle::{Awaited, Life, Phase};
 use crate::message::{Answer, Answering, Connection, Handler, Interim, Refusal, Refused, Request, Transport, Upgrade};
 use crate::net::outbox::Outbox;
 use crate::net::timer::Timer;
@@ -48,7 +46,7 @@ where
         outbox: Outbox::default(),
         timer: Timer::new(),
         patience: Patience::new(connection.listener.clocks.write_idle, connection.listener.clocks.min_response_rate),
-        drain: Drain::new(life),
+        drain: Awaited::new(life, Phase::Draining),
         opened: Instant::now(),
         served: 0,
         connection,
@@ -65,7 +63,7 @@ struct Server<I> {
     timer: Timer,
     /// With the client, while an answer is written.
     patience: Patience,
-    drain: Drain,
+    drain: Awaited,
     opened: Instant,
     served: u64,
 }
@@ -149,7 +147,7 @@ impl<I: Transport + 'static> Server<I> {
     fn is_last(&mut self, answer: &Answer, asked: &Asked) -> bool {
         answer.close
             || !asked.persistent
-            || self.drain.begun
+            || self.drain.has_come()
             || self.opened.elapsed() >= self.connection.listener.max_connection_age
             || !self.wire.lock().is_received()
     }
@@ -210,37 +208,6 @@ enum Written {
     Close,
     /// The answer is not complete: nothing more may be sent.
     Broken,
-}
-
-/// Notices the drain without asking a shared flag for each exchange.
-struct Drain {
-    begun: bool,
-    life: Life,
-    reached: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Who is woken by `reached`.
-    woken: Option<Waker>,
-}
-
-impl Drain {
-    fn new(mut life: Life) -> Self {
-        let begun = life.phase() >= Phase::Draining;
-        let ours = life.clone();
-        let reached = Box::pin(async move { life.reached(Phase::Draining).await });
-        Self { begun, life: ours, reached, woken: None }
-    }
-
-    /// Whether the drain has begun; wakes the task when it does.
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> bool {
-        if !self.begun {
-            // Before it is asked, so that a move meanwhile has it asked again.
-            let moved = self.life.has_moved();
-            if moved || !self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) {
-                self.begun = self.reached.as_mut().poll(cx).is_ready();
-                self.woken = Some(cx.waker().clone());
-            }
-        }
-        self.begun
-    }
 }
 
 /// Polls the handler's future; a type so that the signature below stays readable.

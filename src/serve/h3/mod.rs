@@ -34,7 +34,7 @@ use self::control::{Incoming, Outgoing};
 use self::tally::Tally;
 use super::quic::seam::{RecvHalf as _, SendHalf as _, Transport};
 use crate::h3::{Code, Offence};
-use crate::lifecycle::{Life, Phase};
+use crate::lifecycle::{Awaited, Life, Phase};
 use crate::limit::Share;
 use crate::message::{Connection, Handler, Sign};
 use crate::net::timer::Timer;
@@ -140,12 +140,11 @@ impl<T: Transport> Driver<T> {
     async fn run<H: Handler>(&mut self, handler: H, life: Life) -> Option<Offence> {
         // Made with the first stream and given back at rest: an empty one takes the room of a stream.
         let mut streams = None;
-        let (mut draining, mut ending) = (life.clone(), life);
-        let mut draining = pin!(draining.reached(Phase::Draining));
+        let (mut draining, mut ending) = (Awaited::new(life.clone(), Phase::Draining), life);
         let mut ending = pin!(ending.reached(Phase::Ending));
         let mut drained = false;
         let end = poll_fn(|cx| {
-            if !drained && draining.as_mut().poll(cx).is_ready() {
+            if !drained && draining.poll(cx) {
                 drained = true;
                 self.leave();
             }
