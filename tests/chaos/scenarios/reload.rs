@@ -26,12 +26,15 @@ async fn play(stage: &Stage) -> Finding {
     let load = Load::start(&proxy.target(), &Shape::default());
     // What a process needs once it has been reloaded is no leak.
     let config = proxy.config();
-    let warm = reload_for(&proxy, &config, stage.seconds(3, 10)).await;
-    let (memory, descriptors) = (proxy.memory(), proxy.descriptors());
-    let reloads = warm + reload_for(&proxy, &config, stage.seconds(8, 60)).await;
+    let (warm, _) = reload_for(&proxy, &config, stage.seconds(3, 10)).await;
+    let memory = proxy.memory();
+    let (first, descriptors) = reload_for(&proxy, &config, stage.seconds(2, 10)).await;
+    let (many, _) = reload_for(&proxy, &config, stage.seconds(4, 40)).await;
+    let (last, at_last) = reload_for(&proxy, &config, stage.seconds(2, 10)).await;
+    let reloads = warm + first + many + last;
 
     let grown = proxy.memory().saturating_sub(memory);
-    let more = proxy.descriptors().saturating_sub(descriptors);
+    let more = at_last.saturating_sub(descriptors);
     let loaded = proxy.metric("sluicegate_config_reloads_total{result=\"ok\"}").await;
     let failed = proxy.metric("sluicegate_config_reloads_total{result=\"failed\"}").await;
     let fates = load.finish().await;
@@ -47,16 +50,18 @@ async fn play(stage: &Stage) -> Finding {
     finding
 }
 
-/// Changes the configuration for `time`; how often.
-async fn reload_for(proxy: &Proxy, config: &str, time: Duration) -> u32 {
+/// Changes the configuration for `time`: how often, and the fewest descriptors meanwhile, since how many of them are
+/// connections under load differs from one moment to the next.
+async fn reload_for(proxy: &Proxy, config: &str, time: Duration) -> (u32, usize) {
     let end = Instant::now() + time;
-    let mut count = 0;
+    let (mut count, mut fewest) = (0, usize::MAX);
     while Instant::now() < end {
         count += 1;
         // Something that matters to every exchange: the queue's length and the order of the endpoints' turn.
         let length = 64 + count % 2;
         proxy.reload(&config.replace("[[routes]]", &format!("queue = {{ length = {length} }}\n[[routes]]")));
         sleep(EACH).await;
+        fewest = fewest.min(proxy.descriptors());
     }
-    count
+    (count, fewest)
 }
