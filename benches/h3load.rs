@@ -20,8 +20,8 @@ use bytes::Buf as _;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 
-mod clients;
-use clients::{FIELDS, trusting};
+mod browser;
+use browser::{FIELDS, trusting};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();

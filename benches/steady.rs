@@ -30,8 +30,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
-mod clients;
-use clients::{FIELDS, trusting};
+mod browser;
+use browser::{FIELDS, trusting};
 
 /// What the origin answers with 1 KiB.
 const PATH: &str = "/api/v1/chart/data?form_data=%7B%22slice_id%22%3A64%7D";
