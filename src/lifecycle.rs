@@ -96,14 +96,11 @@ impl Awaited {
         if self.come {
             return true;
         }
-        // A call uses the waker up, which therefore comes before the next one can.
-        let called = self.call.called.load(Acquire);
-        if called || !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+        if self.call.called.load(Acquire) || !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            // In this order: a call between any two of these steps is seen by the last one, or wakes the task.
+            self.call.called.store(false, Release);
             self.call.task.register(cx.waker());
             self.task = Some(cx.waker().clone());
-        }
-        if called {
-            self.call.called.store(false, Release);
             let call = Waker::from(Arc::clone(&self.call));
             self.come = self.reached.as_mut().poll(&mut Context::from_waker(&call)).is_ready();
         }
