@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
 use sluicegate::balance::{Ask, ClaimKind, Pick, Roster, Rule};
 use sluicegate::config::Config;
@@ -23,6 +23,7 @@ use sluicegate::config::sink::LogFormat;
 use sluicegate::h1::encode::{Delimiting, Persistence, request_head, response_head};
 use sluicegate::h1::head::{parse_request, parse_response};
 use sluicegate::h1::{HeadLimits, HeadScan};
+use sluicegate::head::{Fields, HeaderValue};
 use sluicegate::headers::{self, Forwarding, Trace};
 use sluicegate::lexicon::{ConnectionId, EndpointName, Generation, ListenerName, PoolName, Protocol, RouteName};
 use sluicegate::limit::{Key, Rate};
@@ -191,7 +192,7 @@ fn heads(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn sample(fields: &HeaderMap) -> Record {
+fn sample(fields: &Fields) -> Record {
     Record {
         id: sluicegate::telemetry::RecordId::default(),
         kind: Kind::Exchange,

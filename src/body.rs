@@ -10,8 +10,8 @@ use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
 
+use crate::head::Fields;
 use crate::lexicon::Clock;
 
 /// One step of a body.
@@ -20,7 +20,7 @@ pub enum Frame {
     /// Content. Never empty.
     Data(Bytes),
     /// Trailer fields; nothing follows them.
-    Trailers(HeaderMap),
+    Trailers(Fields),
 }
 
 /// Why a body ended before its end.

@@ -4,12 +4,13 @@
 //! `pipeline::identify`. A chain is read from its right end, where the proxies wrote; the first address that is not a
 //! trusted proxy is the client. What stands left of it was written by the client and means nothing. Deliberately
 //! absent: reading RFC 7239 `Forwarded` (two sources for one fact disagree), host names.
-
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderName;
 use ipnet::IpNet;
+
+use crate::head::{Fields, HeaderValue};
 
 /// Entries of a chain that are read at most. A longer chain of trusted proxies ends at its last good address.
 const MAX_HOPS: usize = 32;
@@ -25,11 +26,10 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// Fields are believed only from a trusted peer. The chain is `X-Forwarded-For` over all its lines, read from the
 /// right; an entry that is no address ends the reading, and the last good address is the answer. Work is bounded by 32
 /// entries, whatever was sent. IPv4 mapped into IPv6 becomes IPv4.
-pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+pub fn client(peer: IpAddr, headers: &Fields, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     let entries = headers
         .get_all(X_FORWARDED_FOR)
-        .iter()
         .rev()
         .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
         .take(MAX_HOPS);
@@ -58,11 +58,11 @@ pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 
 /// The scheme that a trusted peer reports in `X-Forwarded-Proto`, for a load balancer in front that ends TLS. The last
 /// value counts, since a proxy appends; `None` when there is none of use, or the peer is not trusted.
-pub fn scheme(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<&'static str> {
+pub fn scheme(peer: IpAddr, headers: &Fields, trusted: &[IpNet]) -> Option<&'static str> {
     if !is_trusted(peer, trusted) {
         return None;
     }
-    let line = headers.get_all(X_FORWARDED_PROTO).iter().next_back()?;
+    let line = headers.get_all(X_FORWARDED_PROTO).next_back()?;
     let last = line.as_bytes().rsplit(|byte| *byte == b',').next()?.trim_ascii();
     ["https", "http"].into_iter().find(|scheme| last.eq_ignore_ascii_case(scheme.as_bytes()))
 }
@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    fn chain(lines: &[&str]) -> HeaderMap {
+    fn chain(lines: &[&str]) -> Fields {
         lines.iter().map(|line| (X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap())).collect()
     }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn scheme_is_believed_from_trusted_peers_only_and_the_last_counts() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let headers = |value| HeaderMap::from_iter([(X_FORWARDED_PROTO, HeaderValue::from_static(value))]);
+        let headers = |value| Fields::from_iter([(X_FORWARDED_PROTO, HeaderValue::from_static(value))]);
         let told = |peer: &str, value| scheme(peer.parse().unwrap(), &headers(value), &trusted);
 
         assert_eq!(told("10.0.0.1", "HTTPS"), Some("https"));

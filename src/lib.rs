@@ -1,9 +1,11 @@
 #![doc = include_str!("architecture.md")]
 
-// Floor 0: words, bodies, phases.
+// Floor 0: words, heads, bodies, phases, the time.
 pub mod body;
+pub mod head;
 pub mod lexicon;
 pub mod lifecycle;
+pub mod turn;
 // Floor 1: configuration.
 pub mod config;
 // Floor 2: pure cores, messages, telemetry.

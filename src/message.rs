@@ -11,11 +11,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, StatusCode, request, response};
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::Body;
 use crate::config::Listener;
+use crate::head::{Fields, HeaderValue, request, response};
 use crate::lexicon::{Clock, ConnectionId, Fingerprint, Protocol};
 
 /// A request as it arrived, its framing checked.
@@ -214,11 +215,11 @@ pub struct TlsFacts {
 
 /// Takes interim responses for the client, in order; the server sends them before the final one.
 #[derive(Clone, Debug, Default)]
-pub struct Interim(Arc<Mutex<Vec<(StatusCode, HeaderMap)>>>);
+pub struct Interim(Arc<Mutex<Vec<(StatusCode, Fields)>>>);
 
 impl Interim {
     /// Queues an interim response. More than [`MAX_INTERIM`] waiting ones are dropped: they are hints.
-    pub fn push(&self, status: StatusCode, fields: HeaderMap) {
+    pub fn push(&self, status: StatusCode, fields: Fields) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MAX_INTERIM {
             waiting.push((status, fields));
@@ -231,7 +232,7 @@ impl Interim {
     }
 
     /// Takes what waits.
-    pub fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
+    pub fn take(&self) -> Vec<(StatusCode, Fields)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -242,8 +243,7 @@ pub const MAX_INTERIM: usize = 8;
 impl Answer {
     /// An answer with `status` and `body`.
     pub fn new(status: StatusCode, body: Body) -> Self {
-        let (mut head, ()) = http::Response::new(()).into_parts();
-        head.status = status;
+        let head = response::Parts { status, ..response::Parts::default() };
         Self { head, body, tunnel: None, close: false, cut: false }
     }
 }

@@ -21,6 +21,7 @@ use sluicegate::telemetry;
 
 /// Modules that see a neighbour on their own floor, and why. Short, or the floors mean nothing.
 const NEIGHBOURS: &[(&str, &str, &str)] = &[
+    ("body", "head", "trailers are fields"),
     ("body", "lexicon", "a body that is late names the clock"),
     ("h1", "message", "the codec names its refusals with the words of the seam"),
     ("h3", "message", "the codec names its refusals with the words of the seam"),

@@ -60,6 +60,10 @@ NGINX = Peer(
     ["nginx.conf"], "nginx", lambda conf, _: ["-c", conf],
     endpoints=lines(lambda _, address: f"server {address};", 8),
     routes=lines(lambda _, prefix: f"location {prefix} {{ proxy_pass http://origin; }}", 8))
+HAPROXY = Peer(
+    ["haproxy.cfg"], "haproxy", lambda conf, _: ["-db", "-f", conf],
+    endpoints=lines(lambda number, address: f"server s{number} {address} check inter 5s", 4),
+    routes=map_of_routes, logs_to_stdout=True)
 GO = dict(environment=lambda workers: {"GOMAXPROCS": str(workers)}, http3=True)
 
 PEERS = {
@@ -70,10 +74,8 @@ PEERS = {
         asked=("version",), tunnel_lines=2, http3=True),
     "nginx": NGINX,
     "nginx-http3": dataclasses.replace(NGINX, http3=True),
-    "haproxy": Peer(
-        ["haproxy.cfg"], "haproxy", lambda conf, _: ["-db", "-f", conf],
-        endpoints=lines(lambda number, address: f"server s{number} {address} check inter 5s", 4),
-        routes=map_of_routes, logs_to_stdout=True),
+    "haproxy": HAPROXY,
+    "haproxy-quic": dataclasses.replace(HAPROXY, http3=True),
     "envoy": Peer(
         ["envoy.yaml"], "envoy",
         lambda conf, workers: ["-c", conf, "--concurrency", str(workers), "--log-level", "error", "--use-dynamic-base-id",
@@ -93,14 +95,14 @@ PEERS = {
         asked=("version",), marker='"bytes_read"', **GO),
     "floor": Peer(["floor.cfg"], "haproxy", lambda conf, _: ["-db", "-f", conf], marker=None),
 }
-TITLES = {"floor": "floor (HAProxy, mode tcp)", "nginx-http3": "nginx with HTTP/3"}
+TITLES = {"floor": "floor (HAProxy, mode tcp)", "nginx-http3": "nginx with HTTP/3", "haproxy-quic": "HAProxy with QUIC"}
 
 
 def find(name, named):
     """The program of a peer, or none: named by the caller, beside this Python (where pip puts them), or on PATH."""
     if name in named:
         return named[name]
-    if name in ("sluicegate", "nginx-http3"):
+    if name in ("sluicegate", "nginx-http3", "haproxy-quic"):
         return None  # no registry ships them
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
     return shutil.which(PEERS[name].program, path=path)

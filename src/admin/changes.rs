@@ -8,14 +8,15 @@
 
 use std::net::SocketAddr;
 
+use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode, request};
 use serde_json::Value;
 
 use super::answers::{json, text};
 use super::{Admin, Operations};
 use crate::body::{Body, BodyError, Frame};
 use crate::config::Secret;
+use crate::head::{HeaderValue, request};
 use crate::message::{Answer, Connection};
 use crate::telemetry::events;
 use crate::telemetry::metrics::AdminChange;
@@ -254,7 +255,7 @@ impl Access {
 
 /// RFC 6750 §2.1. Twice is never.
 fn bearer(head: &request::Parts) -> Option<&[u8]> {
-    let mut all = head.headers.get_all(AUTHORIZATION).iter();
+    let mut all = head.headers.get_all(AUTHORIZATION);
     let (value, None) = (all.next()?.as_bytes(), all.next()) else { return None };
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
@@ -263,7 +264,7 @@ fn bearer(head: &request::Parts) -> Option<&[u8]> {
 /// Whether the page, if it is one, was served under the name that is asked now. Where this listener speaks TLS, a page that
 /// came without could be anybody's; where it does not, something in front of it may.
 fn is_own_origin(head: &request::Parts, encrypted: bool) -> bool {
-    let mut origins = head.headers.get_all(ORIGIN).iter();
+    let mut origins = head.headers.get_all(ORIGIN);
     let (Some(origin), None, Some(host)) = (origins.next(), origins.next(), head.headers.get(HOST)) else {
         return false;
     };

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{StatusCode, request};
+use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::Value;
@@ -16,6 +16,7 @@ use super::feed::{self, Event, Pusher, Pushing};
 use super::wanted::Wanted;
 use super::{Admin, Source};
 use crate::config::sink::LogFormat;
+use crate::head::request;
 use crate::message::Answer;
 use crate::telemetry::format::Encoder;
 use crate::telemetry::metrics::RecorderMetrics;

@@ -12,13 +12,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::answers::{text, typed};
 use crate::body::{Body, BodyError, Frame, Source};
+use crate::head::HeaderValue;
 use crate::message::Answer;
 pub use crate::telemetry::metrics::Place;
 use crate::telemetry::metrics::Places;

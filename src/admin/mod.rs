@@ -25,9 +25,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{ACCEPT, HOST};
-use http::{Method, StatusCode, request};
+use http::{Method, StatusCode};
 
 use crate::balance::drain::Target;
+use crate::head::request;
 use crate::lifecycle::Phase;
 use crate::limit::{Scope, Subject};
 use crate::message::{Answer, Answering, Handler, Refused, Request};
@@ -251,7 +252,7 @@ fn unready_because(phase: Phase, status: &Status) -> Option<&'static str> {
 
 /// OpenMetrics for those who ask for it, which scrapers do by name.
 fn exposition(head: &request::Parts) -> Exposition {
-    let asks = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|accept| {
+    let asks = head.headers.get_all(ACCEPT).filter_map(|value| value.to_str().ok()).any(|accept| {
         accept.split(',').any(|range| {
             let mut parts = range.split(';').map(str::trim);
             let named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));

@@ -5,12 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::HeaderMap;
-
 use super::*;
 use crate::body::{Body, Frame};
 use crate::config::listener::{ClientClocks, Http2, Listener, RequestLimits};
 use crate::config::objectives::Objectives;
+use crate::head::Fields;
 use crate::lexicon::{ConnectionId, EndpointName, ListenerName, PoolName, Protocol};
 use crate::message::{Connection, Interim, Refusal};
 use crate::telemetry::access_log::Consumer as _;
@@ -222,7 +221,7 @@ fn connection() -> Arc<Connection> {
 
 struct Got {
     status: u16,
-    fields: HeaderMap,
+    fields: Fields,
     body: String,
 }
 
@@ -231,7 +230,7 @@ async fn ask(admin: &Admin, method: &str, path: &str, fields: &[(&str, &str)]) -
     for (name, value) in fields {
         builder = builder.header(*name, *value);
     }
-    let (head, ()) = builder.body(()).unwrap().into_parts();
+    let head = request::Parts::from(builder.body(()).unwrap());
     let request =
         Request { head, body: Body::empty(), connection: connection(), interim: Interim::default(), upgrade: None };
     let mut answer = admin.handle(request).await;
@@ -296,7 +295,7 @@ async fn status_is_json_with_endpoints_and_reasons() {
 async fn follower_that_does_not_read_misses_what_its_queue_does_not_take() {
     let settings = crate::config::Recorder { queue: 16, ..crate::config::Recorder::default() };
     let admin = admin(|process| process.recorder = Recorder::new(settings, Arc::default()));
-    let (head, ()) = http::Request::get("/records").body(()).unwrap().into_parts();
+    let head = request::Parts::from(http::Request::get("/records").body(()).unwrap());
     let request =
         Request { head, body: Body::empty(), connection: connection(), interim: Interim::default(), upgrade: None };
 

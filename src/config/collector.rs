@@ -1,8 +1,9 @@
 //! Where a collector is that is sent batches over HTTP: of logs, traces or metrics.
-
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, Uri};
+
+use crate::head::HeaderValue;
 
 use super::pool::UpstreamTls;
 use super::secret::SecretSource;

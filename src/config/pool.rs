@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::objectives::Objectives;
+use crate::head::Fields;
 use crate::lexicon::{EndpointName, PoolName, ZoneName};
 
 /// A named set of interchangeable endpoints.
@@ -331,5 +332,5 @@ pub struct HttpCheck {
     /// Text that the body's first 4 KiB must contain. Default for the main check: `OK`.
     pub body: Option<String>,
     /// Further fields, e.g. a token.
-    pub headers: HeaderMap,
+    pub headers: Fields,
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 
+use crate::head::HeaderValue;
 use crate::lexicon::{LimitName, PoolName, RouteName};
 
 /// One route.

@@ -146,7 +146,7 @@ impl Transport {
             fields.insert(field, value);
         }
         if let Some(tenant) = &to.tenant {
-            fields.insert(HeaderName::from_static("x-scope-orgid"), tenant.clone());
+            fields.insert(HeaderName::from_static("x-scope-orgid"), tenant.clone().into());
         }
         Ok(Self {
             client: client.build(connector),

@@ -1,10 +1,10 @@
 //! Takes a body out of a stream of bytes.
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 
 use super::chunked::Chunked;
 use super::framing::Framing;
+use crate::head::Fields;
 
 /// Progress through a body.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub enum Decoded {
     /// Content, never empty.
     Data(Bytes),
     /// Trailers; the body is over.
-    Trailers(HeaderMap),
+    Trailers(Fields),
     /// The body is over.
     End,
 }
@@ -89,7 +89,7 @@ impl Decoder {
 mod tests {
     use super::*;
 
-    fn chunks(wire: &[u8], step: usize) -> Result<(Vec<u8>, Option<HeaderMap>, usize), &'static str> {
+    fn chunks(wire: &[u8], step: usize) -> Result<(Vec<u8>, Option<Fields>, usize), &'static str> {
         let mut decoder = Decoder::new(Framing::Chunked, 1024);
         let mut bytes = BytesMut::new();
         let mut content = Vec::new();

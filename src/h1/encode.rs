@@ -5,7 +5,9 @@
 
 use bytes::{BufMut as _, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method, StatusCode, request, response};
+use http::{HeaderName, Method, StatusCode};
+
+use crate::head::{Fields, request, response};
 
 /// How a body is delimited on the wire.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,13 +98,7 @@ pub fn request_head(out: &mut BytesMut, head: &request::Parts, delimiting: Delim
 }
 
 /// `length_stands` says whether a length that the message brought may stay when there is no body.
-fn fields(
-    out: &mut BytesMut,
-    fields: &HeaderMap,
-    delimiting: Delimiting,
-    persistence: Persistence,
-    length_stands: bool,
-) {
+fn fields(out: &mut BytesMut, fields: &Fields, delimiting: Delimiting, persistence: Persistence, length_stands: bool) {
     for (name, value) in fields {
         let ours = match *name {
             CONNECTION | TRANSFER_ENCODING => true,
@@ -158,7 +154,7 @@ pub fn chunk_size(out: &mut BytesMut, length: usize) {
 }
 
 /// Writes the last chunk and `trailers`.
-pub fn last_chunk(out: &mut BytesMut, trailers: &HeaderMap) {
+pub fn last_chunk(out: &mut BytesMut, trailers: &Fields) {
     out.put_slice(b"0\r\n");
     for (name, value) in trailers {
         field(out, name, value.as_bytes());
@@ -188,7 +184,7 @@ mod tests {
 
     #[test]
     fn framing_fields_are_ours_alone() {
-        let (mut head, ()) = http::Response::new(()).into_parts();
+        let mut head = response::Parts::default();
         head.headers.insert("content-length", "99".parse().unwrap());
         head.headers.insert("connection", "x-secret".parse().unwrap());
         head.headers.insert("server", "s".parse().unwrap());
@@ -205,8 +201,9 @@ mod tests {
     #[test]
     fn length_without_content_is_said_only_where_it_may_be() {
         let written = |status: u16| {
-            let (mut head, ()) =
-                http::Response::builder().status(status).header("content-length", "9").body(()).unwrap().into_parts();
+            let mut head = response::Parts::from(
+                http::Response::builder().status(status).header("content-length", "9").body(()).unwrap(),
+            );
             head.version = http::Version::HTTP_11;
             let mut out = BytesMut::new();
             response_head(&mut out, &head, Delimiting::Absent, Persistence::Default);
@@ -220,7 +217,7 @@ mod tests {
 
     #[test]
     fn empty_path_before_a_query_is_sent_as_a_slash() {
-        let (head, ()) = http::Request::get("http://h?a=b").body(()).unwrap().into_parts();
+        let head = request::Parts::from(http::Request::get("http://h?a=b").body(()).unwrap());
         let mut out = BytesMut::new();
 
         request_head(&mut out, &head, Delimiting::Absent, Persistence::Default);
@@ -230,7 +227,7 @@ mod tests {
 
     #[test]
     fn request_without_a_body_announces_none() {
-        let (mut head, ()) = http::Request::get("/").header("content-length", "9").body(()).unwrap().into_parts();
+        let mut head = request::Parts::from(http::Request::get("/").header("content-length", "9").body(()).unwrap());
         head.headers.insert("te", "trailers".parse().unwrap());
         let mut out = BytesMut::new();
 

@@ -1,7 +1,9 @@
 //! How long a message body is (RFC 9112 §6).
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
+
+use crate::head::{Fields, HeaderValue};
 
 /// The extent of a message body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,7 +31,7 @@ pub enum Unclear {
 ///
 /// # Errors
 /// [`Unclear`] whenever two readers could disagree.
-pub fn of_request(version: Version, fields: &HeaderMap) -> Result<Framing, Unclear> {
+pub fn of_request(version: Version, fields: &Fields) -> Result<Framing, Unclear> {
     match declared(version, fields)? {
         // RFC 9112 §6.3 item 7: a request without either has no body.
         None => Ok(Framing::None),
@@ -41,12 +43,7 @@ pub fn of_request(version: Version, fields: &HeaderMap) -> Result<Framing, Uncle
 ///
 /// # Errors
 /// [`Unclear`] whenever two readers could disagree.
-pub fn of_response(
-    method: &Method,
-    version: Version,
-    status: StatusCode,
-    fields: &HeaderMap,
-) -> Result<Framing, Unclear> {
+pub fn of_response(method: &Method, version: Version, status: StatusCode, fields: &Fields) -> Result<Framing, Unclear> {
     let declared = declared(version, fields)?;
     // RFC 9112 §6.3 item 1.
     if *method == Method::HEAD
@@ -60,9 +57,9 @@ pub fn of_response(
     Ok(declared.unwrap_or(Framing::UntilClose))
 }
 
-fn declared(version: Version, fields: &HeaderMap) -> Result<Option<Framing>, Unclear> {
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+fn declared(version: Version, fields: &Fields) -> Result<Option<Framing>, Unclear> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING);
+    let mut lengths = fields.get_all(CONTENT_LENGTH);
     match (codings.next(), lengths.next()) {
         (None, None) => Ok(None),
         // RFC 9112 §6.3 item 3: both present ought to be handled as an error; so it is.
@@ -112,8 +109,8 @@ fn content_length(value: &HeaderValue) -> Result<u64, Unclear> {
 mod tests {
     use super::*;
 
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
+    fn fields(pairs: &[(&'static str, &'static str)]) -> Fields {
+        let mut map = Fields::new();
         for (name, value) in pairs {
             map.append(*name, HeaderValue::from_static(value));
         }

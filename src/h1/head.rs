@@ -8,10 +8,10 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request, response};
+use http::{Method, StatusCode, Uri, Version};
 
 use super::framing::{self, Framing, Unclear};
-use super::name;
+use crate::head::{Fields, HeaderValue, request, response};
 use crate::message::Refusal;
 
 /// Bounds on a head.
@@ -77,9 +77,9 @@ pub fn parse_request(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, (
     if target.len() > limits.target {
         return Err((Refusal::UriTooLong, None));
     }
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| (Refusal::MalformedHead("method"), None))?;
+    let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| (Refusal::MalformedHead("method"), None))?;
+    let mut parts = request::Parts { method, version, ..request::Parts::default() };
     parts.uri = request_target(head, target, &parts.method).map_err(|refusal| (refusal, None))?;
     if let Err(what) = take_fields(head, parsed.headers, &mut parts.headers) {
         return Err((Refusal::MalformedHead(what), Some(Box::new(parts))));
@@ -110,13 +110,10 @@ pub fn parse_response(head: &Bytes, method: &Method) -> Result<ResponseHead, Mal
     let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
         return Err(MalformedResponse("incomplete status line"));
     };
-    let (mut parts, ()) = http::Response::new(()).into_parts();
-    parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    parts.status = StatusCode::from_u16(code).map_err(|_| MalformedResponse("status code"))?;
     // RFC 9110 §15: valid codes are 100 to 599.
-    if code > 599 {
-        return Err(MalformedResponse("status code"));
-    }
+    let status = StatusCode::from_u16(code).ok().filter(|_| code <= 599).ok_or(MalformedResponse("status code"))?;
+    let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut parts = response::Parts { status, version, ..response::Parts::default() };
     take_fields(head, parsed.headers, &mut parts.headers).map_err(MalformedResponse)?;
     let framing = framing::of_response(method, parts.version, parts.status, &parts.headers);
     match framing {
@@ -130,14 +127,14 @@ pub fn parse_response(head: &Bytes, method: &Method) -> Result<ResponseHead, Mal
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn parse_trailers(section: &Bytes) -> Result<HeaderMap, &'static str> {
+pub fn parse_trailers(section: &Bytes) -> Result<Fields, &'static str> {
     let mut slots = [httparse::EMPTY_HEADER; 64];
     let fields = match httparse::parse_headers(section, &mut slots) {
         Ok(httparse::Status::Complete((_, fields))) => fields,
         Ok(httparse::Status::Partial) => return Err("incomplete trailers"),
         Err(error) => return Err(what(error)),
     };
-    let mut trailers = HeaderMap::new();
+    let mut trailers = Fields::new();
     take_fields(section, fields, &mut trailers)?;
     // RFC 9110 §6.5.1: framing, routing and authentication have no place in trailers.
     let forbidden = ["transfer-encoding", "content-length", "host", "connection", "upgrade", "authorization", "cookie"];
@@ -149,7 +146,7 @@ pub fn parse_trailers(section: &Bytes) -> Result<HeaderMap, &'static str> {
 
 /// RFC 9112 §3.2: exactly one Host in HTTP/1.1, at most one in HTTP/1.0.
 fn check_host(parts: &request::Parts) -> Result<(), Refusal> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
+    let mut hosts = parts.headers.get_all(HOST);
     match (hosts.next(), hosts.next()) {
         (None, _) if parts.version == Version::HTTP_11 => Err(Refusal::MalformedHead("no Host")),
         (_, Some(_)) => Err(Refusal::MalformedHead("more than one Host")),
@@ -176,13 +173,13 @@ fn request_target(head: &Bytes, target: &str, method: &Method) -> Result<Uri, Re
         .ok_or(BAD)
 }
 
-fn take_fields(head: &Bytes, parsed: &[httparse::Header<'_>], fields: &mut HeaderMap) -> Result<(), &'static str> {
+fn take_fields(head: &Bytes, parsed: &[httparse::Header<'_>], fields: &mut Fields) -> Result<(), &'static str> {
     fields.reserve(parsed.len() + ROOM);
     for field in parsed {
-        let name = name::of(field.name.as_bytes()).map_err(|_| "field name")?;
         // An empty value has no place in the head to share.
         let value = if field.value.is_empty() { Bytes::new() } else { head.slice_ref(field.value) };
-        fields.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| "field value")?);
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| "field value")?;
+        fields.append_read(field.name.as_bytes(), value).map_err(|_| "field name")?;
     }
     Ok(())
 }

@@ -10,7 +10,6 @@ pub mod decode;
 pub mod encode;
 pub mod framing;
 pub mod head;
-mod name;
 mod scan;
 
 pub use decode::{Decoded, Decoder};

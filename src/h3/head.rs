@@ -4,12 +4,13 @@
 //! the same for HTTP/2 stands in `serve::head`. Deliberately absent: repair.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, StatusCode, Uri, Version, request};
+use http::{Method, StatusCode, Uri, Version};
 
 use super::frame;
 use super::qpack::{self, Lines, Unreadable};
+use crate::head::{self, Fields, HeaderValue, request};
 use crate::message::Refusal;
 
 /// Why a section is no head or no trailer section.
@@ -60,8 +61,7 @@ struct Pseudo {
 /// # Errors
 /// [`Bad`]; with it as much of the head as was understood.
 pub fn request(section: Bytes, most: usize) -> Result<Head, (Bad, Option<Box<request::Parts>>)> {
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.version = Version::HTTP_3;
+    let mut parts = request::Parts { version: Version::HTTP_3, ..request::Parts::default() };
     let mut pseudo = Pseudo::default();
     let read = read(section, most, &mut parts.headers, &mut pseudo);
     let done = target(&pseudo, &mut parts);
@@ -76,8 +76,8 @@ pub fn request(section: Bytes, most: usize) -> Result<Head, (Bad, Option<Box<req
 ///
 /// # Errors
 /// [`Bad`].
-pub fn trailers(section: Bytes, most: usize) -> Result<HeaderMap, Bad> {
-    let mut fields = HeaderMap::new();
+pub fn trailers(section: Bytes, most: usize) -> Result<Fields, Bad> {
+    let mut fields = Fields::new();
     let mut lines = Lines::of(section, most)?;
     while let Some((name, value)) = lines.line()? {
         if name.first() == Some(&b':') {
@@ -89,7 +89,7 @@ pub fn trailers(section: Bytes, most: usize) -> Result<HeaderMap, Bad> {
     Ok(fields)
 }
 
-fn read(section: Bytes, most: usize, fields: &mut HeaderMap, pseudo: &mut Pseudo) -> Result<(), Bad> {
+fn read(section: Bytes, most: usize, fields: &mut Fields, pseudo: &mut Pseudo) -> Result<(), Bad> {
     let mut lines = Lines::of(section, most)?;
     while let Some((name, value)) = lines.line()? {
         if name.first() != Some(&b':') {
@@ -114,12 +114,15 @@ fn read(section: Bytes, most: usize, fields: &mut HeaderMap, pseudo: &mut Pseudo
     Ok(())
 }
 
+/// Fields of a section, however many bytes it may have: the listener's own bound is looked at later.
+const MOST_FIELDS: usize = 10_000;
+
 /// RFC 9114 §4.2.
-fn take_field(fields: &mut HeaderMap, name: &Bytes, value: Bytes) -> Result<(), Bad> {
+fn take_field(fields: &mut Fields, name: &Bytes, value: Bytes) -> Result<(), Bad> {
     if name.iter().any(u8::is_ascii_uppercase) {
         return Err(malformed("upper case in a field name"));
     }
-    let name = HeaderName::from_bytes(name).map_err(|_| malformed("field name"))?;
+    let name = head::field_name(name).map_err(|_| malformed("field name"))?;
     match name {
         header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE => {
             return Err(malformed("connection-specific field"));
@@ -132,8 +135,10 @@ fn take_field(fields: &mut HeaderMap, name: &Bytes, value: Bytes) -> Result<(), 
     }
     // RFC 9114 §10.3: CR, LF, NUL and other control characters.
     let value = HeaderValue::from_maybe_shared(value).map_err(|_| malformed("field value"))?;
-    // The map itself holds no more than some ten thousands of names.
-    fields.try_append(name, value).map_err(|_| Bad::Refused(Refusal::HeadTooLarge("too many fields")))?;
+    if fields.len() >= MOST_FIELDS {
+        return Err(Bad::Refused(Refusal::HeadTooLarge("too many fields")));
+    }
+    fields.append(name, value);
     Ok(())
 }
 
@@ -180,8 +185,8 @@ fn target(pseudo: &Pseudo, parts: &mut request::Parts) -> Result<(), Bad> {
 }
 
 /// RFC 9110 §8.6.
-fn length(fields: &HeaderMap) -> Result<Option<u64>, Bad> {
-    let mut lengths = fields.get_all(header::CONTENT_LENGTH).iter();
+fn length(fields: &Fields) -> Result<Option<u64>, Bad> {
+    let mut lengths = fields.get_all(header::CONTENT_LENGTH);
     let Some(first) = lengths.next() else { return Ok(None) };
     if lengths.next().is_some() {
         return Err(Bad::Refused(Refusal::AmbiguousFraming("several Content-Length fields")));
@@ -195,16 +200,16 @@ fn length(fields: &HeaderMap) -> Result<Option<u64>, Bad> {
 }
 
 /// The HEADERS frame of a response's head.
-pub fn response(status: StatusCode, fields: &HeaderMap) -> Bytes {
+pub fn response(status: StatusCode, fields: &Fields) -> Bytes {
     section(fields, |section| qpack::put_line(section, ":status", status.as_str().as_bytes(), false))
 }
 
 /// The HEADERS frame of a trailer section.
-pub fn end(fields: &HeaderMap) -> Bytes {
+pub fn end(fields: &Fields) -> Bytes {
     section(fields, |_| {})
 }
 
-fn section(fields: &HeaderMap, first: impl FnOnce(&mut BytesMut)) -> Bytes {
+fn section(fields: &Fields, first: impl FnOnce(&mut BytesMut)) -> Bytes {
     let mut whole = BytesMut::with_capacity(512);
     // The frame's head is written in front once the length is known.
     whole.resize(ROOM, 0);

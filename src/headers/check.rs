@@ -3,8 +3,9 @@
 //! Part of `headers`. An HTTP/2 field that is written into HTTP/1 as it came could end a line there: the oldest way to
 //! smuggle. The `http` crate refuses control bytes already; what it lets pass, and what HTTP/2 forbids, is refused here.
 
-use http::HeaderMap;
 use http::header::{CONNECTION, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+
+use crate::head::Fields;
 
 /// Why a field is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -42,7 +43,7 @@ pub fn check_value(value: &[u8]) -> Result<(), BadField> {
 ///
 /// # Errors
 /// The first field that makes the message malformed (RFC 9113 §8.2): the stream ends with `PROTOCOL_ERROR`.
-pub fn check_h2(headers: &HeaderMap) -> Result<(), BadField> {
+pub fn check_h2(headers: &Fields) -> Result<(), BadField> {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
@@ -50,7 +51,7 @@ pub fn check_h2(headers: &HeaderMap) -> Result<(), BadField> {
             return Err(BadField::ConnectionSpecific(name));
         }
     }
-    if headers.get_all(TE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+    if headers.get_all(TE).any(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers")) {
         return Err(BadField::Te);
     }
     headers.values().try_for_each(|value| check_value(value.as_bytes()))

@@ -2,12 +2,13 @@
 //!
 //! Part of `headers`. Superset's ProxyFix believes one value of each field. A copy that a client sent would forge
 //! links, redirects and the logged address, so each field is emitted once, overwritten; whatever resembles one goes.
-
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
+use http::HeaderName;
 use http::header::FORWARDED;
-use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::head::{Fields, HeaderValue};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -43,17 +44,12 @@ pub struct Forwarding<'a> {
 /// and so does whatever else `is_doomed`, so that nobody has to search for it. Of the forwarded family exactly one of
 /// each field that has a value comes back.
 pub fn set_forwarded(
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     strip: &[HeaderName],
     is_doomed: impl Fn(&HeaderName) -> bool,
     facts: Forwarding<'_>,
 ) {
-    let goes = |name: &&HeaderName| is_doomed(name) || strip.contains(name) || is_ours(name.as_str(), strip);
-    // Allocates only when a client sent such a field.
-    let doomed: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
-    for name in doomed {
-        headers.remove(name);
-    }
+    headers.retain(|name, _| !is_doomed(name) && !strip.contains(name) && !is_ours(name.as_str(), strip));
     // None of them is there any more.
     headers.append(FOR, facts.client.clone());
     headers.append(REAL_IP, facts.client.clone());

@@ -4,9 +4,9 @@
 //! `Host` or `Cookie` makes a careless proxy drop what the next hop's decision rests on.
 
 use http::header::{CONNECTION, HeaderName};
-use http::{HeaderMap, HeaderValue};
 
 use super::glance::Glance;
+use crate::head::{Fields, HeaderValue};
 
 /// Why a `Connection` field is refused: 400 towards clients, 502 for an upstream's.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -39,7 +39,7 @@ fn is_hop(name: &str) -> bool {
 }
 
 /// Whether any field belongs to one hop only.
-pub fn has_hop_fields(headers: &HeaderMap) -> bool {
+pub fn has_hop_fields(headers: &Fields) -> bool {
     headers.keys().any(|name| is_hop(name.as_str()))
 }
 
@@ -82,22 +82,16 @@ const PROTECTED: [&str; 29] = [
 ///
 /// # Errors
 /// When `Connection` is no list of tokens, or names a field that every recipient needs. Nothing is removed then.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), BadConnection> {
+pub fn strip_hop_by_hop(headers: &mut Fields) -> Result<(), BadConnection> {
     let nominated = nominated(headers)?;
-    for name in nominated {
-        headers.remove(name);
-    }
-    // Most messages have one of them or none: a look at the names is cheaper than a search for each.
-    while let Some(name) = headers.keys().find(|name| is_hop(name.as_str())).cloned() {
-        headers.remove(name);
-    }
+    headers.retain(|name, _| !is_hop(name.as_str()) && !nominated.contains(name));
     Ok(())
 }
 
 /// Fields that `Connection` names and that are not removed anyway. Allocates only when there are any.
-fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, BadConnection> {
+fn nominated(headers: &Fields) -> Result<Vec<HeaderName>, BadConnection> {
     let mut nominated = Vec::new();
-    for option in headers.get_all(CONNECTION).iter().flat_map(options) {
+    for option in headers.get_all(CONNECTION).flat_map(options) {
         // RFC 9110 §5.6.1.2: empty list elements are ignored.
         if option.is_empty() || is_plain(option) {
             continue;

@@ -3,12 +3,12 @@
 //! Part of `headers`. RFC 3986 §3.2 without user information, and narrower: a registered name is made of letters,
 //! digits, `-`, `.`, `_` and `~`. Percent-escapes and the sub-delimiters are refused, though the grammar has them: no
 //! DNS name needs them, and a comma in `X-Forwarded-Host` is a second value to whoever reads it.
-
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use http::header::HOST;
-use http::{HeaderValue, request};
+
+use crate::head::{HeaderValue, request};
 
 /// The host that a request is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,7 +58,7 @@ pub enum BadHost {
 /// # Errors
 /// When there is none, more than one, an invalid one, or when both are there and disagree.
 pub fn host(head: &request::Parts) -> Result<Host, BadHost> {
-    let mut fields = head.headers.get_all(HOST).iter();
+    let mut fields = head.headers.get_all(HOST);
     let field = fields.next();
     if fields.next().is_some() {
         return Err(BadHost::Several);

@@ -1,6 +1,6 @@
 //! The rules for header fields that pass through.
 //!
-//! Floor 2, pure. In: a `HeaderMap` and facts about the exchange. Out: the map as the next hop may see it, or the
+//! Floor 2, pure. In: a `Fields` and facts about the exchange. Out: the map as the next hop may see it, or the
 //! reason why the message must be refused. Called by `serve` (checks), `pipeline::rewrite` and the upstream side.
 //! What is not named here passes untouched: `Host`, `Referer`, `Origin`, `Cookie`, `Authorization`, `X-CSRFToken` and
 //! every field of a response that Superset sets. Deliberately absent: framing (the codecs' business), clocks, random
@@ -19,12 +19,13 @@ pub use hop::{BadConnection, has_hop_fields, strip_hop_by_hop};
 pub use host::{Authority, BadHost, Host, host};
 pub use trace::{Trace, is_request_id, request_id};
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 use crate::config::route::HeaderEdits;
+use crate::head::Fields;
 
 /// Applies a route's edits in the order remove, set, add.
-pub fn apply_edits(headers: &mut HeaderMap, edits: &HeaderEdits) {
+pub fn apply_edits(headers: &mut Fields, edits: &HeaderEdits) {
     for name in &edits.remove {
         headers.remove(name);
     }
@@ -38,7 +39,7 @@ pub fn apply_edits(headers: &mut HeaderMap, edits: &HeaderEdits) {
 
 /// Removes `X-Accel-Buffering` from a response: it speaks to the proxy alone. True when it asked for no buffering,
 /// which is how every response is treated anyway.
-pub fn take_accel_buffering(headers: &mut HeaderMap) -> bool {
+pub fn take_accel_buffering(headers: &mut Fields) -> bool {
     const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
     headers.remove(ACCEL).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
 }

@@ -4,7 +4,8 @@
 //! the caller brings. Values are written digit by digit: one allocation each and no formatter on the request path.
 
 use bytes::Bytes;
-use http::HeaderValue;
+
+use crate::head::HeaderValue;
 
 /// Longest request id that is taken over, in bytes.
 const MAX_REQUEST_ID: usize = 128;

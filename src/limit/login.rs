@@ -4,10 +4,12 @@
 //! ended. What cannot be read has no name; such logins are counted together, so that an odd encoding is no way around
 //! the limits. Deliberately absent: the password, which nothing here looks at.
 
+use http::StatusCode;
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue, StatusCode};
 use percent_encoding::percent_decode;
 use serde_json::Value;
+
+use crate::head::{Fields, HeaderValue};
 
 /// Longest body of a login in bytes. Superset's own have a few hundred.
 pub const LONGEST: usize = 64 * 1024;
@@ -52,7 +54,7 @@ impl Way {
     }
 
     /// How a login ended whose answer has this head. `is_form` tells whether a path is that of the form.
-    pub fn outcome(self, status: StatusCode, fields: &HeaderMap, is_form: impl Fn(&str) -> bool) -> Outcome {
+    pub fn outcome(self, status: StatusCode, fields: &Fields, is_form: impl Fn(&str) -> bool) -> Outcome {
         match self {
             // A form that failed comes again, at once or by a redirect to itself.
             Self::Form if status == StatusCode::OK => Outcome::Failed,
@@ -153,7 +155,7 @@ mod tests {
             let is_form = |path: &str| matches!(path, "/login" | "/login/");
             Way::Form.outcome(StatusCode::from_u16(status).unwrap(), &fields, is_form)
         };
-        let api = |status: u16| Way::Api.outcome(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), |_| false);
+        let api = |status: u16| Way::Api.outcome(StatusCode::from_u16(status).unwrap(), &Fields::new(), |_| false);
 
         assert_eq!(form(302, Some("/")), Outcome::Succeeded);
         assert_eq!(form(302, Some("https://bi.example.com/superset/welcome/")), Outcome::Succeeded);

@@ -5,18 +5,20 @@
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
+
+use crate::head::{Fields, HeaderValue};
 
 thread_local! {
     static LAST: RefCell<(u64, Option<HeaderValue>)> = const { RefCell::new((0, None)) };
 }
 
 /// Adds `Date` unless the answer has one already.
-pub fn stamp(headers: &mut HeaderMap) {
-    if let header::Entry::Vacant(vacant) = headers.entry(header::DATE)
+pub fn stamp(headers: &mut Fields) {
+    if !headers.contains_key(header::DATE)
         && let Some(date) = now()
     {
-        vacant.insert(date);
+        headers.append(header::DATE, date);
     }
 }
 
@@ -39,7 +41,7 @@ mod tests {
 
     #[test]
     fn date_of_the_endpoint_is_kept() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.insert(header::DATE, HeaderValue::from_static("Tue, 15 Nov 1994 08:12:31 GMT"));
 
         stamp(&mut headers);
@@ -49,7 +51,7 @@ mod tests {
 
     #[test]
     fn missing_date_is_added_in_the_fixed_format() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
 
         stamp(&mut headers);
 

@@ -10,10 +10,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
 use crate::h1::encode;
+use crate::head::Fields;
 
 /// Content up to this size is copied behind the head, in bytes.
 const COPY: usize = 1024;
@@ -83,7 +83,7 @@ impl Outbox {
     }
 
     /// Adds the end of a chunked body. Only while [`Self::takes_content`].
-    pub fn push_last_chunk(&mut self, trailers: &HeaderMap) {
+    pub fn push_last_chunk(&mut self, trailers: &Fields) {
         encode::last_chunk(self.head(), trailers);
     }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::turn;
+
 /// How far ahead the runtime's timer is set at most.
 const COARSE: Duration = Duration::from_secs(5);
 
@@ -30,7 +32,7 @@ impl Timer {
 
     /// Sets the deadline `after` from now, replacing any other.
     pub fn arm(&mut self, after: Duration) {
-        self.arm_at(Instant::now() + after);
+        self.arm_at(turn::now() + after);
     }
 
     /// Sets the deadline, replacing any other.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use http::Method;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, request};
 
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config;
+use crate::head::{HeaderValue, request};
 use crate::headers;
 use crate::message::Upgrade;
 

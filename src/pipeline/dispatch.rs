@@ -12,6 +12,7 @@ use crate::lexicon::Clock;
 use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{RaceOutcome, RetryCause};
 use crate::telemetry::record::{GaveUp, Stage, Why};
+use crate::turn;
 use crate::upstream::connect::Opening;
 use crate::upstream::idle;
 use crate::upstream::link::{Exchange, Leave, Limits};
@@ -59,7 +60,7 @@ pub(super) async fn dispatch(
     pool.upstream.budget.note_exchange(now);
     pool.upstream.assets.note_exchange(now);
     loop {
-        let since = Instant::now();
+        let since = turn::now();
         let (mut lease, queued) = match leased.take() {
             Some(lease) => (lease, Duration::ZERO),
             // Nobody waits in line for a better answer.
@@ -90,7 +91,7 @@ pub(super) async fn dispatch(
             Ok(link) => {
                 lease.settle();
                 story.reach(Stage::Head);
-                let asked = Instant::now();
+                let asked = turn::now();
                 rested = link.rest_before();
                 let repeatable = forward.read_only && sendable && left > 0;
                 // Who leaves has the next endpoint in hand.
@@ -148,7 +149,7 @@ pub(super) async fn dispatch(
                         outcome
                     }
                     Raced::Second(second) => {
-                        story.waited(&endpoint, asked.elapsed());
+                        story.waited(&endpoint, turn::now().saturating_duration_since(asked));
                         story.attempt_failed(&lease, "hedge", None);
                         tried.push(endpoint.id);
                         left = left.saturating_sub(1);
@@ -164,7 +165,7 @@ pub(super) async fn dispatch(
                         Ok(second.outcome)
                     }
                 };
-                let waited = asked.elapsed();
+                let waited = turn::now().saturating_duration_since(asked);
                 story.record().stages.first_byte = waited;
                 story.waited(&endpoint, waited);
                 if let Some(times) = &route.hedge
@@ -343,7 +344,7 @@ async fn lease(
     story.reach(Stage::Queue);
     let until = wish.until;
     let lease = pool.upstream.lease(wish).await;
-    let queued = since.elapsed();
+    let queued = turn::now().saturating_duration_since(since);
     story.record().stages.queue += queued;
     match (lease, last) {
         (Ok(lease), _) => Ok((lease, queued)),

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::request;
 use tokio::time::Instant;
 
 use crate::balance::{ClaimKind, EndpointId};
 use crate::body::Body;
 use crate::config;
+use crate::head::request;
 use crate::headers::Trace;
 use crate::message::Interim;
 use crate::telemetry::record::span_of;

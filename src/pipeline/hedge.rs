@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::request;
 use tokio::time::Instant;
 
 use crate::balance::{Endpoint, EndpointId};
 use crate::body::Body;
+use crate::head::request;
 use crate::message::Interim;
 use crate::snapshot::{Pool, Route};
 use crate::telemetry::metrics::{EndpointMetrics, HedgeOutcome, RetryCause};

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderName;
 
 use crate::forwarded;
+use crate::head::{Fields, HeaderValue};
 use crate::headers::{self, Trace};
 use crate::message::Connection;
 use crate::snapshot::Snapshot;
@@ -34,14 +35,14 @@ pub(super) struct Identity {
 }
 
 /// A `tracestate` as one value: of several fields, all of them (W3C Trace Context §3.3.1.1).
-pub(super) fn tracestate(fields: &HeaderMap) -> Option<HeaderValue> {
-    let all: Vec<&[u8]> = fields.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes).collect();
+pub(super) fn tracestate(fields: &Fields) -> Option<HeaderValue> {
+    let all: Vec<&[u8]> = fields.get_all(TRACESTATE).map(HeaderValue::as_bytes).collect();
     HeaderValue::from_bytes(&all.join(&b',')).ok().filter(|all| !all.is_empty())
 }
 
 impl Identity {
     /// Finds out.
-    pub(super) fn find(fields: &HeaderMap, connection: &Connection, snapshot: &Snapshot) -> Self {
+    pub(super) fn find(fields: &Fields, connection: &Connection, snapshot: &Snapshot) -> Self {
         let trusted = &snapshot.config.clients.trusted_proxies;
         let nearest = connection.proxied.unwrap_or(connection.peer);
         let believed = !trusted.is_empty() && forwarded::is_trusted(nearest.ip(), trusted);

@@ -8,11 +8,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, request, response};
 
 use crate::config;
 use crate::config::Mode;
+use crate::head::{HeaderValue, request, response};
 use crate::limit::login::{Outcome, Way};
 use crate::limit::{Decision, Key, Meter, Offence, Scope, prefix_of};
 use crate::snapshot::{Guard, Snapshot};

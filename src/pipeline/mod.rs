@@ -31,13 +31,14 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use bytes::Bytes;
+use http::Method;
 use http::header::ACCEPT;
-use http::{Method, request, response};
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::config::route::WebSocket;
 use crate::fleet::Fleet;
+use crate::head::{request, response};
 use crate::lexicon::{Fingerprint, Protocol};
 use crate::lifecycle::Life;
 use crate::limit::{Bans, Clients, Keyring, Permit};
@@ -48,6 +49,7 @@ use crate::telemetry::access_log::Emitter;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::Traced;
+use crate::turn;
 use crate::upstream::{Idle, Lease, Outcome, tunnel as pump};
 use crate::waf::Proofs;
 
@@ -103,7 +105,7 @@ impl Handler for Pipeline {
     fn refuse(&self, refused: Refused) -> Answer {
         let Refused { refusal, connection, head } = refused;
         let snapshot = self.0.live.load();
-        let head = head.unwrap_or_else(|| http::Request::new(()).into_parts().0);
+        let head = head.unwrap_or_default();
         let identity = Identity::find(&head.headers, &connection, &snapshot);
         let mut story = self.open(&head, &connection, &identity, &snapshot);
         let fault = Fault::from(refusal);
@@ -154,6 +156,8 @@ impl Pipeline {
 
     /// Answers one request: exactly one response, exactly one record.
     async fn answer(self, request: Request) -> Answer {
+        turn::begin();
+        let mut began = true;
         // The one look at the snapshot; the exchange keeps it to its end.
         let snapshot = self.0.live.load();
         let connection = Arc::clone(&request.connection);
@@ -167,6 +171,9 @@ impl Pipeline {
             let mut forwarding = pin!(self.forward(request, &identity, &snapshot, &mut story));
             // A panic is one exchange's misfortune, not the connection's.
             poll_fn(|cx| {
+                if !std::mem::take(&mut began) {
+                    turn::begin();
+                }
                 catch_unwind(AssertUnwindSafe(|| forwarding.as_mut().poll(cx))).unwrap_or_else(|_| {
                     events::panic_caught(&self.0.metrics);
                     Poll::Ready(Err(Fault::Internal))
@@ -358,7 +365,7 @@ pub(crate) fn now_ms() -> u64 {
 /// Nanoseconds on the same clock.
 pub(crate) fn now_ns() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
-    let since = START.get_or_init(Instant::now).elapsed();
+    let since = turn::now().saturating_duration_since(*START.get_or_init(Instant::now));
     // Half a thousand years fit.
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderName, HeaderValue, request};
 
 use crate::config::Mode;
 use crate::config::quota::By;
+use crate::head::{Fields, HeaderValue, request};
 use crate::lexicon::LimitName;
 use crate::limit::{Ban, Decision, Key, Offence, Scope, prefix_of};
 use crate::snapshot::{Policy, Quota, Route, Snapshot};
@@ -31,7 +32,7 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 /// What requests are counted by.
 #[derive(Clone, Copy)]
 pub(super) struct Counted<'a> {
-    fields: &'a HeaderMap,
+    fields: &'a Fields,
     pub(super) client: IpAddr,
     pub(super) ipv6_prefix: u8,
     route: &'a Route,
@@ -173,7 +174,7 @@ impl Pipeline {
 impl<'a> Counted<'a> {
     /// A request for `route` with these `fields` that the shield has let through.
     pub(super) fn of(
-        fields: &'a HeaderMap,
+        fields: &'a Fields,
         identity: &Identity,
         snapshot: &'a Snapshot,
         route: &'a Route,
@@ -224,7 +225,7 @@ fn told(policy: &Policy, left: u32, wait: Option<Duration>) -> Told {
 
 impl Told {
     /// Puts the fields into an answer.
-    pub(super) fn announce(self, fields: &mut HeaderMap) {
+    pub(super) fn announce(self, fields: &mut Fields) {
         fields.append(RATE_LIMIT_POLICY, self.policy);
         if let Some(state) = self.state {
             fields.append(RATE_LIMIT, state);
@@ -238,7 +239,7 @@ pub(super) fn seconds(wait: Duration) -> u32 {
 }
 
 /// The value of a cookie (RFC 6265 §5.4), the first of several.
-fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let pairs = fields.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
+    let pairs = fields.get_all(COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }

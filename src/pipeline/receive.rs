@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,6 +23,7 @@ use crate::body::{Body, BodyError, Frame, Source};
 use crate::config;
 use crate::config::process::Process;
 use crate::config::route::RequestBuffer;
+use crate::head::Fields;
 use crate::limit::login::LONGEST as LONGEST_LOGIN;
 
 use super::Pipeline;
@@ -95,7 +95,7 @@ pub struct Kept {
     in_file: u64,
     /// Memory of what is gathered for the file.
     gathered: u64,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Fields>,
     vault: Arc<Vault>,
 }
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use http::header::{HOST, REFERER, USER_AGENT};
-use http::{HeaderValue, StatusCode, request};
 use tokio::time::Instant;
 
 use crate::balance::Endpoint;
 use crate::config;
+use crate::head::{HeaderValue, request};
 use crate::lexicon::{Choice, Clock};
 use crate::limit::Place;
 use crate::message::Connection;
@@ -22,6 +23,7 @@ use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access_log::Emitter;
 use crate::telemetry::metrics::{EndpointMetrics, Served};
 use crate::telemetry::record::{Attempt, Attempts, End, Kind, Link, Record, RecordId, Stage, Stages, Who, Why};
+use crate::turn;
 use crate::upstream::Lease;
 
 use super::fault::Fault;
@@ -99,7 +101,7 @@ impl Story {
         };
         Box::new(Self {
             record,
-            started: Instant::now(),
+            started: turn::now(),
             answered: None,
             stage: Stage::Request,
             received: None,
@@ -122,6 +124,11 @@ impl Story {
     /// When the request's head was complete.
     pub(super) const fn started(&self) -> Instant {
         self.started
+    }
+
+    /// How long the exchange has taken so far.
+    fn age(&self) -> Duration {
+        turn::now().saturating_duration_since(self.started)
     }
 
     /// When the whole exchange has to be over, where `route` wants that.
@@ -243,7 +250,7 @@ impl Story {
         self.answered = Some(if streamed && stages.receive.is_zero() {
             stages.queue + stages.connect + stages.first_byte
         } else {
-            self.started.elapsed().saturating_sub(stages.receive)
+            self.age().saturating_sub(stages.receive)
         });
     }
 
@@ -252,7 +259,7 @@ impl Story {
         self.stage = Stage::Tunnel;
         let mut start = self.record.clone();
         start.kind = Kind::TunnelStart;
-        start.stages.total = self.started.elapsed();
+        start.stages.total = self.age();
         if let Some(pool) = self.route.as_ref().and_then(|route| route.pool.as_ref()) {
             pool.metrics.tunnel_opened();
             let threshold = pool.upstream.config.objectives.latency_threshold;
@@ -272,8 +279,9 @@ impl Story {
     fn tell(&mut self) {
         self.told = true;
         self.places.clear();
+        let total = self.age();
         let record = &mut self.record;
-        record.stages.total = self.started.elapsed();
+        record.stages.total = total;
         if let Some(received) = &self.received {
             record.bytes_in = record.bytes_in.saturating_add(received.load(Ordering::Relaxed));
         }

@@ -1,10 +1,11 @@
 //! Plain listeners that send clients to HTTPS.
 
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, HOST, LOCATION};
-use http::{HeaderValue, StatusCode, request};
 
 use crate::body::Body;
 use crate::config::Listener;
+use crate::head::{HeaderValue, request};
 use crate::message::Answer;
 
 /// 308 keeps method and body (RFC 9110 §15.4.9). `None` where the path is spared, or the host is unknown: the handler
@@ -47,7 +48,7 @@ mod tests {
     fn asked(target: &str, host: &'static str) -> Option<String> {
         let mut listener = Listener::internal("plain", ([127, 0, 0, 1], 0).into());
         listener.redirect_to_https = Some(RedirectToHttps { port: 8443, except: vec!["/health".to_owned()] });
-        let (head, ()) = http::Request::get(target).header(HOST, host).body(()).unwrap().into_parts();
+        let head = request::Parts::from(http::Request::get(target).header(HOST, host).body(()).unwrap());
         let answer = redirect(&head, &listener)?;
         assert_eq!(answer.head.status, StatusCode::PERMANENT_REDIRECT);
         Some(answer.head.headers[LOCATION].to_str().unwrap().to_owned())

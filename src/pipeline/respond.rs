@@ -1,9 +1,10 @@
 //! Turns faults into responses: the only place where they meet HTTP.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use crate::body::Body;
+use crate::head::HeaderValue;
 use crate::message::Answer;
 use crate::snapshot::Pages;
 

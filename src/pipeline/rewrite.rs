@@ -2,13 +2,14 @@
 
 mod written;
 
+use http::Uri;
 use http::header::{ALT_SVC, EXPECT, HOST, HeaderName, STRICT_TRANSPORT_SECURITY, TE, VIA};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Uri, request};
 
 use crate::config;
 use crate::config::process::Clients;
 use crate::forwarded;
+use crate::head::{Fields, HeaderValue, request};
 use crate::headers::{self, Forwarding, Host};
 use crate::lexicon::Protocol;
 use crate::lifecycle::Phase;
@@ -53,7 +54,9 @@ pub(super) fn request(
     };
     headers::set_forwarded(&mut head.headers, &clients.strip, is_doomed, facts);
     // An HTTP/1.0 request, or one with an absolute target, may have come without.
-    head.headers.entry(HOST).or_insert_with(|| host.as_value().clone());
+    if !head.headers.contains_key(HOST) {
+        head.headers.append(HOST, host.as_value().clone());
+    }
     if let Some(subject) = connection.tls.as_ref().and_then(|tls| tls.client_subject.as_ref()) {
         head.headers.insert(headers::CLIENT_SUBJECT, subject.clone());
     }
@@ -78,7 +81,7 @@ pub(super) fn is_traced(head: &request::Parts, identity: &Identity) -> bool {
 }
 
 /// Makes an endpoint's response ready for the client.
-pub(super) fn response(fields: &mut HeaderMap, route: &config::Route) {
+pub(super) fn response(fields: &mut Fields, route: &config::Route) {
     if headers::strip_hop_by_hop(fields).is_err() {
         // An endpoint that names a field it should not is odd, not dangerous: the field stays, `Connection` goes.
         fields.remove(http::header::CONNECTION);
@@ -90,12 +93,12 @@ pub(super) fn response(fields: &mut HeaderMap, route: &config::Route) {
 }
 
 /// Makes an endpoint's 101 ready for the client; the handshake's own fields are in it already.
-pub(super) fn switched(fields: &mut HeaderMap, route: &config::Route) {
+pub(super) fn switched(fields: &mut Fields, route: &config::Route) {
     headers::apply_edits(fields, &route.response_headers);
 }
 
 /// What every answer carries, ours or an endpoint's.
-pub(super) fn answer(fields: &mut HeaderMap, identity: &Identity, connection: &Connection, phase: Phase) {
+pub(super) fn answer(fields: &mut Fields, identity: &Identity, connection: &Connection, phase: Phase) {
     let mut id = identity.request_id.clone();
     // RFC 7541 §7.1.3: never indexed. No other answer has this value; in the table of an HTTP/2 connection it would only
     // take the place of others, and be compared with every one before it.

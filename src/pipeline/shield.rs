@@ -11,10 +11,11 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderName, StatusCode, request};
+use http::{HeaderName, StatusCode};
 use tokio::time::sleep;
 
 use crate::config::Mode;
+use crate::head::{Fields, request};
 use crate::lexicon::LimitName;
 use crate::message::Connection;
 use crate::route::canonical;
@@ -42,7 +43,7 @@ pub(super) struct Passed {
 }
 
 /// Whether a request comes with the secret of `shield.token`.
-pub(super) fn has_token(fields: &HeaderMap, snapshot: &Snapshot) -> bool {
+pub(super) fn has_token(fields: &Fields, snapshot: &Snapshot) -> bool {
     let secret = snapshot.shield.token.as_ref().zip(fields.get(TOKEN));
     secret.is_some_and(|(secret, token)| secret.equals(token.as_bytes()))
 }

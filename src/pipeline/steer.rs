@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use http::Uri;
 use http::header::LOCATION;
-use http::{HeaderValue, Uri};
 
 use crate::body::Body;
 use crate::config::route::Action;
+use crate::head::HeaderValue;
 use crate::message::Answer;
 use crate::snapshot::{Route, Snapshot};
 

@@ -3,11 +3,12 @@
 use http::header::{
     CONNECTION, CONTENT_LENGTH, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
+use http::{Method, StatusCode};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config::route::WebSocket;
+use crate::head::{Fields, HeaderValue, request, response};
 use crate::headers;
 use crate::message::Upgrade;
 
@@ -65,8 +66,7 @@ impl Handshake {
     /// [`Fault::UpstreamMalformed`] when the endpoint did not prove that it read our handshake (RFC 6455 §4.1).
     pub(super) fn finish(self, head: &mut response::Parts) -> Result<(), Fault> {
         let fields = &mut head.headers;
-        let connection =
-            fields.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let connection = fields.get_all(CONNECTION).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let proven = fields.get(SEC_WEBSOCKET_ACCEPT) == Some(&self.from_endpoint)
             && fields.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
             && connection.into_iter().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
@@ -100,7 +100,7 @@ fn header(text: String) -> Result<HeaderValue, Fault> {
 }
 
 /// RFC 6455 §10.2: superset-websocket does not look at the origin itself.
-fn check_origin(fields: &HeaderMap, settings: &WebSocket, scheme: &str, host: &str) -> Result<(), Fault> {
+fn check_origin(fields: &Fields, settings: &WebSocket, scheme: &str, host: &str) -> Result<(), Fault> {
     if settings.origins.is_empty() {
         return Ok(());
     }

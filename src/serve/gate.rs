@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::HeaderValue;
 use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Listener;
+use crate::head::HeaderValue;
 use crate::lexicon::Protocol;
 use crate::limit::{Clients, Permit, Share};
 use crate::telemetry::metrics::ListenerMetrics;

@@ -5,11 +5,12 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header, request};
+use http::{StatusCode, header};
 use tokio::time::Instant;
 
 use crate::body::{BodyError, Frame};
 use crate::config::listener::ClientClocks;
+use crate::head::{Fields, request};
 use crate::lexicon::Clock;
 use crate::message::Interim;
 use crate::net::timer::Timer;
@@ -40,7 +41,7 @@ impl Wait {
             return Poll::Ready(frame);
         }
         if let Some(interim) = expected {
-            interim.push(StatusCode::CONTINUE, HeaderMap::new());
+            interim.push(StatusCode::CONTINUE, Fields::new());
         }
         ready!(self.pace.poll_late(cx));
         Poll::Ready(Some(Err(BodyError::Late(Clock::BodyRead))))

@@ -19,6 +19,7 @@ use crate::net::proxy_protocol;
 use crate::telemetry::events;
 use crate::telemetry::metrics::{ConnectionRefusal, HandshakeFailure};
 use crate::tls;
+use crate::turn::Turns;
 use crate::waf::hello::{self, Look};
 
 use super::gate::{Gate, Place};
@@ -53,11 +54,11 @@ pub fn serve<H: Handler>(
         if let Some((io, connection)) = Box::pin(greet(tcp, peer, &gate, &mut place)).await {
             let speaks = gate.speaks(connection.protocol);
             match connection.protocol {
-                Protocol::Http1 => Box::pin(h1::serve(io, connection, handler, life)).await,
+                Protocol::Http1 => Turns(Box::pin(h1::serve(io, connection, handler, life))).await,
                 // ALPN over TCP never says `h3`.
                 Protocol::Http2 | Protocol::Http3 => {
                     let streams = gate.streams(connection.client());
-                    Box::pin(h2::serve(io, connection, handler, life, streams)).await;
+                    Turns(Box::pin(h2::serve(io, connection, handler, life, streams))).await;
                 }
             }
             drop(speaks);

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::HeaderValue;
-
 use crate::config::quota::{self, Allowance, By};
 use crate::config::{self, Config};
+use crate::head::HeaderValue;
 use crate::lexicon::LimitName;
 use crate::limit::{Concurrency, Meter, Rate, Table};
 use crate::route::canonical;

@@ -13,11 +13,10 @@ mod text;
 
 use std::fmt::Write as _;
 
-use http::HeaderValue;
-
 use super::record::{Kind, Record};
 use super::redact::{Redactor, without_user};
 use crate::config::sink::LogFormat;
+use crate::head::HeaderValue;
 use crate::lexicon::Protocol;
 use memo::Memo;
 use stamp::{Pattern, Stamp};

@@ -12,8 +12,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Method, Uri};
+use http::{Method, Uri};
 
+use crate::head::HeaderValue;
 use crate::lexicon::{
     Clock, ConnectionId, EndpointName, Fingerprint, Generation, LimitName, ListenerName, PoolName, Protocol, RouteName,
     RuleName,

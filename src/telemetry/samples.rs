@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::{HeaderValue, Method, Uri};
+use http::{Method, Uri};
 
 use super::record::{Attempt, End, Kind, Link, Record, RecordId, Stages, Verdict, Why};
 use crate::config::sink::{Batch, Destination, LogFormat, QUEUE_MEMORY, Select, Sink};
+use crate::head::HeaderValue;
 use crate::lexicon::{
     Choice, ConnectionId, EndpointName, Fingerprint, Generation, LimitName, ListenerName, PoolName, Protocol,
     RouteName, RuleName, SinkName,

@@ -3,9 +3,10 @@
 //! Floor 3. Whatever is not visible ASCII is written as pairs of hexadecimal digits (§2.4), so that the text is a
 //! header's value as it stands and no attribute can forge another one.
 
-use http::HeaderValue;
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer as _, X509Certificate};
+
+use crate::head::HeaderValue;
 
 /// Longest subject in bytes. Beyond it the certificate is refused: half a name may be somebody else's.
 const MAX: usize = 2048;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::balance::{ById, Endpoint, EndpointId};
 use crate::telemetry::events;
+use crate::turn;
 
 use super::connect::Security;
 use super::link::Link;
@@ -68,7 +69,7 @@ impl Idle {
     /// left of the race is handled by the retry.
     pub fn take(&self, way: Way, endpoint: &Arc<Endpoint>) -> Option<Link> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = turn::now();
         let shelf = Shelf::of(&mut all, way, endpoint, now);
         while let Some(candidate) = shelf.parked.pop() {
             let rested = now.duration_since(candidate.since);
@@ -89,7 +90,7 @@ impl Idle {
     /// Makes room for a connection to `endpoint` that will come to rest, without taking one.
     pub fn expect(&self, way: Way, endpoint: &Arc<Endpoint>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Shelf::of(&mut all, way, endpoint, Instant::now());
+        Shelf::of(&mut all, way, endpoint, turn::now());
     }
 
     /// Keeps a connection for later, at most `most` per endpoint, at most for `limit`.
@@ -98,7 +99,7 @@ impl Idle {
         // Whoever asked that long ago opens a connection next time.
         let Some(shelf) = all.get_mut(&way) else { return };
         if shelf.parked.len() < most {
-            shelf.parked.push(Parked { link, since: Instant::now(), limit });
+            shelf.parked.push(Parked { link, since: turn::now(), limit });
         }
     }
 
@@ -154,5 +155,5 @@ pub fn note_close(endpoint: &Endpoint, rested: Duration) {
 /// Milliseconds since the first call, over all workers.
 fn now_ms() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    u64::try_from(turn::now().saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

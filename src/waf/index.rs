@@ -332,13 +332,14 @@ fn hint(name: &HeaderName) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, Method};
+    use http::Method;
     use proptest::prelude::*;
     use proptest::sample::subsequence;
 
     use super::*;
     use crate::config::Mode;
     use crate::config::shield::{Action, Rule, When};
+    use crate::head::{Fields, HeaderValue};
     use crate::lexicon::{Fingerprint, RuleName};
     use crate::waf::Proof;
 
@@ -391,7 +392,7 @@ mod tests {
             fingerprint in any::<bool>(),
         ) {
             let rules: Vec<Compiled> = rules.iter().map(Compiled::new).collect();
-            let fields: HeaderMap = fields
+            let fields: Fields = fields
                 .into_iter()
                 .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("value")))
                 .collect();
@@ -442,7 +443,7 @@ mod tests {
             written: "/api/v1/chart",
             query: None,
             host: "example.com",
-            fields: &HeaderMap::new(),
+            fields: &Fields::new(),
             client: "203.0.113.9".parse().unwrap(),
             agent: AgentClass::Browser,
             proof: Proof::Unproven,

@@ -21,11 +21,12 @@ pub mod spelling;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use crate::config;
 use crate::config::Mode;
 use crate::config::shield::Action;
+use crate::head::Fields;
 use crate::lexicon::{AgentClass, Fingerprint, LimitName, RuleName};
 
 pub use check::{Check, is_page};
@@ -53,7 +54,7 @@ pub struct Facts<'a> {
     /// Host in lower case, without port.
     pub host: &'a str,
     /// Fields.
-    pub fields: &'a HeaderMap,
+    pub fields: &'a Fields,
     /// The client, identified through trusted proxies.
     pub client: IpAddr,
     /// What its user agent says that it is.

@@ -2,12 +2,12 @@
 //!
 //! Part of `waf`. Every browser of the last ten years sends `Accept`, `Accept-Encoding` and `Accept-Language` with every
 //! request. A filter in between may take one of them away; who lacks two of them never had them.
-
 use std::sync::LazyLock;
 
-use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, USER_AGENT};
 use memchr::memmem::Finder;
+
+use crate::head::Fields;
 
 const CLIENT_HINT: HeaderName = HeaderName::from_static("sec-ch-ua");
 
@@ -17,13 +17,13 @@ static CHROMIUM: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| ["Chrome/", "
 static HEADLESS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("HeadlessChrome"));
 
 /// Whether somebody who calls himself a browser sends what no browser sends, or lacks what all of them do.
-pub(super) fn is_pretended(fields: &HeaderMap) -> bool {
+pub(super) fn is_pretended(fields: &Fields) -> bool {
     let lacking = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE].iter().filter(|name| !fields.contains_key(*name)).count();
     lacking >= 2 || fields.get(CLIENT_HINT).is_some_and(|hint| is_contradicted(hint.as_bytes(), fields))
 }
 
 /// Client hints are Chromium's alone, whose user agents all name Chrome; one that drives itself says so there.
-fn is_contradicted(hint: &[u8], fields: &HeaderMap) -> bool {
+fn is_contradicted(hint: &[u8], fields: &Fields) -> bool {
     let agent = fields.get(USER_AGENT).map(|agent| agent.as_bytes()).unwrap_or_default();
     let says = |text: &[u8], word: &Finder<'static>| word.find(text).is_some();
     !CHROMIUM.iter().any(|name| says(agent, name)) || (says(hint, &HEADLESS) && !says(agent, &HEADLESS))
@@ -33,7 +33,7 @@ fn is_contradicted(hint: &[u8], fields: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    fn fields(pairs: &[(&'static str, &'static str)]) -> Fields {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
     }
 

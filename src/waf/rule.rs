@@ -72,7 +72,7 @@ impl Compiled {
             && self
                 .headers
                 .iter()
-                .all(|(name, glob)| facts.fields.get_all(name).iter().any(|value| glob.fits(value.as_bytes())))
+                .all(|(name, glob)| facts.fields.get_all(name).any(|value| glob.fits(value.as_bytes())))
             && (self.fingerprints.is_empty()
                 || facts
                     .fingerprint

@@ -5,10 +5,9 @@ mod countries;
 
 use std::path::Path;
 
-use http::HeaderValue;
-
 use super::*;
 use crate::config::Config;
+use crate::head::HeaderValue;
 
 /// The shield of a configuration with `rest` in it.
 pub(super) fn shield(rest: &str) -> Shield {
@@ -29,7 +28,7 @@ pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) host: String,
-    pub(super) fields: HeaderMap,
+    pub(super) fields: Fields,
     pub(super) client: IpAddr,
     pub(super) proof: Proof,
     pub(super) fingerprint: Option<Fingerprint>,
@@ -40,7 +39,7 @@ pub(super) fn get(path: &str) -> Asked {
         method: Method::GET,
         path: path.to_owned(),
         host: "bi.example.com".to_owned(),
-        fields: HeaderMap::new(),
+        fields: Fields::new(),
         client: "203.0.113.9".parse().unwrap(),
         proof: Proof::Unproven,
         fingerprint: None,

@@ -21,16 +21,17 @@ mod pools;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use http::StatusCode;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderValue, StatusCode, request};
 use tokio::sync::watch;
 
 use super::answers::{json, text};
 use super::status::Status;
 use super::{Admin, Source, words};
 use crate::body::Body;
+use crate::head::{HeaderValue, request};
 use crate::message::Answer;
 use chronicle::Chronicle;
 use history::History;

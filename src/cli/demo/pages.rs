@@ -6,10 +6,11 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 
 use super::superset::{text, typed};
 use crate::body::Body;
+use crate::head::{Fields, HeaderValue};
 use crate::message::Answer;
 
 /// A page of the demo.
@@ -61,7 +62,7 @@ impl Pages {
     }
 
     /// The asset at `path`, or 304 when the client has it (RFC 9110 §13.1.2), or 404.
-    pub(super) fn asset(&self, path: &str, fields: &HeaderMap) -> Answer {
+    pub(super) fn asset(&self, path: &str, fields: &Fields) -> Answer {
         let Some(asset) = self.assets.iter().find(|asset| asset.path == path) else {
             return text(StatusCode::NOT_FOUND, "Not Found\n");
         };

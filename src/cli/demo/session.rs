@@ -1,9 +1,10 @@
 //! Sessions as Superset has them by default: a signed cookie that every replica can read, and a CSRF token bound to it.
 //!
 //! Nothing is stored, nothing is shared but the key: whichever replica gets the next request knows the user.
-
 use aws_lc_rs::hmac;
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
+
+use crate::head::{Fields, HeaderValue};
 
 /// The key that all replicas of the demo share, made anew at each start.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ impl Keys {
     }
 
     /// The session that the request's cookie names, if its signature is ours.
-    pub(super) fn find(&self, fields: &HeaderMap) -> Option<Session> {
-        let cookies = fields.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    pub(super) fn find(&self, fields: &Fields) -> Option<Session> {
+        let cookies = fields.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
         let value = cookies.flat_map(|line| line.split(';')).find_map(|pair| pair.trim().strip_prefix("session="))?;
         let (payload, signature) = value.rsplit_once('.')?;
         hmac::verify(&self.0, payload.as_bytes(), &unhex(signature)?).ok()?;

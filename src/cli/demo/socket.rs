@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
@@ -11,6 +11,7 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::body::Body;
+use crate::head::{Fields, HeaderValue};
 use crate::message::{Answer, Duplex};
 
 /// Time between two ticks.
@@ -20,7 +21,7 @@ const TICK: Duration = Duration::from_secs(1);
 const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// Accepts a handshake (RFC 6455 §4.2.2); `None` when it is none.
-pub(super) fn accept(fields: &HeaderMap, replica: &'static str) -> Option<Answer> {
+pub(super) fn accept(fields: &Fields, replica: &'static str) -> Option<Answer> {
     let key = fields.get(header::SEC_WEBSOCKET_KEY)?;
     if fields.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return None;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ use super::pages::{Page, Pages};
 use super::session::{Keys, Session, nonce};
 use super::socket;
 use crate::body::{Body, Frame};
+use crate::head::{Fields, HeaderValue};
 use crate::message::{Answer, Answering, Handler, Refused, Request};
 
 /// Longest form or query that is read, in bytes.
@@ -238,7 +239,7 @@ impl Inner {
     }
 
     /// What this replica was told about the client: shows the forwarded fields at work.
-    fn who(&self, fields: &HeaderMap) -> Value {
+    fn who(&self, fields: &Fields) -> Value {
         let told = |name: &str| fields.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         json!({
             "replica": self.name,
@@ -256,7 +257,7 @@ impl Inner {
 }
 
 /// Over HTTPS the `Referer` must name the host that the client sees, port included; over HTTP nothing is checked.
-fn comes_from_here(fields: &HeaderMap) -> bool {
+fn comes_from_here(fields: &Fields) -> bool {
     let field = |name: &str| fields.get(name).and_then(|value| value.to_str().ok());
     if field("x-forwarded-proto") != Some("https") {
         return true;

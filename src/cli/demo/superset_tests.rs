@@ -37,7 +37,7 @@ fn rig() -> Rig {
 
 impl Rig {
     async fn ask(&self, replica: usize, request: http::request::Builder, body: &'static str) -> (Answer, String) {
-        let (head, ()) = request.body(()).unwrap().into_parts();
+        let head = crate::head::request::Parts::from(request.body(()).unwrap());
         let upgrade = head.headers.contains_key(header::UPGRADE).then_some(Upgrade::Http1);
         let request = Request {
             head,
@@ -106,7 +106,7 @@ async fn failed_login_is_redirected_and_a_missing_token_is_refused() {
 #[test]
 fn referer_must_name_the_host_with_its_port_over_https() {
     let fields = |referer: &str| {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         fields.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         fields.insert("host", HeaderValue::from_static("localhost:8443"));
         fields.insert("referer", HeaderValue::try_from(referer).unwrap());

@@ -7,11 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::super::route::{Action, HeaderEdits, NO_PAGES, Route, RouteRetry};
 use super::kinds::MIB;
 use super::route::{Draft, is_below};
+use crate::head::HeaderValue;
 use crate::lexicon::RouteName;
 
 /// Superset's paths that take files; 200 MiB are twice its own limit for the content of a ZIP file.

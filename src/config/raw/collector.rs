@@ -1,6 +1,6 @@
 //! A collector as written, wherever one is named.
 
-use http::{HeaderValue, Uri};
+use http::Uri;
 
 use super::super::collector::Collector;
 use super::super::pool::UpstreamTls;
@@ -10,6 +10,7 @@ use super::pool::{TLS, tls};
 use super::secret::{Secret, SecretFields};
 use super::shapes::{Sub, sub};
 use super::sheet::Words;
+use crate::head::HeaderValue;
 
 section! {
     /// A collector that is sent batches over HTTP.

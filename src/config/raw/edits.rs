@@ -1,6 +1,6 @@
 //! `request_headers` and `response_headers` of a route as written.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 
 use super::super::findings::Severity;
 use super::super::route::HeaderEdits;
@@ -9,6 +9,7 @@ use super::kinds::{Parsed, parsed};
 use super::shapes::{At, List, list};
 use super::sheet::{Place, Words};
 use super::words::{Fields, header_name};
+use crate::head::{self, HeaderValue};
 
 section! {
     /// Edits of a request's fields.
@@ -107,7 +108,7 @@ struct Placed {
 }
 
 impl Placed {
-    fn new(remove: Vec<At<HeaderName>>, set: HeaderMap, add: HeaderMap, places: [Place; 2]) -> Self {
+    fn new(remove: Vec<At<HeaderName>>, set: head::Fields, add: head::Fields, places: [Place; 2]) -> Self {
         let (remove, removed) = remove.into_iter().map(|at| (at.value, at.place)).unzip();
         let edits = HeaderEdits { remove, set: pairs(set), add: pairs(add) };
         let [set, add] = places;
@@ -132,6 +133,6 @@ impl Placed {
     }
 }
 
-fn pairs(fields: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    fields.into_iter().filter_map(|(name, value)| name.map(|name| (name, value))).collect()
+fn pairs(fields: head::Fields) -> Vec<(HeaderName, HeaderValue)> {
+    fields.into_iter().collect()
 }

@@ -1,6 +1,6 @@
 //! `[pools.NAME.health]` as written.
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::super::pool::{Check, Health, HttpCheck};
 use super::key::{Entry, Key, May, Or, Section, Table, section};
@@ -8,6 +8,7 @@ use super::kinds::{Choice, Flag, HOUR, Lasting, MINUTE, Parsed, Whole, choice, l
 use super::shapes::{List, Sub, Switch, list, sub, switch, values};
 use super::sheet::Words;
 use super::words::{FINAL, Fields, Status, host_name, host_with_port, path_and_query, short_text};
+use crate::head;
 
 /// What is checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -169,7 +170,7 @@ fn deep(table: &Table<'_>) -> Option<HttpCheck> {
     let (method, path, host) = (table.get(&DEEP.method), table.get(&DEEP.path), table.get(&DEEP.host));
     let statuses: Option<Vec<StatusCode>> = table.get(&DEEP.statuses).map(values);
     let body = table.get(&DEEP.body);
-    let headers: Option<HeaderMap> = table.get(&DEEP.headers);
+    let headers: Option<head::Fields> = table.get(&DEEP.headers);
     Some(HttpCheck { method: method?, path: path?, host: host?, statuses: statuses?, body: body?, headers: headers? })
 }
 

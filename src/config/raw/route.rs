@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -255,7 +255,7 @@ section! {
         /// Body of the answer, at most 64 KiB.
         body: Parsed<String> = parsed("text", long_text), Or("''");
         /// `Content-Type` of the answer.
-        content_type: Parsed<HeaderValue> = parsed("content type", header_value), Or("'text/plain; charset=utf-8'");
+        content_type: Parsed<crate::head::HeaderValue> = parsed("content type", header_value), Or("'text/plain; charset=utf-8'");
     }
 }
 

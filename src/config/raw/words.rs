@@ -1,10 +1,11 @@
 //! Texts of HTTP and of naming: names, hosts, paths, methods, statuses, header fields.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 use serde_json::{Value, json};
 
 use super::key::{Describe, Kind};
 use super::sheet::{Words, Written};
+use crate::head::{self, HeaderValue};
 
 /// A name that becomes a metric label: 1 to 64 letters, digits, `-`, `_`, `.`.
 pub(crate) fn plain_name(text: &str) -> Result<(), String> {
@@ -178,9 +179,9 @@ impl Describe for Fields {
 }
 
 impl Kind for Fields {
-    type Value = HeaderMap;
+    type Value = head::Fields;
 
-    fn read(&self, written: &Written<'_>) -> Option<HeaderMap> {
+    fn read(&self, written: &Written<'_>) -> Option<head::Fields> {
         let Some(table) = written.value.as_table() else {
             written.wrong_type("a table of field names and values");
             return None;
@@ -190,7 +191,7 @@ impl Kind for Fields {
                 written.below("", value.span(), value.get_ref()).hide();
             }
         }
-        let mut fields = Some(HeaderMap::new());
+        let mut fields = Some(head::Fields::new());
         for (key, value) in table {
             let value_written = written.below(key.get_ref(), value.span(), value.get_ref());
             let name = header_name(key.get_ref());

@@ -5,12 +5,13 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 
 use super::Why;
 use super::jar::Jar;
 use super::wire::{Ask, To, exchange};
 use crate::config::pool::HttpCheck;
+use crate::head::HeaderValue;
 
 /// Sent unless the check names its own.
 const USER_AGENT: HeaderValue =

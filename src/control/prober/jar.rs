@@ -7,7 +7,7 @@
 
 use std::time::SystemTime;
 
-use http::HeaderValue;
+use crate::head::HeaderValue;
 
 /// Cookies kept; the oldest one makes room.
 const MAX_COOKIES: usize = 32;

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use ::http::{HeaderMap, Method};
+use ::http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -82,7 +82,7 @@ fn http_check() -> HttpCheck {
         host: None,
         statuses: vec![StatusCode::OK],
         body: Some("OK".to_owned()),
-        headers: HeaderMap::new(),
+        headers: crate::head::Fields::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Why;
+use crate::head::{Fields, HeaderValue};
 use crate::message::Duplex;
 
 /// Longest response head, interim ones included, in bytes.
@@ -102,7 +103,7 @@ pub(crate) struct Ask<'a> {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub status: StatusCode,
-    pub fields: HeaderMap,
+    pub fields: Fields,
     /// Its first bytes, at most 4 KiB, transfer coding removed.
     pub body: Vec<u8>,
 }
@@ -134,7 +135,7 @@ fn encode(ask: &Ask<'_>) -> Vec<u8> {
 }
 
 /// Reads the final response head; interim ones are passed over.
-async fn head(stream: &mut dyn Duplex, read: &mut BytesMut) -> Result<(StatusCode, HeaderMap), Why> {
+async fn head(stream: &mut dyn Duplex, read: &mut BytesMut) -> Result<(StatusCode, Fields), Why> {
     let mut passed = 0;
     loop {
         if let Some((status, fields, length)) = parse(read)? {
@@ -159,7 +160,7 @@ async fn head(stream: &mut dyn Duplex, read: &mut BytesMut) -> Result<(StatusCod
     }
 }
 
-fn parse(read: &[u8]) -> Result<Option<(StatusCode, HeaderMap, usize)>, Why> {
+fn parse(read: &[u8]) -> Result<Option<(StatusCode, Fields, usize)>, Why> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     let length = match response.parse(read) {
@@ -169,7 +170,7 @@ fn parse(read: &[u8]) -> Result<Option<(StatusCode, HeaderMap, usize)>, Why> {
         Err(_) => return Err(Why::Malformed("not an HTTP/1 response head")),
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Why::Malformed("no status"))?;
-    let mut kept = HeaderMap::with_capacity(response.headers.len());
+    let mut kept = Fields::with_capacity(response.headers.len());
     for field in response.headers.iter() {
         if let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
@@ -181,7 +182,7 @@ fn parse(read: &[u8]) -> Result<Option<(StatusCode, HeaderMap, usize)>, Why> {
 }
 
 /// Reads the body's beginning, to its end when it is short.
-async fn body(stream: &mut dyn Duplex, mut read: BytesMut, fields: &HeaderMap) -> Result<Vec<u8>, Why> {
+async fn body(stream: &mut dyn Duplex, mut read: BytesMut, fields: &Fields) -> Result<Vec<u8>, Why> {
     if fields.contains_key(http::header::TRANSFER_ENCODING) {
         return chunked(stream, read).await;
     }

@@ -14,7 +14,7 @@ fn route(keys: &str) -> Arc<config::Route> {
 }
 
 fn head(method: &str, target: &str) -> request::Parts {
-    http::Request::builder().method(method).uri(target).header("host", "bi.test").body(()).unwrap().into_parts().0
+    http::Request::builder().method(method).uri(target).header("host", "bi.test").body(()).unwrap().into()
 }
 
 #[test]

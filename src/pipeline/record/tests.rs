@@ -5,7 +5,7 @@ use std::path::Path;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::Method;
 use serde_json::Value;
 
 use super::*;
@@ -13,6 +13,7 @@ use crate::balance::Vitals;
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::sink::{Destination, LogFile};
 use crate::config::{self, Config};
+use crate::head::Fields;
 use crate::lexicon::{ConnectionId, Protocol};
 use crate::pipeline::steer::steer;
 use crate::telemetry::access_log::{AccessLog, Local};
@@ -67,7 +68,7 @@ impl Told {
             tls: None,
             alternative: None,
         };
-        let head = http::Request::builder().method(Method::POST).uri("/x").body(()).unwrap().into_parts().0;
+        let head = request::Parts::from(http::Request::builder().method(Method::POST).uri("/x").body(()).unwrap());
         let id = HeaderValue::from_static("id-1");
         Story::open(&head, &connection, id, Arc::clone(&self.snapshot), self.emitter.clone())
     }
@@ -133,7 +134,7 @@ async fn whole_body_is_told_as_complete_and_frees_its_endpoint() {
         let (mut story, told) = story();
         story.record().status = Some(200);
         let mut pieces = vec![data("abc"), data("de")];
-        pieces.extend(trailers.then(|| Ok(Frame::Trailers(HeaderMap::new()))));
+        pieces.extend(trailers.then(|| Ok(Frame::Trailers(Fields::new()))));
         let mut body = Tail::ride(frames(pieces, None), story, Some(told.lease().await));
         assert_eq!((told.in_flight(), told.all().len()), (1, 0));
 

@@ -3,8 +3,7 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 
-use http::HeaderValue;
-
+use crate::head::HeaderValue;
 use crate::headers::address_value;
 
 thread_local! {

@@ -2,8 +2,7 @@
 
 use std::cell::RefCell;
 
-use http::HeaderValue;
-
+use crate::head::HeaderValue;
 use crate::lexicon::AgentClass;
 use crate::waf::agents;
 

@@ -16,7 +16,7 @@ fn settings(origins: &[&str]) -> WebSocket {
 }
 
 fn asked(fields: &[(&'static str, &str)]) -> request::Parts {
-    let mut head = http::Request::get("/ws").body(()).unwrap().into_parts().0;
+    let mut head = request::Parts::from(http::Request::get("/ws").body(()).unwrap());
     for (name, value) in fields {
         head.headers.append(*name, value.parse().unwrap());
     }
@@ -45,8 +45,7 @@ fn answered(head: &request::Parts) -> response::Parts {
         .header("content-length", "7")
         .body(())
         .unwrap()
-        .into_parts()
-        .0
+        .into()
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::body::{Body, Frame};
 use crate::h1::encode::{self, Delimiting, Persistence};
+use crate::head::{Fields, response};
 use crate::message::{Answer, Answering, Interim, Transport};
 use crate::net::date;
 
@@ -114,7 +114,7 @@ impl<I: Transport + 'static> Server<I> {
                         Poll::Ready(None) => {
                             ended = true;
                             if chunked {
-                                self.outbox.push_last_chunk(&HeaderMap::new());
+                                self.outbox.push_last_chunk(&Fields::new());
                             }
                         }
                         // The end is missing on purpose: the client must not take this for a complete response. What
@@ -178,9 +178,7 @@ impl<I: Transport + 'static> Server<I> {
             return;
         }
         for (status, fields) in interim.take() {
-            let (mut head, ()) = http::Response::new(()).into_parts();
-            head.status = status;
-            head.headers = fields;
+            let head = response::Parts { status, headers: fields, ..response::Parts::default() };
             encode::response_head(self.outbox.head(), &head, Delimiting::Absent, Persistence::Default);
         }
     }

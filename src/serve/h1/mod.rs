@@ -13,16 +13,18 @@ use std::future::Future;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, EXPECT, UPGRADE};
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::h1::head::NOT_HTTP;
 use crate::h1::{Framing, HeadLimits, RequestHead};
+use crate::head::Fields;
 use crate::lifecycle::{Awaited, Life, Phase};
 use crate::message::{Answer, Answering, Connection, Handler, Interim, Refusal, Refused, Request, Transport, Upgrade};
 use crate::net::outbox::Outbox;
 use crate::net::timer::Timer;
+use crate::turn;
 
 use super::pace::Patience;
 use receive::Incoming;
@@ -148,7 +150,7 @@ impl<I: Transport + 'static> Server<I> {
         answer.close
             || !asked.persistent
             || self.drain.has_come()
-            || self.opened.elapsed() >= self.connection.listener.max_connection_age
+            || turn::now().saturating_duration_since(self.opened) >= self.connection.listener.max_connection_age
             || !self.wire.lock().is_received()
     }
 }
@@ -191,8 +193,8 @@ impl Asked {
 }
 
 /// Whether the list field `name` has `token`, in any case (RFC 9110 §5.6.1).
-fn has_token(fields: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
-    fields.get_all(name).iter().any(|value| {
+fn has_token(fields: &Fields, name: &http::HeaderName, token: &str) -> bool {
+    fields.get_all(name).any(|value| {
         value
             .as_bytes()
             .split(|byte| *byte == b',')

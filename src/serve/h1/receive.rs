@@ -3,9 +3,8 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use http::request;
-
 use crate::h1::{HeadScan, RequestHead, head};
+use crate::head::request;
 use crate::lexicon::Clock;
 use crate::message::{Refusal, Transport};
 
@@ -15,7 +14,6 @@ use super::Server;
 const LINE_SLACK: usize = 64;
 
 /// What came.
-#[expect(clippy::large_enum_variant, reason = "lives for one await; a box would cost every request an allocation")]
 pub(super) enum Incoming {
     /// A request.
     Request(RequestHead),

@@ -27,7 +27,7 @@ impl Handler for Echo {
                 "/torn" => Answer::new(StatusCode::OK, Body::stream(Torn(false))),
                 "/early" => Answer::new(StatusCode::FORBIDDEN, Body::full("no")),
                 "/hints" => {
-                    request.interim.push(StatusCode::EARLY_HINTS, HeaderMap::new());
+                    request.interim.push(StatusCode::EARLY_HINTS, Fields::new());
                     tokio::task::yield_now().await;
                     Answer::new(StatusCode::OK, Body::full("hinted"))
                 }

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::body::{BodyError, Frame, Source};
 use crate::config::Listener;
 use crate::h1::{Decoded, Decoder, Framing};
+use crate::head::Fields;
 use crate::lexicon::Clock;
 use crate::message::{Interim, Transport};
 use crate::net::timer::Timer;
@@ -163,7 +164,7 @@ impl<I: Transport> Wire<I> {
                 Err(what) => return self.fail(BodyError::Malformed(what)),
             }
             if let Some(interim) = self.continues.take() {
-                interim.push(StatusCode::CONTINUE, HeaderMap::new());
+                interim.push(StatusCode::CONTINUE, Fields::new());
             }
             let Some(io) = &mut self.io else {
                 return self.fail(BodyError::Gone(None));

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use h2::RecvStream;
-use http::{header, request};
+use http::header;
 
 use super::ledger::Ledger;
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::Listener;
+use crate::head::{Fields, request};
 use crate::message::Interim;
 use crate::serve::pace::Wait;
 use crate::serve::streams::head;
@@ -83,7 +84,7 @@ impl Incoming {
                 return Poll::Ready(Some(Ok(Frame::Data(data))));
             }
         }
-        match ready!(self.stream.poll_trailers(cx)) {
+        match ready!(self.stream.poll_trailers(cx)).map(|trailers| trailers.map(Fields::from)) {
             Ok(None) => Poll::Ready(None),
             Ok(Some(trailers)) if head::size(&trailers) > self.trailer_bytes => {
                 Poll::Ready(Some(Err(BodyError::Malformed("trailer section exceeds its bound"))))

@@ -9,12 +9,13 @@ use std::task::Poll;
 
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{Request as HttpRequest, request};
+use http::Request as HttpRequest;
 
 use super::ledger::{Charged, Ledger};
 use super::send::{self, Cut};
 use super::{body, tunnel};
 use crate::body::Body;
+use crate::head::request;
 use crate::message::{Connection, Handler, Interim, Refusal, Refused, Request};
 use crate::serve::streams::{Ended, Panicked, answering, head};
 
@@ -31,9 +32,10 @@ pub(super) async fn serve<H: Handler>(
     if poll_fn(|cx| Poll::Ready(respond.poll_reset(cx).is_ready())).await {
         return Ended::Abandoned;
     }
-    let (mut head, stream) = request.into_parts();
-    let protocol = head.extensions.remove::<h2::ext::Protocol>();
+    let (mut parts, stream) = request.into_parts();
+    let protocol = parts.extensions.remove::<h2::ext::Protocol>();
     let protocol = protocol.as_ref().map(|protocol| protocol.as_str().as_bytes());
+    let mut head = request::Parts::from(parts);
     let ask = match head::admit(&mut head, protocol, &connection.listener.limits) {
         Ok(ask) => ask,
         Err(refusal) => return refuse(refusal, head, &mut respond, connection, &handler, &ledger).await,

@@ -11,11 +11,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::{HeaderMap, Method, Response, StatusCode, response};
+use http::{Method, Response, StatusCode};
 
 use super::ledger::{Charged, Ledger};
 use crate::body::{Body, BodyError, Frame};
 use crate::config::listener::ClientClocks;
+use crate::head::{Fields, response};
 use crate::lexicon::Clock;
 use crate::net::date;
 use crate::serve::pace::Patience;
@@ -37,7 +38,7 @@ impl Asking for SendResponse<Charged> {
         self.poll_reset(cx).map(drop)
     }
 
-    fn interim(&mut self, waiting: Vec<(StatusCode, HeaderMap)>, _: &mut Context<'_>) {
+    fn interim(&mut self, waiting: Vec<(StatusCode, Fields)>, _: &mut Context<'_>) {
         for (status, mut fields) in waiting {
             // RFC 9113 §8.6: there is no 101 in HTTP/2.
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
@@ -46,7 +47,7 @@ impl Asking for SendResponse<Charged> {
             head::strip(&mut fields);
             let mut response = Response::new(());
             *response.status_mut() = status;
-            *response.headers_mut() = fields;
+            *response.headers_mut() = fields.into();
             // Fails on a dead stream alone, which whoever waits for the answer sees.
             drop(self.send_informational(response));
         }
@@ -60,7 +61,7 @@ impl Asking for SendResponse<Charged> {
 pub(super) fn open(respond: &mut SendResponse<Charged>, mut head: response::Parts) -> Result<SendStream<Charged>, Cut> {
     head::strip(&mut head.headers);
     date::stamp(&mut head.headers);
-    respond.send_response(Response::from_parts(head, ()), false).map_err(|_| Cut)
+    respond.send_response(head.into(), false).map_err(|_| Cut)
 }
 
 /// Sends an answer to a request made with `method`.
@@ -76,7 +77,7 @@ pub(super) async fn answer(
     clocks: &ClientClocks,
 ) -> Result<(), Cut> {
     let follows = prepare(&mut head, &body, method);
-    let Ok(stream) = respond.send_response(Response::from_parts(head, ()), !follows) else {
+    let Ok(stream) = respond.send_response(head.into(), !follows) else {
         respond.send_reset(Reason::INTERNAL_ERROR);
         return Err(Cut);
     };
@@ -127,7 +128,7 @@ impl Sending {
                 }
                 Some(Frame::Trailers(mut trailers)) => {
                     head::strip(&mut trailers);
-                    return self.stream.send_trailers(trailers).map_err(|_| Reason::INTERNAL_ERROR);
+                    return self.stream.send_trailers(trailers.into()).map_err(|_| Reason::INTERNAL_ERROR);
                 }
             }
         }

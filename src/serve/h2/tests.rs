@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use h2::client::{self, SendRequest};
-use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, StatusCode, Version};
+use http::{Method, Request as HttpRequest, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -26,6 +26,7 @@ use super::*;
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config::Listener;
 use crate::config::listener::{Http2, RequestLimits};
+use crate::head::{Fields, HeaderValue};
 use crate::lexicon::{Clock, ConnectionId, ListenerName, Protocol};
 use crate::lifecycle::Lifecycle;
 use crate::limit::Clients;
@@ -155,14 +156,14 @@ fn post(path: &str) -> HttpRequest<()> {
     HttpRequest::post(format!("https://superset.example{path}")).version(Version::HTTP_2).body(()).unwrap()
 }
 
-async fn content(mut body: h2::RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
+async fn content(mut body: h2::RecvStream) -> Result<(Vec<u8>, Option<Fields>), h2::Error> {
     let mut all = Vec::new();
     while let Some(data) = body.data().await {
         let data = data?;
         body.flow_control().release_capacity(data.len())?;
         all.extend_from_slice(&data);
     }
-    Ok((all, body.trailers().await?))
+    Ok((all, body.trailers().await?.map(Fields::from)))
 }
 
 /// A body made of what a channel brings; closing the channel ends it, and dropping it closes the channel.

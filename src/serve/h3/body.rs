@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, request};
 
 use super::reader::{Reader, Trouble};
 use super::tally::Tally;
@@ -17,6 +16,7 @@ use crate::config::Listener;
 use crate::h3::head::Bad;
 use crate::h3::message::Event;
 use crate::h3::{Code, Offence, head as codec};
+use crate::head::{Fields, request};
 use crate::message::{Interim, Refusal};
 use crate::serve::pace::Wait;
 use crate::serve::quic::seam::RecvHalf;
@@ -28,7 +28,7 @@ struct Incoming<R: RecvHalf> {
     remaining: Option<u64>,
     trailer_bytes: usize,
     /// Given out once nothing follows them.
-    trailers: Option<HeaderMap>,
+    trailers: Option<Fields>,
     wait: Wait,
     tally: Arc<Tally>,
     malformed: Malformed,
@@ -123,7 +123,7 @@ impl<R: RecvHalf> Incoming<R> {
         }
     }
 
-    fn read_trailers(&self, section: Bytes) -> Result<HeaderMap, Bad> {
+    fn read_trailers(&self, section: Bytes) -> Result<Fields, Bad> {
         let trailers = codec::trailers(section, self.trailer_bytes.saturating_mul(2))?;
         if head::size(&trailers) > self.trailer_bytes {
             return Err(Bad::Refused(Refusal::HeadTooLarge("trailer section exceeds its bound")));

@@ -7,8 +7,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use http::request;
-
 use super::reader::{Reader, Trouble};
 use super::send::{Cut, Sending};
 use super::tally::{Tally, Tunnel};
@@ -17,6 +15,7 @@ use crate::body::Body;
 use crate::h3::head::{self as codec, Bad, Head};
 use crate::h3::message::Event;
 use crate::h3::{Code, Offence};
+use crate::head::request;
 use crate::lexicon::Clock;
 use crate::message::{Connection, Handler, Interim, Refusal, Refused, Request};
 use crate::net::timer::Timer;

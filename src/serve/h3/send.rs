@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, response};
+use http::{Method, StatusCode};
 
 use super::tally::Tally;
 use crate::body::{Body, BodyError, Frame};
 use crate::config::Listener;
 use crate::h3::{Code, frame, head as codec};
+use crate::head::{Fields, response};
 use crate::message::MAX_INTERIM;
 use crate::net::date;
 use crate::serve::pace::Patience;
@@ -43,7 +44,7 @@ impl<S: SendHalf> Asking for Sending<S> {
     }
 
     /// As far as the client takes them: they are hints.
-    fn interim(&mut self, waiting: Vec<(StatusCode, HeaderMap)>, cx: &mut Context<'_>) {
+    fn interim(&mut self, waiting: Vec<(StatusCode, Fields)>, cx: &mut Context<'_>) {
         for (status, mut fields) in waiting {
             // RFC 9114 §4.5: there is no 101 in HTTP/3.
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {

@@ -43,6 +43,7 @@ use crate::lifecycle::Life;
 use crate::message::{Connection, Handler};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{ConnectionRefusal, HandshakeFailure};
+use crate::turn::Turns;
 
 pub use self::keys::{Keys, NoKeys};
 pub use self::settings::Settings;
@@ -218,7 +219,8 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, gate: Arc<Gate>, mut pla
         alternative: None,
     });
     let streams = gate.streams(peer.ip());
-    if let Some(offence) = h3::serve(Quinn::new(established), connection, handler, life, streams).await {
+    let serving = Turns(Box::pin(h3::serve(Quinn::new(established), connection, handler, life, streams)));
+    if let Some(offence) = serving.await {
         events::http3_offence(&gate.metrics, &listener.name, id, offence.code.as_str(), offence.what);
     }
 }

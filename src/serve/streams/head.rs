@@ -7,10 +7,11 @@
 //! pseudo-headers among trailers: those it drops unseen (h2 0.4.20). Deliberately absent: repair. Nothing but cookie
 //! crumbs is put together.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri, request};
+use http::header::{self, HeaderName};
+use http::{Method, Uri};
 
 use crate::config::listener::RequestLimits;
+use crate::head::{Fields, HeaderValue, request};
 use crate::headers::has_hop_fields;
 use crate::message::{Refusal, Upgrade};
 
@@ -45,8 +46,8 @@ pub(in crate::serve) fn admit(
 }
 
 /// RFC 9113 §8.2.3, RFC 9114 §4.2.1: crumbs are joined before the field goes to HTTP/1.1.
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
+fn join_cookies(headers: &mut Fields) {
+    let mut crumbs = headers.get_all(header::COOKIE);
     if crumbs.next().is_none() || crumbs.next().is_none() {
         return;
     }
@@ -76,14 +77,14 @@ fn bounds(head: &request::Parts, limits: &RequestLimits) -> Result<(), Refusal> 
 }
 
 /// Bytes of a field section as over HTTP/1.1: name, colon, space, value, line end.
-pub(in crate::serve) fn size(headers: &HeaderMap) -> usize {
+pub(in crate::serve) fn size(headers: &Fields) -> usize {
     headers.iter().fold(0_usize, |sum, (name, value)| {
         sum.saturating_add(name.as_str().len()).saturating_add(value.len()).saturating_add(4)
     })
 }
 
 /// RFC 9113 §8.2.1: a value neither starts nor ends with white space. (Control characters are refused already.)
-pub(in crate::serve) fn values(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(in crate::serve) fn values(headers: &Fields) -> Result<(), Refusal> {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     for value in headers.values() {
         if blank(value.as_bytes().first()) || blank(value.as_bytes().last()) {
@@ -133,7 +134,7 @@ fn require_path(head: &request::Parts) -> Result<(), Refusal> {
 /// RFC 9113 §8.3.1, RFC 9114 §4.3.1: `:authority` has no user information, and `Host` names the same entity. Leaves exactly one `Host`
 /// when the client named one at all.
 fn authority(head: &mut request::Parts) -> Result<(), Refusal> {
-    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let mut hosts = head.headers.get_all(header::HOST);
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(Refusal::MalformedHead("several Host fields"));
@@ -171,8 +172,8 @@ fn same_entity(uri: &Uri, authority: &str, host: &[u8]) -> bool {
 }
 
 /// RFC 9110 §8.6: one length at most. (The h2 crate has compared it with the content already.)
-fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+fn framing(headers: &Fields) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH);
     let first = lengths.next();
     if lengths.next().is_some() {
         return Err(Refusal::AmbiguousFraming("several Content-Length fields"));
@@ -195,7 +196,7 @@ const CONNECTION_SPECIFIC: [HeaderName; 6] = [
 ];
 
 /// Removes connection-specific fields from what we send.
-pub(in crate::serve) fn strip(headers: &mut HeaderMap) {
+pub(in crate::serve) fn strip(headers: &mut Fields) {
     // What the pipeline answers has none.
     if !has_hop_fields(headers) {
         return;

@@ -8,9 +8,10 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response};
+use http::{Method, StatusCode, header};
 
 use crate::body::Body;
+use crate::head::{Fields, HeaderValue, response};
 use crate::message::{Answer, Handler, Request};
 use crate::net::date;
 
@@ -33,7 +34,7 @@ pub(super) trait Asking {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Sends interim responses.
-    fn interim(&mut self, waiting: Vec<(StatusCode, HeaderMap)>, cx: &mut Context<'_>);
+    fn interim(&mut self, waiting: Vec<(StatusCode, Fields)>, cx: &mut Context<'_>);
 }
 
 /// Waits for the handler; `None` when the client leaves first.
@@ -76,10 +77,10 @@ pub(super) fn prepare(head: &mut response::Parts, body: &Body, method: &Method) 
         // RFC 9110 §8.6.
         head.headers.remove(header::CONTENT_LENGTH);
     } else if !bodiless
-        && let header::Entry::Vacant(vacant) = head.headers.entry(header::CONTENT_LENGTH)
+        && !head.headers.contains_key(header::CONTENT_LENGTH)
         && let Some(length) = body.remaining()
     {
-        vacant.insert(HeaderValue::from(length));
+        head.headers.append(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     !bodiless && !body.is_end()
 }

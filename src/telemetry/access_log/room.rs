@@ -63,9 +63,9 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::HeaderValue;
 
     use super::*;
+    use crate::head::HeaderValue;
     use crate::telemetry::samples;
 
     fn record(buffer: &Bytes) -> Arc<Record> {

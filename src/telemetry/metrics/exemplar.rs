@@ -7,9 +7,8 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::HeaderValue;
-
 use super::cells::{BOUNDS, bucket_of};
+use crate::head::HeaderValue;
 
 /// Digits of a trace id.
 const DIGITS: usize = 32;

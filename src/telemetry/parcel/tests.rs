@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::{HeaderValue, Uri};
+use http::Uri;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Config;
 use crate::config::sink::{LogFormat, Syslog as To, SyslogOver};
+use crate::head::HeaderValue;
 use crate::telemetry::record::{End, Kind, RecordId, Stage, Traced, Who};
 use crate::telemetry::samples;
 

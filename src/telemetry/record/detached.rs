@@ -3,9 +3,10 @@
 //! Part of `telemetry::record`. The pieces of a request are slices of the buffer that it was read into; a record that is
 //! kept for long takes copies of them instead.
 
-use http::{HeaderValue, Uri};
+use http::Uri;
 
 use super::{Attempt, Record, Traced};
+use crate::head::HeaderValue;
 
 impl Record {
     /// A copy that shares no buffer with the request.

@@ -1,9 +1,10 @@
 //! What the flight recorder keeps, and who follows it.
 
-use http::{HeaderValue, Uri};
+use http::Uri;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::head::HeaderValue;
 use crate::telemetry::record::{End, Stage};
 use crate::telemetry::samples;
 

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use http::request;
 use tokio::time::Instant;
 
 use crate::body::Body;
+use crate::head::request;
 use crate::message::Interim;
 
 /// What is asked of an endpoint.

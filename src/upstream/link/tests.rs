@@ -11,6 +11,7 @@ use super::*;
 use crate::balance::Roster;
 use crate::body::{BodyError, Source};
 use crate::config::Config;
+use crate::head::request;
 use crate::message::Interim;
 
 const LIMITS: Limits = Limits {
@@ -60,7 +61,7 @@ fn endless(pieces: &[&'static [u8]]) -> Body {
 /// What the link makes of an endpoint that says `script` and then ends its side.
 struct Told {
     outcome: Result<Outcome, (Failure, Sent)>,
-    interims: Vec<(StatusCode, HeaderMap)>,
+    interims: Vec<(StatusCode, Fields)>,
     idle: Idle,
 }
 
@@ -79,8 +80,7 @@ impl Default for Asked<'_> {
 }
 
 async fn ask(link: Link, asked: Asked<'_>) -> Told {
-    let (mut head, ()) = http::Request::new(()).into_parts();
-    head.method = asked.method;
+    let mut head = request::Parts { method: asked.method, ..request::Parts::default() };
     head.headers.insert("host", "h".parse().unwrap());
     let (home, interim) = (home(), Interim::default());
     let idle = home.idle.clone();

@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use sluicegate::config::Config;
 use sluicegate::forwarded;
 use sluicegate::h1::encode::{self, Delimiting, Persistence};
 use sluicegate::h1::{Decoded, Decoder, Framing, HeadLimits, HeadScan, head};
 use sluicegate::h3;
+use sluicegate::head::{Fields, HeaderValue};
 use sluicegate::headers::{Authority, Trace, is_request_id};
 use sluicegate::kafka::answer;
 use sluicegate::kafka::scram::{Hash, Scram};
@@ -88,7 +89,7 @@ pub fn h3_head(bytes: &[u8]) {
     assert!(matches!(cutter.next(&mut written), Some(h3::frame::Part::Head { kind: h3::frame::HEADERS, .. })));
     let Some(h3::frame::Part::Payload(section)) = cutter.next(&mut written) else { panic!("no section") };
     let mut lines = h3::qpack::Lines::of(section, usize::MAX).expect("ours");
-    let mut again = HeaderMap::new();
+    let mut again = Fields::new();
     while let Some((name, value)) = lines.line().expect("ours") {
         if let Ok(name) = HeaderName::from_bytes(&name) {
             again.append(name, HeaderValue::from_bytes(&value).expect("a value"));
@@ -208,7 +209,7 @@ pub fn forwarded(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let trusted = ["10.0.0.0/8".parse().expect("a network"), "fd00::/8".parse().expect("a network")];
     let name = |name| HeaderName::from_static(name);
-    let fields: HeaderMap = rest
+    let fields: Fields = rest
         .split(|byte| *byte == b'\n')
         .filter_map(|line| HeaderValue::from_bytes(line).ok())
         .flat_map(|line| [(name("x-forwarded-for"), line.clone()), (name("x-forwarded-proto"), line)])
@@ -364,13 +365,13 @@ pub fn h1_chunked(bytes: &[u8]) {
             written.extend_from_slice(piece);
             written.extend_from_slice(b"\r\n");
         }
-        encode::last_chunk(&mut written, &HeaderMap::new());
+        encode::last_chunk(&mut written, &Fields::new());
         let (again, _, left) = dechunk(&written, 7).expect("what we write can be read");
         assert_eq!((&again, left), (content, 0));
     }
 }
 
-type Dechunked = (Vec<u8>, Option<HeaderMap>, usize);
+type Dechunked = (Vec<u8>, Option<Fields>, usize);
 
 /// An error means the same however the bytes came, save that a line without an end is given up at a bound.
 fn is_cut_off(got: &Result<Dechunked, &'static str>) -> bool {
@@ -510,6 +511,6 @@ pub fn shield(bytes: &[u8]) {
         attack::is_injected_query(text);
     }
     if let Ok(value) = HeaderValue::from_bytes(text) {
-        attack::is_injected_field(&HeaderMap::from_iter([(HeaderName::from_static("x"), value)]));
+        attack::is_injected_field(&Fields::from_iter([(HeaderName::from_static("x"), value)]));
     }
 }

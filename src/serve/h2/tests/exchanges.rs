@@ -34,9 +34,9 @@ async fn bodies_and_trailers_pass_both_ways() {
 
     let (response, mut outgoing) = send.send_request(post("/echo"), false).unwrap();
     outgoing.send_data(Bytes::from(vec![b'x'; 100_000]), false).unwrap();
-    let mut trailers = HeaderMap::new();
+    let mut trailers = Fields::new();
     trailers.insert("x-checksum", HeaderValue::from_static("abc"));
-    outgoing.send_trailers(trailers).unwrap();
+    outgoing.send_trailers(trailers.into()).unwrap();
     let (all, trailers) = content(response.await.unwrap().into_body()).await.unwrap();
 
     assert_eq!(all.len(), 100_000);
@@ -51,7 +51,7 @@ async fn known_length_is_told_to_the_handler() {
     });
     let (mut send, _connection) = connect(io).await;
     let mut request = post("/echo");
-    request.headers_mut().insert("content-length", HeaderValue::from_static("5"));
+    request.headers_mut().insert("content-length", http::HeaderValue::from_static("5"));
 
     let (response, mut outgoing) = send.send_request(request, false).unwrap();
     outgoing.send_data(Bytes::from_static(b"12345"), true).unwrap();
@@ -84,10 +84,10 @@ async fn head_204_and_304_have_no_content() {
 #[tokio::test]
 async fn interim_responses_come_before_the_answer() {
     let (_rig, io) = Rig::start(listener(), |request: Request| async move {
-        let mut hints = HeaderMap::new();
+        let mut hints = Fields::new();
         hints.insert("link", HeaderValue::from_static("</a.css>; rel=preload"));
         request.interim.push(StatusCode::EARLY_HINTS, hints);
-        request.interim.push(StatusCode::SWITCHING_PROTOCOLS, HeaderMap::new());
+        request.interim.push(StatusCode::SWITCHING_PROTOCOLS, Fields::new());
         tokio::task::yield_now().await;
         ok(request).await
     });
@@ -110,7 +110,7 @@ async fn expected_content_is_asked_for_when_it_is_pulled() {
     });
     let (mut send, _connection) = connect(io).await;
     let mut request = post("/");
-    request.headers_mut().insert("expect", HeaderValue::from_static("100-continue"));
+    request.headers_mut().insert("expect", http::HeaderValue::from_static("100-continue"));
 
     let (mut response, mut outgoing) = send.send_request(request, false).unwrap();
     let interim = poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();

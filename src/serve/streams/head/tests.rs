@@ -1,6 +1,6 @@
 //! Heads of streams that are admitted, and those that are not (RFC 9113 section 8, RFC 9114 section 4).
 
-use http::Request;
+use http::{Request, request::Builder};
 
 use super::*;
 
@@ -8,14 +8,15 @@ fn limits() -> RequestLimits {
     RequestLimits { head_bytes: 1024, uri_bytes: 64, fields: 8, trailer_bytes: 64 }
 }
 
-fn judged(request: request::Builder) -> Result<(Ask, HeaderMap), Refusal> {
-    let (mut head, ()) = request.body(()).unwrap().into_parts();
-    let protocol = head.extensions.remove::<h2::ext::Protocol>();
+fn judged(request: Builder) -> Result<(Ask, Fields), Refusal> {
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    let protocol = parts.extensions.remove::<h2::ext::Protocol>();
+    let mut head = request::Parts::from(parts);
     admit(&mut head, protocol.as_ref().map(|protocol| protocol.as_str().as_bytes()), &limits())
         .map(|ask| (ask, head.headers))
 }
 
-fn get(uri: &str) -> request::Builder {
+fn get(uri: &str) -> Builder {
     Request::builder().uri(uri)
 }
 
@@ -78,7 +79,7 @@ fn cookie_crumbs_are_joined() {
     let (_, headers) =
         judged(get("/").header("cookie", "a=1").header("cookie", "b=2").header("cookie", "c=3")).unwrap();
 
-    assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+    assert_eq!(headers.get_all("cookie").collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn plain_connect_is_left_to_the_handler() {
 
 #[test]
 fn connection_fields_are_stripped_with_those_they_name() {
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     for (name, value) in [("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "timeout=5"), ("x-end", "1")] {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }

@@ -1,0 +1,17 @@
+//! Heads of messages, whatever carries them.
+//!
+//! Floor 0. What stands before a body: [`request::Parts`] and [`response::Parts`], with their [`Fields`] in the order in which
+//! they came. Names, methods, statuses and targets are the `http` crate's. Its map of fields is not used: it hashes a name at
+//! each look and looks at each byte of a value, which was a third of what an exchange took of the CPU outside the kernel.
+//! Deliberately absent: grammar and meaning, which the codecs and [`crate::headers`] know.
+
+mod fields;
+mod name;
+pub mod request;
+pub mod response;
+mod spare;
+mod value;
+
+pub use fields::{Fields, GetAll, IntoIter, Iter, Key, Name};
+pub use name::field_name;
+pub use value::{HeaderValue, InvalidValue, NotText};

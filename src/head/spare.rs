@@ -1,0 +1,70 @@
+//! Lists of fields that heads have left, for whoever comes next on the thread.
+//!
+//! Part of `head`. Each exchange makes two, beyond the size that the allocator has at hand.
+
+use std::cell::RefCell;
+
+use super::fields::Field;
+
+/// Lists that a thread keeps.
+const MOST: usize = 32;
+
+/// Fields that one of them has room for, at most.
+const ROOM: usize = 64;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<Field>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty list that has room for some fields, if there is one.
+pub(super) fn take() -> Option<Vec<Field>> {
+    SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten()
+}
+
+/// Keeps the room of a list, not what is in it.
+pub(super) fn keep(mut list: Vec<Field>) {
+    if !(1..=ROOM).contains(&list.capacity()) {
+        return;
+    }
+    list.clear();
+    // A thread that ends keeps nothing.
+    SPARE
+        .try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST {
+                spare.push(list);
+            }
+        })
+        .unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::head::{Fields, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn list_that_a_head_has_left_is_the_next_ones_and_empty() {
+        let mut first = Fields::with_capacity(20);
+        first.append("cookie", HeaderValue::from_static("secret"));
+        drop(first);
+
+        let given = take().unwrap();
+
+        assert!(given.is_empty() && given.capacity() >= 20);
+        assert!(take().is_none());
+    }
+
+    #[test]
+    fn thread_keeps_few_lists_and_no_long_ones() {
+        drop((0..100).map(|_| Fields::with_capacity(8)).collect::<Vec<_>>());
+        // Takes one, which grows.
+        drop(Fields::with_capacity(ROOM + 1));
+
+        let kept = SPARE.take();
+
+        assert_eq!(kept.len(), MOST - 1);
+        assert!(kept.iter().all(|list| list.capacity() <= ROOM));
+    }
+}
