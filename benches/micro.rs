@@ -24,7 +24,7 @@ use sluicegate::h1::encode::{Delimiting, Persistence, request_head, response_hea
 use sluicegate::h1::head::{parse_request, parse_response};
 use sluicegate::h1::{HeadLimits, HeadScan};
 use sluicegate::head::{Fields, HeaderValue};
-use sluicegate::headers::{self, Forwarding, Trace};
+use sluicegate::headers::{self, Forwarding, HopFields, Trace};
 use sluicegate::lexicon::{ConnectionId, EndpointName, Generation, ListenerName, PoolName, Protocol, RouteName};
 use sluicegate::limit::{Key, Rate};
 use sluicegate::route::Table;
@@ -139,7 +139,7 @@ fn rewrite(criterion: &mut Criterion) {
             || parsed.parts.clone(),
             |head| {
                 let host = headers::host(head).expect("the host is well formed");
-                headers::strip_hop_by_hop(&mut head.headers).expect("Connection is well formed");
+                let hop = HopFields::of(&head.headers).expect("Connection is well formed");
                 let facts = Forwarding {
                     client: &headers::address_value([203, 0, 113, 9].into()),
                     scheme: "https",
@@ -148,7 +148,7 @@ fn rewrite(criterion: &mut Criterion) {
                     prefix: None,
                     forwarded: None,
                 };
-                headers::set_forwarded(&mut head.headers, &config.clients.strip, |_| false, facts);
+                headers::set_forwarded(&mut head.headers, &config.clients.strip, |name| hop.has(name), facts);
                 let (id, trace) = headers::request_id(7, Trace::begin(7, 9, 0));
                 head.headers.insert(HeaderName::from_static("x-request-id"), id);
                 head.headers.insert(HeaderName::from_static("traceparent"), trace);

@@ -83,9 +83,30 @@ const PROTECTED: [&str; 29] = [
 /// # Errors
 /// When `Connection` is no list of tokens, or names a field that every recipient needs. Nothing is removed then.
 pub fn strip_hop_by_hop(headers: &mut Fields) -> Result<(), BadConnection> {
-    let nominated = nominated(headers)?;
-    headers.retain(|name, _| !is_hop(name.as_str()) && !nominated.contains(name));
+    let hop = HopFields::of(headers)?;
+    headers.retain(|name, _| !hop.has(name));
     Ok(())
+}
+
+/// The fields of a message that belong to one hop only, for who goes through all of them anyway.
+#[derive(Debug)]
+pub struct HopFields {
+    nominated: Vec<HeaderName>,
+}
+
+impl HopFields {
+    /// Those of `headers`, including those named by `Connection`.
+    ///
+    /// # Errors
+    /// As [`strip_hop_by_hop`].
+    pub fn of(headers: &Fields) -> Result<Self, BadConnection> {
+        Ok(Self { nominated: nominated(headers)? })
+    }
+
+    /// Whether `name` is one of them.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        is_hop(name.as_str()) || self.nominated.contains(name)
+    }
 }
 
 /// Fields that `Connection` names and that are not removed anyway. Allocates only when there are any.

@@ -15,7 +15,7 @@ mod trace;
 
 pub use check::{BadField, check_h2, check_value};
 pub use family::{CLIENT_SUBJECT, Forwarding, address_value, port_value, set_forwarded};
-pub use hop::{BadConnection, has_hop_fields, strip_hop_by_hop};
+pub use hop::{BadConnection, HopFields, has_hop_fields, strip_hop_by_hop};
 pub use host::{Authority, BadHost, Host, host};
 pub use trace::{Trace, is_request_id, request_id};
 

@@ -10,7 +10,7 @@ use crate::config;
 use crate::config::process::Clients;
 use crate::forwarded;
 use crate::head::{Fields, HeaderValue, request};
-use crate::headers::{self, Forwarding, Host};
+use crate::headers::{self, Forwarding, HopFields, Host};
 use crate::lexicon::Protocol;
 use crate::lifecycle::Phase;
 use crate::message::Connection;
@@ -31,11 +31,7 @@ pub(super) fn request(
     connection: &Connection,
 ) -> Result<(), Fault> {
     let trailers = head.headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    headers::strip_hop_by_hop(&mut head.headers).map_err(|_| Fault::BadConnection)?;
-    if trailers {
-        // RFC 9110 §10.1.4: we can take trailers, so we may say so.
-        head.headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
+    let hop = HopFields::of(&head.headers).map_err(|_| Fault::BadConnection)?;
     let prefix = route.strip_prefix.as_deref().filter(|prefix| strip_prefix(&mut head.uri, prefix));
     let prefix = prefix.and_then(|prefix| HeaderValue::from_str(prefix).ok());
     let address = identity.client.ip();
@@ -50,9 +46,13 @@ pub(super) fn request(
     };
     let is_doomed = |name: &HeaderName| {
         // RFC 9110 §10.1.1: `Expect` is answered here, once the request is admitted.
-        *name == EXPECT || (*name == TRACESTATE && !identity.continues)
+        hop.has(name) || *name == EXPECT || (*name == TRACESTATE && !identity.continues)
     };
     headers::set_forwarded(&mut head.headers, &clients.strip, is_doomed, facts);
+    if trailers {
+        // RFC 9110 §10.1.4: we can take trailers, so we may say so.
+        head.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
     // An HTTP/1.0 request, or one with an absolute target, may have come without.
     if !head.headers.contains_key(HOST) {
         head.headers.append(HOST, host.as_value().clone());
