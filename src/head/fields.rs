@@ -11,8 +11,8 @@ use super::{HeaderValue, name, spare};
 /// Fields in the order in which they came.
 ///
 /// A list with a mark for each name, a byte of its hash, and one set of all marks: that a name is not there is mostly seen at
-/// one look, and where it is by comparing bytes. The work of a look grows with the number of
-/// fields, which whoever reads them bounds.
+/// one look, and where it is by comparing bytes. The work of a look grows with the number of fields, which whoever reads
+/// them bounds.
 #[derive(Clone, Default)]
 pub struct Fields {
     list: Vec<Field>,

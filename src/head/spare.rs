@@ -3,14 +3,15 @@
 //! Part of `head`. Each exchange makes two, beyond the size that the allocator has at hand.
 
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 
 use super::fields::Field;
 
 /// Lists that a thread keeps.
 const MOST: usize = 32;
 
-/// Fields that one of them has room for, at most.
-const ROOM: usize = 64;
+/// Fields that one of them has room for: enough for a head, and not for an odd one.
+const ROOM: RangeInclusive<usize> = 16..=64;
 
 thread_local! {
     static SPARE: RefCell<Vec<Vec<Field>>> = const { RefCell::new(Vec::new()) };
@@ -23,7 +24,7 @@ pub(super) fn take() -> Option<Vec<Field>> {
 
 /// Keeps the room of a list, not what is in it.
 pub(super) fn keep(mut list: Vec<Field>) {
-    if !(1..=ROOM).contains(&list.capacity()) {
+    if !ROOM.contains(&list.capacity()) {
         return;
     }
     list.clear();
@@ -57,14 +58,16 @@ mod tests {
     }
 
     #[test]
-    fn thread_keeps_few_lists_and_no_long_ones() {
-        drop((0..100).map(|_| Fields::with_capacity(8)).collect::<Vec<_>>());
+    fn thread_keeps_few_lists_and_neither_short_nor_long_ones() {
+        drop(Fields::with_capacity(ROOM.start() - 1));
+        assert!(SPARE.take().is_empty());
+        drop((0..100).map(|_| Fields::with_capacity(*ROOM.start())).collect::<Vec<_>>());
         // Takes one, which grows.
-        drop(Fields::with_capacity(ROOM + 1));
+        drop(Fields::with_capacity(ROOM.end() + 1));
 
         let kept = SPARE.take();
 
         assert_eq!(kept.len(), MOST - 1);
-        assert!(kept.iter().all(|list| list.capacity() <= ROOM));
+        assert!(kept.iter().all(|list| ROOM.contains(&list.capacity())));
     }
 }
