@@ -4,6 +4,7 @@
 //! `pipeline::identify`. A chain is read from its right end, where the proxies wrote; the first address that is not a
 //! trusted proxy is the client. What stands left of it was written by the client and means nothing. Deliberately
 //! absent: reading RFC 7239 `Forwarded` (two sources for one fact disagree), host names.
+
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 

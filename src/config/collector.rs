@@ -1,4 +1,5 @@
 //! Where a collector is that is sent batches over HTTP: of logs, traces or metrics.
+
 use std::time::Duration;
 
 use http::{HeaderName, Uri};

@@ -28,8 +28,7 @@ pub struct HeadLimits {
 /// Most fields that any configuration can allow.
 pub const MAX_FIELDS: usize = 256;
 
-/// Fields that a map has room for beyond those that came: a proxy adds its own on the way, and a map that grows is hashed
-/// anew.
+/// Fields that there is room for beyond those that came: a proxy adds its own on the way.
 const ROOM: usize = 8;
 /// What is wrong with a head that does not name HTTP at all.
 pub const NOT_HTTP: &str = "not HTTP";

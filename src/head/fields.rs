@@ -134,9 +134,17 @@ impl Fields {
     /// Makes room for as many more.
     pub fn reserve(&mut self, room: usize) {
         if self.list.capacity() == 0 {
-            self.list = spare::take().unwrap_or_default();
+            self.list = spare::take(room);
         }
         self.list.reserve(room);
+    }
+
+    fn push(&mut self, field: Field) {
+        if self.list.capacity() == 0 {
+            self.list = spare::take(0);
+        }
+        self.marks |= bit(field.mark);
+        self.list.push(field);
     }
 
     /// How many there are; a name that stands twice counts twice.
@@ -169,9 +177,7 @@ impl Fields {
     /// Adds a field behind the others.
     pub fn append(&mut self, name: impl Name, value: HeaderValue) {
         let name = name.into_name();
-        let mark = mark(name.as_str());
-        self.marks |= bit(mark);
-        self.list.push(Field { mark, name, value });
+        self.push(Field { mark: mark(name.as_str()), name, value });
     }
 
     /// Adds a field whose name is written like that, in any case, behind the others.
@@ -180,9 +186,7 @@ impl Fields {
     /// When the name is no token (RFC 9110 §5.1).
     pub fn append_read(&mut self, name: &[u8], value: HeaderValue) -> Result<(), InvalidHeaderName> {
         let hash = name::hash(name);
-        let (mark, name) = (of_hash(hash), name::read(name, hash)?);
-        self.marks |= bit(mark);
-        self.list.push(Field { mark, name, value });
+        self.push(Field { mark: of_hash(hash), name: name::read(name, hash)?, value });
         Ok(())
     }
 

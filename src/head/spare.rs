@@ -17,9 +17,10 @@ thread_local! {
     static SPARE: RefCell<Vec<Vec<Field>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty list that has room for some fields, if there is one.
-pub(super) fn take() -> Option<Vec<Field>> {
-    SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten()
+/// An empty list: one that is kept, or a new one with room for as many fields.
+pub(super) fn take(room: usize) -> Vec<Field> {
+    let kept = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+    kept.unwrap_or_else(|| Vec::with_capacity(room.max(*ROOM.start())))
 }
 
 /// Keeps the room of a list, not what is in it.
@@ -51,15 +52,15 @@ mod tests {
         first.append("cookie", HeaderValue::from_static("secret"));
         drop(first);
 
-        let given = take().unwrap();
+        let (given, new) = (take(0), take(0));
 
         assert!(given.is_empty() && given.capacity() >= 20);
-        assert!(take().is_none());
+        assert_eq!(new.capacity(), *ROOM.start());
     }
 
     #[test]
     fn thread_keeps_few_lists_and_neither_short_nor_long_ones() {
-        drop(Fields::with_capacity(ROOM.start() - 1));
+        keep(Vec::with_capacity(ROOM.start() - 1));
         assert!(SPARE.take().is_empty());
         drop((0..100).map(|_| Fields::with_capacity(*ROOM.start())).collect::<Vec<_>>());
         // Takes one, which grows.

@@ -2,6 +2,7 @@
 //!
 //! Part of `headers`. Superset's ProxyFix believes one value of each field. A copy that a client sent would forge
 //! links, redirects and the logged address, so each field is emitted once, overwritten; whatever resembles one goes.
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;

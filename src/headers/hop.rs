@@ -91,6 +91,7 @@ pub fn strip_hop_by_hop(headers: &mut Fields) -> Result<(), BadConnection> {
 /// The fields of a message that belong to one hop only, for who goes through all of them anyway.
 #[derive(Debug)]
 pub struct HopFields {
+    /// Sorted: `Connection` may fill a head, and each field is held against them.
     nominated: Vec<HeaderName>,
 }
 
@@ -100,12 +101,15 @@ impl HopFields {
     /// # Errors
     /// As [`strip_hop_by_hop`].
     pub fn of(headers: &Fields) -> Result<Self, BadConnection> {
-        Ok(Self { nominated: nominated(headers)? })
+        let mut nominated = nominated(headers)?;
+        nominated.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        Ok(Self { nominated })
     }
 
     /// Whether `name` is one of them.
     pub fn has(&self, name: &HeaderName) -> bool {
-        is_hop(name.as_str()) || self.nominated.contains(name)
+        let name = name.as_str();
+        is_hop(name) || self.nominated.binary_search_by(|nominated| nominated.as_str().cmp(name)).is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Part of `headers`. RFC 3986 §3.2 without user information, and narrower: a registered name is made of letters,
 //! digits, `-`, `.`, `_` and `~`. Percent-escapes and the sub-delimiters are refused, though the grammar has them: no
 //! DNS name needs them, and a comma in `X-Forwarded-Host` is a second value to whoever reads it.
+
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 

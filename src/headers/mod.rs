@@ -1,6 +1,6 @@
 //! The rules for header fields that pass through.
 //!
-//! Floor 2, pure. In: a `Fields` and facts about the exchange. Out: the map as the next hop may see it, or the
+//! Floor 2, pure. In: fields and facts about the exchange. Out: the fields as the next hop may see them, or the
 //! reason why the message must be refused. Called by `serve` (checks), `pipeline::rewrite` and the upstream side.
 //! What is not named here passes untouched: `Host`, `Referer`, `Origin`, `Cookie`, `Authorization`, `X-CSRFToken` and
 //! every field of a response that Superset sets. Deliberately absent: framing (the codecs' business), clocks, random

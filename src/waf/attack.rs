@@ -2,6 +2,7 @@
 //!
 //! Part of `waf`. A small set on purpose. Paths and fields are looked at, bodies never, and in a query only what no SQL
 //! holds: SQL, Jinja and rison are Superset's daily bread, and whoever looks for them finds honest people.
+
 use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};

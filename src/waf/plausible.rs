@@ -2,6 +2,7 @@
 //!
 //! Part of `waf`. Every browser of the last ten years sends `Accept`, `Accept-Encoding` and `Accept-Language` with every
 //! request. A filter in between may take one of them away; who lacks two of them never had them.
+
 use std::sync::LazyLock;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, USER_AGENT};

@@ -36,6 +36,19 @@ async fn forwarded_family_is_overwritten_for_strangers() {
 }
 
 #[tokio::test]
+async fn fields_keep_the_order_in_which_they_came() {
+    let upstream = Upstream::named("a").await;
+    let rig = Rig::setup().endpoint(&upstream).start().await;
+
+    let head = sent_with(&rig, &upstream, "X-B: 1\r\nCookie: a\r\nX-A: 2\r\nX-B: 3\r\n").await;
+
+    let theirs = ["x-a", "x-b", "cookie"];
+    let came: Vec<_> = head.fields.iter().filter(|(name, _)| theirs.contains(&name.as_str())).collect();
+    let sent = [("x-b", "1"), ("cookie", "a"), ("x-a", "2"), ("x-b", "3")];
+    assert!(came.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(sent), "{came:?}");
+}
+
+#[tokio::test]
 async fn trusted_proxy_tells_who_the_client_is() {
     let upstream = Upstream::named("a").await;
     let rig =

@@ -1,6 +1,7 @@
 //! Sessions as Superset has them by default: a signed cookie that every replica can read, and a CSRF token bound to it.
 //!
 //! Nothing is stored, nothing is shared but the key: whichever replica gets the next request knows the user.
+
 use aws_lc_rs::hmac;
 use http::header;
 

@@ -152,16 +152,11 @@ fn authority(head: &mut request::Parts) -> Result<(), Refusal> {
         None => {
             let value = HeaderValue::from_str(authority)
                 .map_err(|_| Refusal::MalformedHead(":authority is not a field value"))?;
-            // The pipeline adds its own as well: a map that grows once is hashed anew once.
-            head.headers.reserve(ROOM);
             head.headers.insert(header::HOST, value);
             Ok(())
         }
     }
 }
-
-/// Fields that a map has room for beyond those that came.
-const ROOM: usize = 12;
 
 /// Equal but for case and the scheme's default port.
 fn same_entity(uri: &Uri, authority: &str, host: &[u8]) -> bool {
