@@ -5,6 +5,7 @@
 pub mod bind;
 pub mod date;
 pub mod descriptors;
+pub mod inbox;
 pub mod io;
 pub mod outbox;
 pub mod proxy_protocol;

@@ -144,6 +144,10 @@ impl Outbox {
         self.gone = self.gone.saturating_add(of_head);
         let of_content = (written - of_head).min(self.content.len());
         self.content.advance(of_content);
+        if self.content.is_empty() {
+            // An empty slice still holds its buffer, and whoever reads next would have to find another, cold one.
+            self.content = Bytes::new();
+        }
         let of_tail = (written - of_head - of_content).min(self.tail.len());
         self.tail = self.tail.get(of_tail..).unwrap_or_default();
     }
@@ -217,6 +221,20 @@ mod tests {
 
         assert_eq!((kept, given.len()), (0, 0));
         assert!(given.capacity() >= 6);
+    }
+
+    #[test]
+    fn buffer_of_content_that_has_left_is_the_readers_again() {
+        let (mut outbox, mut tls) = (Outbox::default(), Tls::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut received = BytesMut::zeroed(2 * COPY);
+        outbox.push(received.split().freeze(), false);
+        assert!(!received.try_reclaim(2 * COPY));
+
+        let mut moved = 0;
+        while outbox.poll_write(&mut tls, |_| None, &mut cx, &mut moved).is_pending() {}
+
+        assert!(received.try_reclaim(2 * COPY));
     }
 
     #[test]

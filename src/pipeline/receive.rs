@@ -5,18 +5,16 @@
 //! without a name the rest; both are bounded, per request and in sum, and the file is written and read off the
 //! workers. Beyond the bound of a request its rest streams, under the listener's minimum rate.
 
+mod file;
+
 use std::fs::File;
-use std::future::Future as _;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::{Body, BodyError, Frame, Source};
@@ -31,11 +29,13 @@ use super::fault::Fault;
 use super::forward::Outgoing;
 use super::record::Story;
 
+use self::file::Reading;
+
 /// A login's body is collected in memory, or refused.
 const LOGIN_BODY: RequestBuffer = RequestBuffer { memory: LONGEST_LOGIN, max: LONGEST_LOGIN as u64 };
 
-/// Bytes written to, and read from, a temporary file at a time.
-const SLICE: usize = 256 * 1024;
+/// Bytes that are gathered for a temporary file before they are written.
+const WRITE: u64 = 256 * 1024;
 
 /// What all bodies together may hold, and do. Shared by the workers.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>)
         trailers: None,
         vault: Arc::clone(vault),
     };
-    let mut pending = BytesMut::new();
+    let mut pending = Pending::default();
     loop {
         match body.frame().await {
             None => break,
@@ -132,7 +132,7 @@ pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>)
             Some(Ok(Frame::Data(content))) => kept.add(content, &mut pending, bounds.memory).await?,
             Some(Err(error)) => return Err(error),
         }
-        if kept.length() + pending.len() as u64 >= bounds.max && !body.is_end() {
+        if kept.length() + pending.length >= bounds.max && !body.is_end() {
             kept.write(&mut pending).await?;
             return Ok(Collected::Beginning(Arc::new(kept), body));
         }
@@ -204,61 +204,68 @@ impl Kept {
         if self.length() == 0 && self.trailers.is_none() {
             return rest.unwrap_or_default();
         }
-        Body::stream(Replay { kept: Arc::clone(self), piece: 0, position: 0, reading: None, rest, trailed: false })
+        Body::stream(Replay {
+            kept: Arc::clone(self),
+            piece: 0,
+            position: 0,
+            reading: Reading::default(),
+            rest,
+            trailed: false,
+        })
     }
 
-    async fn add(&mut self, content: Bytes, pending: &mut BytesMut, memory: usize) -> Result<(), BodyError> {
+    async fn add(&mut self, content: Bytes, pending: &mut Pending, memory: usize) -> Result<(), BodyError> {
         let length = content.len() as u64;
         let fits = self.in_memory.saturating_add(length) <= memory as u64;
-        if self.file.is_none() && pending.is_empty() && fits && self.vault.memory.take(length) {
-            // Small pieces are joined: each piece of its own would keep a whole read buffer alive.
+        if self.file.is_none() && pending.length == 0 && fits && self.vault.memory.take(length) {
             self.in_memory += length;
-            match self.memory.last_mut() {
-                Some(last) if last.len() + content.len() <= SMALL => {
-                    let mut joined = BytesMut::with_capacity(last.len() + content.len());
-                    joined.extend_from_slice(last);
-                    joined.extend_from_slice(&content);
-                    *last = joined.freeze();
-                }
-                _ if content.len() <= SMALL => self.memory.push(Bytes::copy_from_slice(&content)),
-                _ => self.memory.push(content),
-            }
+            join(&mut self.memory, content);
             return Ok(());
         }
         // Without room to gather it is written as it comes, piece by piece: slower, and within the bound.
         let has_room = self.vault.memory.take(length);
         self.gathered += if has_room { length } else { 0 };
-        pending.extend_from_slice(&content);
-        if pending.len() >= SLICE || !has_room { self.write(pending).await } else { Ok(()) }
+        pending.length += length;
+        join(&mut pending.pieces, content);
+        if pending.length >= WRITE || !has_room { self.write(pending).await } else { Ok(()) }
     }
 
     /// Writes what is pending to the file, off the worker.
-    async fn write(&mut self, pending: &mut BytesMut) -> Result<(), BodyError> {
-        if pending.is_empty() {
+    async fn write(&mut self, pending: &mut Pending) -> Result<(), BodyError> {
+        let Pending { pieces, length } = std::mem::take(pending);
+        if length == 0 {
             return Ok(());
         }
-        let length = pending.len() as u64;
         if !self.vault.disk.take(length) {
             return Err(BodyError::Buffer(io::ErrorKind::StorageFull.into()));
         }
         let offset = self.in_file;
         // From here on the bytes are this body's to give back, whatever comes of the write.
         self.in_file += length;
-        let bytes = pending.split().freeze();
-        let file = self.file.clone();
-        let directory = self.vault.directory.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            let file = match file {
-                Some(file) => file,
-                None => Arc::new(tempfile::tempfile_in(directory)?),
-            };
-            file.write_all_at(&bytes, offset)?;
-            Ok(file)
-        });
-        let written = written.await;
+        let written = file::write(self.file.clone(), self.vault.directory.clone(), pieces, offset).await;
         self.vault.memory.give_back(std::mem::take(&mut self.gathered));
-        self.file = Some(written.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?);
+        self.file = Some(written.map_err(BodyError::Buffer)?);
         Ok(())
+    }
+}
+
+/// What is gathered for the file.
+#[derive(Default)]
+struct Pending {
+    pieces: Vec<Bytes>,
+    length: u64,
+}
+
+/// Adds `content` to `pieces`. Small ones are joined: each of its own would keep a whole read buffer alive.
+fn join(pieces: &mut Vec<Bytes>, content: Bytes) {
+    match pieces.last_mut() {
+        Some(last) if last.len() + content.len() <= SMALL => {
+            let mut joined = std::mem::take(last).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+            joined.extend_from_slice(&content);
+            *last = joined.freeze();
+        }
+        _ if content.len() <= SMALL => pieces.push(Bytes::copy_from_slice(&content)),
+        _ => pieces.push(content),
     }
 }
 
@@ -277,7 +284,7 @@ struct Replay {
     kept: Arc<Kept>,
     piece: usize,
     position: u64,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Reading,
     rest: Option<Body>,
     trailed: bool,
 }
@@ -319,26 +326,15 @@ impl Source for Replay {
 
 impl Replay {
     fn poll_file(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, BodyError>> {
-        let reading = match &mut self.reading {
-            Some(reading) => reading,
-            None => {
-                let Some(file) = self.kept.file.clone() else {
-                    return Poll::Ready(Err(BodyError::Buffer(io::ErrorKind::NotFound.into())));
-                };
-                let offset = self.position;
-                let length = usize::try_from(self.kept.in_file - offset).unwrap_or(SLICE).min(SLICE);
-                self.reading.insert(tokio::task::spawn_blocking(move || {
-                    let mut bytes = BytesMut::zeroed(length);
-                    file.read_exact_at(&mut bytes, offset)?;
-                    Ok(bytes.freeze())
-                }))
-            }
+        let Some(file) = &self.kept.file else {
+            return Poll::Ready(Err(BodyError::Buffer(io::ErrorKind::NotFound.into())));
         };
-        let read = ready!(Pin::new(reading).poll(cx));
-        self.reading = None;
-        let bytes = read.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map_err(BodyError::Buffer)?;
-        self.position += bytes.len() as u64;
-        Poll::Ready(Ok(Frame::Data(bytes)))
+        let left = self.kept.in_file.saturating_sub(self.position);
+        self.reading.poll(cx, file, self.position, left).map(|read| {
+            let bytes = read.map_err(BodyError::Buffer)?;
+            self.position = self.position.saturating_add(bytes.len() as u64);
+            Ok(Frame::Data(bytes))
+        })
     }
 }
 

@@ -353,9 +353,9 @@ impl Link {
         Poll::Ready(Ok(space.filled().len()))
     }
 
-    /// Reads what is there, `most` bytes or a little more; `Ok(0)` is the end.
+    /// Reads what is there, about `most` bytes; `Ok(0)` is the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
-        self.received.reserve(most);
+        crate::net::inbox::make_room(&mut self.received, most);
         pin!(self.io.read_buf(&mut self.received)).poll(cx)
     }
 

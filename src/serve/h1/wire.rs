@@ -19,6 +19,7 @@ use crate::h1::{Decoded, Decoder, Framing};
 use crate::head::Fields;
 use crate::lexicon::Clock;
 use crate::message::{Interim, Transport};
+use crate::net::inbox::make_room;
 use crate::net::timer::Timer;
 
 /// Bytes asked of the socket at a time while a body is read.
@@ -169,7 +170,7 @@ impl<I: Transport> Wire<I> {
             let Some(io) = &mut self.io else {
                 return self.fail(BodyError::Gone(None));
             };
-            self.received.reserve(self.read);
+            make_room(&mut self.received, self.read);
             match pin!(io.read_buf(&mut self.received)).poll(cx) {
                 Poll::Ready(Ok(0)) => return self.fail(BodyError::Gone(None)),
                 // More is there than was asked for: with larger pieces both ends are woken less often.
