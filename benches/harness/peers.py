@@ -93,17 +93,20 @@ PEERS = {
         endpoints=joined(str, " "),
         routes=lines(lambda _, prefix: f"handle {prefix}* {{\n\t\treverse_proxy {{\n\t\t\tto @ENDPOINTS@\n\t\t\timport upstream\n\t\t}}\n\t}}", 0),
         asked=("version",), marker='"bytes_read"', **GO),
+    "pingora": Peer(
+        ["pingora.conf"], "pingora-balancer", lambda conf, _: [conf],
+        endpoints=joined(str, " "), routes=lambda prefixes: " ".join(prefixes), asked=("-V",)),
     "floor": Peer(["floor.cfg"], "haproxy", lambda conf, _: ["-db", "-f", conf], marker=None),
 }
-TITLES = {"floor": "floor (HAProxy, mode tcp)", "nginx-http3": "nginx with HTTP/3", "haproxy-quic": "HAProxy with QUIC"}
+TITLES = {"floor": "floor (HAProxy, mode tcp)", "nginx-http3": "nginx with HTTP/3", "haproxy-quic": "HAProxy with QUIC", "pingora": "a balancer of Pingora"}
 
 
 def find(name, named):
     """The program of a peer, or none: named by the caller, beside this Python (where pip puts them), or on PATH."""
     if name in named:
         return named[name]
-    if name in ("sluicegate", "nginx-http3", "haproxy-quic"):
-        return None  # no registry ships them
+    if name in ("sluicegate", "nginx-http3", "haproxy-quic", "pingora"):
+        return None  # built aside
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
     return shutil.which(PEERS[name].program, path=path)
 
