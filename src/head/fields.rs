@@ -133,7 +133,7 @@ impl Fields {
 
     /// Makes room for as many more.
     pub fn reserve(&mut self, room: usize) {
-        if self.list.capacity() == 0 {
+        if self.list.capacity() == 0 && room > 0 {
             self.list = spare::take(room);
         }
         self.list.reserve(room);

@@ -2,8 +2,8 @@
 //!
 //! Twenty half-sent requests stop a Gunicorn replica for good, so that no endpoint sees a request whose client is
 //! still sending. What was collected can be sent again. Memory holds the first part of a body, a temporary file
-//! without a name the rest; both are bounded, per request and in sum, and the file is written and read off the
-//! workers. Beyond the bound of a request its rest streams, under the listener's minimum rate.
+//! without a name the rest; both are bounded, per request and in sum, and no worker waits for the disk. Beyond the bound
+//! of a request its rest streams, under the listener's minimum rate.
 
 mod file;
 
@@ -269,8 +269,9 @@ fn join(pieces: &mut Vec<Bytes>, content: Bytes) {
     }
 }
 
-/// Pieces up to this size are joined, in bytes.
-const SMALL: usize = 4 * 1024;
+/// Pieces up to this size are joined, in bytes. A connection reads into a buffer of at most twice that, so that what is kept
+/// takes no more than twice its length.
+const SMALL: usize = 32 * 1024;
 
 impl Drop for Kept {
     fn drop(&mut self) {
@@ -417,6 +418,21 @@ mod tests {
 
         assert!(kept.length() < 6000);
         assert_eq!(read(kept.body_before(Some(rest))).await, read(pieces(100, 300)).await);
+    }
+
+    #[test]
+    fn small_piece_keeps_no_read_buffer_alive() {
+        let (buffer, mut pieces) = (Bytes::from(vec![7; 2 * SMALL]), Vec::new());
+
+        join(&mut pieces, buffer.slice(..10));
+        join(&mut pieces, buffer.slice(..SMALL - 10));
+        join(&mut pieces, buffer.slice(..SMALL));
+        assert!(buffer.is_unique());
+        join(&mut pieces, buffer.slice(..=SMALL));
+        assert!(!buffer.is_unique());
+
+        let lengths: Vec<_> = pieces.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [SMALL, SMALL, SMALL + 1]);
     }
 
     #[tokio::test]

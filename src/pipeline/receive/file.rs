@@ -1,7 +1,8 @@
 //! The temporary file of a collected body.
 //!
 //! Part of `pipeline::receive`. It is written off the workers, since a disk takes its time. What is read is in the kernel's
-//! cache nearly always, having just been written, and is taken from there at once; what is not is read off the workers.
+//! cache nearly always, having just been written, and is taken from there at once; what is not is read off the workers, as is
+//! all where the file system cannot tell.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -15,8 +16,11 @@ use bytes::{Bytes, BytesMut};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Bytes read at a time: they are in the core's cache still when they are sent.
+/// Bytes read at a time from the kernel's cache: they are in the core's still when they are sent.
 const READ: usize = 64 * 1024;
+
+/// Bytes read at a time where each read is a matter for another thread.
+const READ_OFF: usize = 256 * 1024;
 
 /// Writes `pieces` to `file`, or to a new one in `directory`, from `offset` on.
 ///
@@ -61,6 +65,8 @@ fn write_all(file: &File, pieces: &[Bytes], mut offset: u64) -> io::Result<()> {
 pub(super) struct Reading {
     /// What was given out last: its memory is the next piece's, once it has left.
     last: Bytes,
+    /// Whether the file system cannot tell if a read would wait: tmpfs, FUSE, NFS.
+    blind: bool,
     waits: Option<JoinHandle<io::Result<BytesMut>>>,
 }
 
@@ -76,14 +82,20 @@ impl Reading {
         let waits = match &mut self.waits {
             Some(waits) => waits,
             None => {
-                let length = usize::try_from(most).unwrap_or(READ).min(READ);
+                let length = usize::try_from(most).unwrap_or(usize::MAX).min(if self.blind { READ_OFF } else { READ });
                 let mut bytes = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
                 bytes.resize(length, 0);
-                // `preadv2(2)`: fails or is cut short where it would have to wait; file systems that cannot tell refuse.
-                let flags = ReadWriteFlags::NOWAIT;
-                if let Ok(read @ 1..) = preadv2(file, &mut [IoSliceMut::new(&mut bytes)], offset, flags) {
-                    bytes.truncate(read);
-                    return Poll::Ready(Ok(self.give(bytes)));
+                if !self.blind {
+                    // `preadv2(2)`: fails or is cut short where it would have to wait.
+                    match preadv2(file, &mut [IoSliceMut::new(&mut bytes)], offset, ReadWriteFlags::NOWAIT) {
+                        Ok(read @ 1..) => {
+                            bytes.truncate(read);
+                            return Poll::Ready(Ok(self.give(bytes, most)));
+                        }
+                        Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.blind = true,
+                        // The other thread's read says what is wrong, if anything is.
+                        Ok(_) | Err(_) => {}
+                    }
                 }
                 let file = Arc::clone(file);
                 self.waits.insert(spawn_blocking(move || file.read_exact_at(&mut bytes, offset).map(|()| bytes)))
@@ -91,12 +103,15 @@ impl Reading {
         };
         let read = ready!(Pin::new(waits).poll(cx));
         self.waits = None;
-        Poll::Ready(read.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map(|bytes| self.give(bytes)))
+        Poll::Ready(read.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).map(|bytes| self.give(bytes, most)))
     }
 
-    fn give(&mut self, bytes: BytesMut) -> Bytes {
-        self.last = bytes.freeze();
-        self.last.clone()
+    /// Gives out a piece, of `most` bytes that are left.
+    fn give(&mut self, bytes: BytesMut, most: u64) -> Bytes {
+        let bytes = bytes.freeze();
+        // Nobody reads behind the last one, and who sent the body may wait for long for an answer.
+        self.last = if (bytes.len() as u64) < most { bytes.clone() } else { Bytes::new() };
+        bytes
     }
 }
 
@@ -134,10 +149,46 @@ mod tests {
     async fn memory_of_a_piece_that_has_left_is_the_next_ones() {
         let file = write(None, std::env::temp_dir(), pieces(10, READ), 0).await.unwrap();
 
-        let (all, places) = read(&file, 10 * READ as u64).await;
+        let (all, mut places) = read(&file, 10 * READ as u64).await;
 
         assert_eq!(all, pieces(10, READ).concat());
-        assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
+        let last = places.pop();
+        assert!(places.iter().all(|place| *place == places[0]), "{places:?}, {last:?}");
+    }
+
+    #[tokio::test]
+    async fn last_piece_is_nobody_elses() {
+        let file = write(None, std::env::temp_dir(), pieces(1, 10), 0).await.unwrap();
+        let mut reading = Reading::default();
+
+        let piece = std::future::poll_fn(|cx| reading.poll(cx, &file, 0, 10)).await.unwrap();
+
+        assert!(piece.is_unique());
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_has_at_hand_is_read_at_once() {
+        let file = write(None, std::env::temp_dir(), pieces(1, 10), 0).await.unwrap();
+        let mut there = [0; 10];
+        let can_tell = preadv2(&file, &mut [IoSliceMut::new(&mut there)], 0, ReadWriteFlags::NOWAIT).is_ok();
+        let (mut reading, mut cx) = (Reading::default(), Context::from_waker(std::task::Waker::noop()));
+
+        let first = reading.poll(&mut cx, &file, 0, 10);
+
+        assert_eq!((first.is_ready(), reading.blind), (can_tell, !can_tell));
+    }
+
+    #[tokio::test]
+    async fn file_in_memory_is_read_as_it_was_written() {
+        let directory = PathBuf::from("/dev/shm");
+        if !directory.is_dir() {
+            return;
+        }
+        let file = write(None, directory, pieces(11, READ), 0).await.unwrap();
+
+        let (all, _) = read(&file, 11 * READ as u64).await;
+
+        assert_eq!(all, pieces(11, READ).concat());
     }
 
     #[tokio::test]

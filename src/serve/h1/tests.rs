@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
@@ -113,6 +114,27 @@ async fn ask(request: &str) -> String {
     let (mut io, _lifecycle, _served) = client();
     io.write_all(request.as_bytes()).await.unwrap();
     until_close(&mut io).await
+}
+
+#[tokio::test]
+async fn who_has_the_last_piece_of_a_body_alone_holds_its_buffer() {
+    for (framing, sent) in
+        [(Framing::Length(100_000), vec![b'x'; 100_000]), (Framing::Chunked, b"1\r\nx\r\n0\r\n\r\n".to_vec())]
+    {
+        let (mut io, theirs) = duplex(1 << 20);
+        let wire = SharedWire::new(theirs, &connection().listener);
+        wire.lock().expect(framing, None);
+        io.write_all(&sent).await.unwrap();
+
+        let (mut body, mut last) = (Body::stream(Inbound::new(&wire)), Bytes::new());
+        while let Some(frame) = body.frame().await {
+            if let Ok(Frame::Data(content)) = frame {
+                last = content;
+            }
+        }
+
+        assert!(!last.is_empty() && last.is_unique());
+    }
 }
 
 #[tokio::test(start_paused = true)]

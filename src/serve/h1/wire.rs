@@ -157,10 +157,17 @@ impl<I: Transport> Wire<I> {
                     self.taken = self.taken.saturating_add(content.len() as u64);
                     self.continues = None;
                     self.timer.disarm();
+                    self.let_go();
                     return Poll::Ready(Some(Ok(Frame::Data(content))));
                 }
-                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
-                Ok(Decoded::End) => return Poll::Ready(None),
+                Ok(Decoded::Trailers(trailers)) => {
+                    self.let_go();
+                    return Poll::Ready(Some(Ok(Frame::Trailers(trailers))));
+                }
+                Ok(Decoded::End) => {
+                    self.let_go();
+                    return Poll::Ready(None);
+                }
                 Ok(Decoded::NeedMore) => {}
                 Err(what) => return self.fail(BodyError::Malformed(what)),
             }
@@ -182,6 +189,14 @@ impl<I: Transport> Wire<I> {
                     return self.fail(BodyError::Late(Clock::BodyRead));
                 }
             }
+        }
+    }
+
+    /// Gives back the buffer of a body that has come to its end: neither the wait for an answer nor the next head needs
+    /// as large a one.
+    fn let_go(&mut self) {
+        if self.decoder.is_done() && self.received.is_empty() {
+            self.received = BytesMut::new();
         }
     }
 
