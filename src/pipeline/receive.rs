@@ -6,12 +6,10 @@
 //! of a request its rest streams, under the listener's minimum rate.
 
 mod file;
+mod vault;
 
-use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -19,7 +17,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::body::{Body, BodyError, Frame, Source};
 use crate::config;
-use crate::config::process::Process;
 use crate::config::route::RequestBuffer;
 use crate::head::Fields;
 use crate::limit::login::LONGEST as LONGEST_LOGIN;
@@ -28,8 +25,9 @@ use super::Pipeline;
 use super::fault::Fault;
 use super::forward::Outgoing;
 use super::record::Story;
-
-use self::file::Reading;
+use file::{Reading, Spill};
+use vault::Share;
+pub use vault::Vault;
 
 /// A login's body is collected in memory, or refused.
 const LOGIN_BODY: RequestBuffer = RequestBuffer { memory: LONGEST_LOGIN, max: LONGEST_LOGIN as u64 };
@@ -37,66 +35,13 @@ const LOGIN_BODY: RequestBuffer = RequestBuffer { memory: LONGEST_LOGIN, max: LO
 /// Bytes that are gathered for a temporary file before they are written.
 const WRITE: u64 = 256 * 1024;
 
-/// What all bodies together may hold, and do. Shared by the workers.
-#[derive(Debug)]
-pub struct Vault {
-    memory: Allowance,
-    disk: Allowance,
-    directory: PathBuf,
-}
-
-#[derive(Debug)]
-struct Allowance {
-    most: u64,
-    used: AtomicU64,
-}
-
-impl Vault {
-    /// A vault with the bounds of `process`.
-    pub fn new(process: &Process) -> Self {
-        Self {
-            memory: Allowance { most: process.buffer_memory, used: AtomicU64::new(0) },
-            disk: Allowance { most: process.temp_bytes, used: AtomicU64::new(0) },
-            directory: process.temp_dir.clone(),
-        }
-    }
-
-    /// Bytes of bodies in memory.
-    pub fn in_memory(&self) -> u64 {
-        self.memory.used.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of bodies in temporary files.
-    pub fn on_disk(&self) -> u64 {
-        self.disk.used.load(Ordering::Relaxed)
-    }
-}
-
-impl Allowance {
-    fn take(&self, bytes: u64) -> bool {
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= self.most)
-            })
-            .is_ok()
-    }
-
-    fn give_back(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
 /// A collected body.
 #[derive(Debug)]
 pub struct Kept {
     memory: Vec<Bytes>,
-    file: Option<Arc<File>>,
-    in_memory: u64,
-    in_file: u64,
-    /// Memory of what is gathered for the file.
-    gathered: u64,
+    in_memory: Share,
+    file: Option<Arc<Spill>>,
     trailers: Option<Fields>,
-    vault: Arc<Vault>,
 }
 
 /// What collecting came to.
@@ -112,33 +57,32 @@ pub enum Collected {
 /// # Errors
 /// What the client's side says, or [`BodyError::Buffer`] when neither memory nor disk is left.
 pub async fn collect(mut body: Body, bounds: &RequestBuffer, vault: &Arc<Vault>) -> Result<Collected, BodyError> {
-    let mut kept = Kept {
-        memory: Vec::new(),
-        file: None,
-        in_memory: 0,
-        in_file: 0,
-        gathered: 0,
-        trailers: None,
-        vault: Arc::clone(vault),
-    };
-    let mut pending = Pending::default();
-    loop {
+    let mut kept = Kept { memory: Vec::new(), in_memory: vault.memory.share(), file: None, trailers: None };
+    let mut pending = Pending::new(vault);
+    let rest = loop {
         match body.frame().await {
-            None => break,
+            None => break None,
             Some(Ok(Frame::Trailers(trailers))) => {
                 kept.trailers = Some(trailers);
-                break;
+                break None;
             }
-            Some(Ok(Frame::Data(content))) => kept.add(content, &mut pending, bounds.memory).await?,
+            Some(Ok(Frame::Data(content))) => {
+                if let Some(content) = kept.add(content, &pending, bounds.memory) {
+                    pending.add(content).await?;
+                }
+            }
             Some(Err(error)) => return Err(error),
         }
-        if kept.length() + pending.length >= bounds.max && !body.is_end() {
-            kept.write(&mut pending).await?;
-            return Ok(Collected::Beginning(Arc::new(kept), body));
+        if kept.length().saturating_add(pending.length()) >= bounds.max && !body.is_end() {
+            break Some(body);
         }
-    }
-    kept.write(&mut pending).await?;
-    Ok(Collected::Whole(Arc::new(kept)))
+    };
+    kept.file = pending.finish().await?.map(Arc::new);
+    let kept = Arc::new(kept);
+    Ok(match rest {
+        None => Collected::Whole(kept),
+        Some(rest) => Collected::Beginning(kept, rest),
+    })
 }
 
 impl Pipeline {
@@ -185,13 +129,17 @@ impl Pipeline {
 
 impl Kept {
     /// Bytes collected.
-    pub const fn length(&self) -> u64 {
-        self.in_memory.saturating_add(self.in_file)
+    pub fn length(&self) -> u64 {
+        self.in_memory.bytes().saturating_add(self.in_file())
+    }
+
+    fn in_file(&self) -> u64 {
+        self.file.as_ref().map_or(0, |file| file.length())
     }
 
     /// All of it, when all of it is in memory.
     pub fn in_memory(&self) -> Option<Vec<u8>> {
-        (self.in_file == 0).then(|| self.memory.concat())
+        self.file.is_none().then(|| self.memory.concat())
     }
 
     /// The body, from its beginning.
@@ -214,46 +162,63 @@ impl Kept {
         })
     }
 
-    async fn add(&mut self, content: Bytes, pending: &mut Pending, memory: usize) -> Result<(), BodyError> {
+    /// Keeps `content` in memory, or gives it back for the file.
+    fn add(&mut self, content: Bytes, pending: &Pending, memory: usize) -> Option<Bytes> {
         let length = content.len() as u64;
-        let fits = self.in_memory.saturating_add(length) <= memory as u64;
-        if self.file.is_none() && pending.length == 0 && fits && self.vault.memory.take(length) {
-            self.in_memory += length;
-            join(&mut self.memory, content);
-            return Ok(());
+        let fits = self.in_memory.bytes().saturating_add(length) <= memory as u64;
+        if pending.length() > 0 || !fits || !self.in_memory.grow(length) {
+            return Some(content);
         }
-        // Without room to gather it is written as it comes, piece by piece: slower, and within the bound.
-        let has_room = self.vault.memory.take(length);
-        self.gathered += if has_room { length } else { 0 };
-        pending.length += length;
-        join(&mut pending.pieces, content);
-        if pending.length >= WRITE || !has_room { self.write(pending).await } else { Ok(()) }
-    }
-
-    /// Writes what is pending to the file, off the worker.
-    async fn write(&mut self, pending: &mut Pending) -> Result<(), BodyError> {
-        let Pending { pieces, length } = std::mem::take(pending);
-        if length == 0 {
-            return Ok(());
-        }
-        if !self.vault.disk.take(length) {
-            return Err(BodyError::Buffer(io::ErrorKind::StorageFull.into()));
-        }
-        let offset = self.in_file;
-        // From here on the bytes are this body's to give back, whatever comes of the write.
-        self.in_file += length;
-        let written = file::write(self.file.clone(), self.vault.directory.clone(), pieces, offset).await;
-        self.vault.memory.give_back(std::mem::take(&mut self.gathered));
-        self.file = Some(written.map_err(BodyError::Buffer)?);
-        Ok(())
+        join(&mut self.memory, content);
+        None
     }
 }
 
-/// What is gathered for the file.
-#[derive(Default)]
+/// What goes to the file.
 struct Pending {
+    vault: Arc<Vault>,
     pieces: Vec<Bytes>,
-    length: u64,
+    /// Bytes of the pieces.
+    gathered: u64,
+    in_memory: Share,
+    file: Option<Spill>,
+}
+
+impl Pending {
+    fn new(vault: &Arc<Vault>) -> Self {
+        Self { pieces: Vec::new(), gathered: 0, in_memory: vault.memory.share(), file: None, vault: Arc::clone(vault) }
+    }
+
+    fn length(&self) -> u64 {
+        self.gathered.saturating_add(self.file.as_ref().map_or(0, Spill::length))
+    }
+
+    async fn add(&mut self, content: Bytes) -> Result<(), BodyError> {
+        let length = content.len() as u64;
+        // Without room to gather it is written as it comes, piece by piece: slower, and within the bound.
+        let has_room = self.in_memory.grow(length);
+        self.gathered = self.gathered.saturating_add(length);
+        join(&mut self.pieces, content);
+        if self.gathered >= WRITE || !has_room { self.write().await } else { Ok(()) }
+    }
+
+    /// Writes what is gathered. Whoever leaves meanwhile takes nothing off its shares: they are given back when the disk has
+    /// done.
+    async fn write(&mut self) -> Result<(), BodyError> {
+        let (pieces, length) = (std::mem::take(&mut self.pieces), std::mem::take(&mut self.gathered));
+        let file = self.file.take().unwrap_or_else(|| Spill::new(self.vault.disk.share()));
+        let written = file.write(&self.vault.directory, pieces, length, self.in_memory.take()).await;
+        self.file = Some(written.map_err(BodyError::Buffer)?);
+        Ok(())
+    }
+
+    /// Writes the last of it; none where nothing went to a file.
+    async fn finish(mut self) -> Result<Option<Spill>, BodyError> {
+        if self.gathered > 0 {
+            self.write().await?;
+        }
+        Ok(self.file)
+    }
 }
 
 /// Adds `content` to `pieces`. Small ones are joined: each of its own would keep a whole read buffer alive.
@@ -273,13 +238,6 @@ fn join(pieces: &mut Vec<Bytes>, content: Bytes) {
 /// takes no more than twice its length.
 const SMALL: usize = 32 * 1024;
 
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.vault.memory.give_back(self.in_memory.saturating_add(self.gathered));
-        self.vault.disk.give_back(self.in_file);
-    }
-}
-
 /// A collected body on its way out.
 struct Replay {
     kept: Arc<Kept>,
@@ -296,7 +254,7 @@ impl Source for Replay {
             self.piece += 1;
             return Poll::Ready(Some(Ok(Frame::Data(piece.clone()))));
         }
-        if self.position < self.kept.in_file {
+        if self.position < self.kept.in_file() {
             return self.poll_file(cx).map(Some);
         }
         if let Some(rest) = &mut self.rest {
@@ -330,8 +288,7 @@ impl Replay {
         let Some(file) = &self.kept.file else {
             return Poll::Ready(Err(BodyError::Buffer(io::ErrorKind::NotFound.into())));
         };
-        let left = self.kept.in_file.saturating_sub(self.position);
-        self.reading.poll(cx, file, self.position, left).map(|read| {
+        self.reading.poll(cx, file, self.position).map(|read| {
             let bytes = read.map_err(BodyError::Buffer)?;
             self.position = self.position.saturating_add(bytes.len() as u64);
             Ok(Frame::Data(bytes))
@@ -341,14 +298,24 @@ impl Replay {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::vault::Allowance;
     use super::*;
 
     fn vault(memory: u64, disk: u64) -> Arc<Vault> {
-        Arc::new(Vault {
-            memory: Allowance { most: memory, used: AtomicU64::new(0) },
-            disk: Allowance { most: disk, used: AtomicU64::new(0) },
-            directory: std::env::temp_dir(),
-        })
+        let directory = std::env::temp_dir();
+        Arc::new(Vault { memory: Allowance::of(memory), disk: Allowance::of(disk), directory })
+    }
+
+    /// Waits until nothing is held any more: files are closed by another thread.
+    async fn given_back(vault: &Vault) {
+        let empty = async {
+            while (vault.in_memory(), vault.on_disk()) != (0, 0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), empty).await.expect("all is given back");
     }
 
     struct Pieces(Vec<Bytes>);
@@ -404,7 +371,7 @@ mod tests {
         assert_eq!(read(kept.body()).await, expected);
         assert!(vault.in_memory() <= 1000 && vault.on_disk() >= 299_000);
         drop(kept);
-        assert_eq!((vault.in_memory(), vault.on_disk()), (0, 0));
+        given_back(&vault).await;
     }
 
     #[tokio::test]
@@ -453,7 +420,35 @@ mod tests {
 
         assert!(vault.in_memory() <= 100_000, "who finds no room writes at once");
         drop((one, others));
-        assert_eq!((vault.in_memory(), vault.on_disk()), (0, 0));
+        given_back(&vault).await;
+    }
+
+    #[test]
+    fn worker_waits_for_no_disk_and_what_the_disk_has_not_done_is_held() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let vault = vault(1 << 20, 1 << 20);
+            let bounds = RequestBuffer { memory: 1000, max: 1 << 20 };
+            let Ok(Collected::Whole(kept)) = collect(pieces(10, 300), &bounds, &vault).await else {
+                panic!("not whole")
+            };
+            // The one thread for files is busy.
+            let (free, busy) = std::sync::mpsc::channel::<()>();
+            let disk = tokio::task::spawn_blocking(move || busy.recv());
+
+            let mut leaves = Box::pin(collect(pieces(10, 300), &bounds, &vault));
+            assert!(futures_util::poll!(&mut leaves).is_pending());
+            let held = (vault.in_memory(), vault.on_disk());
+            drop(kept);
+            drop(leaves);
+            // What was in memory alone is free: 900 bytes each.
+            assert_eq!((vault.in_memory(), vault.on_disk()), (held.0 - 1800, held.1));
+
+            free.send(()).unwrap();
+            disk.await.unwrap().unwrap();
+            given_back(&vault).await;
+        });
     }
 
     #[tokio::test]
@@ -464,6 +459,6 @@ mod tests {
         let collected = collect(pieces(100, 300), &bounds, &vault).await;
 
         assert!(matches!(collected, Err(BodyError::Buffer(_))));
-        assert_eq!((vault.in_memory(), vault.on_disk()), (0, 0));
+        given_back(&vault).await;
     }
 }

@@ -116,10 +116,11 @@ impl<I: Transport> Wire<I> {
         while !self.decoder.is_done() && !self.broken {
             match self.decoder.decode(&mut self.received) {
                 Ok(Decoded::Data(_)) => {}
-                Ok(Decoded::NeedMore | Decoded::Trailers(_) | Decoded::End) => return,
+                Ok(Decoded::NeedMore | Decoded::Trailers(_) | Decoded::End) => break,
                 Err(_) => self.broken = true,
             }
         }
+        self.let_go();
     }
 
     /// Nothing that follows can be understood.
@@ -152,22 +153,17 @@ impl<I: Transport> Wire<I> {
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         loop {
-            match self.decoder.decode(&mut self.received) {
+            let decoded = self.decoder.decode(&mut self.received);
+            self.let_go();
+            match decoded {
                 Ok(Decoded::Data(content)) => {
                     self.taken = self.taken.saturating_add(content.len() as u64);
                     self.continues = None;
                     self.timer.disarm();
-                    self.let_go();
                     return Poll::Ready(Some(Ok(Frame::Data(content))));
                 }
-                Ok(Decoded::Trailers(trailers)) => {
-                    self.let_go();
-                    return Poll::Ready(Some(Ok(Frame::Trailers(trailers))));
-                }
-                Ok(Decoded::End) => {
-                    self.let_go();
-                    return Poll::Ready(None);
-                }
+                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
+                Ok(Decoded::End) => return Poll::Ready(None),
                 Ok(Decoded::NeedMore) => {}
                 Err(what) => return self.fail(BodyError::Malformed(what)),
             }
